@@ -1,0 +1,40 @@
+# `make demo` and `make test` need Python 3.11 or newer and make; they set up the rest in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := build/demo
+
+.PHONY: help demo test lint clean
+help:
+	@echo "make demo   draw a demo set, scan it, say where the audit is"
+	@echo "make test   lint, type check and test"
+	@echo "make clean  remove .venv and build/"
+
+demo: $(VENV)/installed
+	@rm -rf $(DEMO)/widgets && $(BIN)/python examples/draw_demo.py $(DEMO)/widgets
+	$(BIN)/curate scan $(DEMO)/widgets --force -o $(DEMO)/audit
+	@echo "Look at $(DEMO)/audit/flagged.png: the worst images, where each is odd, and a kept one beside it."
+
+test: $(VENV)/installed-dev lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"curate needs Python 3.11 or newer, $(PYTHON) is {v[0]}.{v[1]}; call make with PYTHON=python3.12, say")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cpu]'
+	@touch $@
+
+$(VENV)/installed-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[cpu,dev]'
+	@touch $@ $(VENV)/installed
+
+clean:
+	rm -rf $(VENV) build

@@ -1,0 +1,39 @@
+"""`curate` audits image training sets for industrial inspection.
+
+    >>> import curate
+    >>> audit = curate.scan("parts/", "parts-audit")
+    >>> audit.images.query("verdict != 'keep'")
+
+`scan` makes an audit, `read_audit` reads one back; tables are pandas DataFrames. Heavy libraries are
+imported when a function that needs them is first called.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+__all__ = ["Audit", "CurateError", "ScanConfig", "__version__", "read_audit", "scan"]
+
+if TYPE_CHECKING:
+    from curate.audit import scan
+    from curate.config import ScanConfig
+    from curate.errors import CurateError
+    from curate.reports.parquet import Audit, read_audit
+
+_HOMES = {
+    "Audit": "curate.reports.parquet",
+    "CurateError": "curate.errors",
+    "ScanConfig": "curate.config",
+    "read_audit": "curate.reports.parquet",
+    "scan": "curate.audit",
+}
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module 'curate' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,62 @@
+"""The settings of a scan, in one place. A key that is not here is an error, never ignored."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from platformdirs import user_cache_path, user_data_path
+from pydantic import BaseModel, ConfigDict, Field
+
+from curate.records import Layout
+
+DEFAULT_BACKBONE = "curate_s"
+
+
+def default_cache() -> Path:
+    """Return the embedding cache: $CURATE_CACHE, else the user's cache folder."""
+    chosen = os.environ.get("CURATE_CACHE")
+    return Path(chosen) if chosen else user_cache_path("curate", appauthor=False)
+
+
+def default_models() -> Path:
+    """Return the folder of imported models: $CURATE_MODELS, else the user's data folder."""
+    chosen = os.environ.get("CURATE_MODELS")
+    return Path(chosen) if chosen else user_data_path("curate", appauthor=False) / "models"
+
+
+class ScanConfig(BaseModel):
+    """What the user may choose about a scan.
+
+    Attributes:
+        layout: how the dataset lies on disk; None to recognise it.
+        split: the split to judge; None for the layout's default (MVTec AD: train; others: all).
+        backbone: a packaged name, a timm model, or the name of an imported model.
+        weights: a safetensors or plain state-dict file for `backbone`; None for its own weights.
+        image_size: longest side in pixels that the network sees; None to choose from the native size.
+        device: where the network runs; "auto" takes CUDA where there is one.
+        batch_size: images a forward pass; None to find it.
+        neighbours: k, how many other images must agree that a patch is nominal.
+        max_pixels: larger images are not decoded, but reported.
+        white_level: the value of white in files of more than 8 bits; None to take it from the set.
+        seed: of the projection and of every sample that is drawn. 0 is a seed.
+        offline: refuse every use of the network.
+        cache: folder of the embedding cache.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layout: Layout | None = None
+    split: str | None = None
+    backbone: str = DEFAULT_BACKBONE
+    weights: Path | None = None
+    image_size: int | None = Field(default=None, ge=64, le=4096)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    batch_size: int | None = Field(default=None, ge=1, le=4096)
+    neighbours: int = Field(default=5, ge=1, le=100)
+    max_pixels: int = Field(default=512_000_000, ge=1)
+    white_level: float | None = Field(default=None, gt=0)
+    seed: int = Field(default=0, ge=0)
+    offline: bool = False
+    cache: Path = Field(default_factory=default_cache)

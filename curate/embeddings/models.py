@@ -1,0 +1,331 @@
+"""Backbones on this machine: list them, pull one from timm's hub, carry it to a machine without a network.
+
+    hub --pull--> models folder --export--> bundle.tar --import--> models folder of another machine
+
+The models folder (`config.default_models`) holds NAME.safetensors and NAME.json for each model. A bundle is a plain tar
+of exactly `model.json` and `weights.safetensors`. Nothing is unpacked by name, nothing is unpickled: both members are
+read as bytes, the weights are held against the sha256 in `model.json`, and must fit the timm model that it names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from curate.embeddings.backbones import file_sha256, load_backbone
+from curate.embeddings.packaged import PACKAGED_NAME, packaged_card, packaged_weights
+from curate.errors import CouldNotFinish, InputError, UsageError, WriteError
+
+KNOWN = ("resnet18", "mobilenetv2_100", "resnet50", "wide_resnet50_2", "efficientnet_b0", "convnext_tiny")
+"""Models of timm worth trying, as `list` shows them; any other of its convolutional models can be pulled too."""
+
+FACTS, WEIGHTS = "model.json", "weights.safetensors"
+LARGEST_FACTS_BYTES, LARGEST_WEIGHTS_BYTES = 64 * 1024, 4 * 1024**3
+BLOCK_BYTES = 1024 * 1024
+
+Number = TypeVar("Number", int, float)
+Fetch = Callable[[str, bool], Path]
+"""From (timm model, offline) to its published weights on this disk."""
+
+
+class Origin(StrEnum):
+    """Where the weights of a listed model are."""
+
+    PACKAGED = "packaged"
+    IMPORTED = "imported"
+    CACHED = "cached"
+    KNOWN = "known"
+
+
+class ModelFacts(BaseModel):
+    """What is said of a model beside its weights: `NAME.json` in the models folder, `model.json` in a bundle."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    size_bytes: int = Field(ge=1, le=LARGEST_WEIGHTS_BYTES)
+    licence: str = Field(max_length=200)
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    strides: tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """One row of the list: `size_bytes` is 0 and `sha256` empty for weights that are not on this machine."""
+
+    name: str
+    origin: Origin
+    size_bytes: int
+    licence: str
+    sha256: str
+
+
+# ------------------------------------------------------------------------------------------------ list
+
+
+def list_models(folder: Path) -> tuple[Listed, ...]:
+    """Return the packaged, imported and cached models, then those that could be pulled. Opens no socket."""
+    rows = [_packaged(), *(_imported(file) for file in sorted(folder.glob("*.safetensors")))]
+    there = {row.name for row in rows}
+    return tuple(rows + [_known(name) for name in KNOWN if name not in there])
+
+
+def _packaged() -> Listed:
+    card, size = packaged_card(), packaged_weights().stat().st_size
+    return Listed(name=card.name, origin=Origin.PACKAGED, size_bytes=size, licence=card.licence, sha256=card.sha256)
+
+
+def _imported(weights: Path) -> Listed:
+    facts, size = weights.with_name(f"{weights.stem}.json"), weights.stat().st_size
+    licence = _parse(facts, facts.read_bytes()).licence if facts.is_file() else "unknown"
+    sha256 = file_sha256(weights)
+    return Listed(name=weights.stem, origin=Origin.IMPORTED, size_bytes=size, licence=licence, sha256=sha256)
+
+
+def _known(name: str) -> Listed:
+    import timm
+
+    settings = timm.get_pretrained_cfg(name)
+    licence = str((settings and settings.license) or "unknown")
+    cached = _in_hub_cache(str(settings.hf_hub_id)) if settings and settings.hf_hub_id else None
+    if cached is None:
+        return Listed(name=name, origin=Origin.KNOWN, size_bytes=0, licence=licence, sha256="")
+    size = cached.stat().st_size
+    return Listed(name=name, origin=Origin.CACHED, size_bytes=size, licence=licence, sha256=file_sha256(cached))
+
+
+def _in_hub_cache(repository: str) -> Path | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(repository, "model.safetensors")
+    return Path(found) if isinstance(found, str) else None
+
+
+# ------------------------------------------------------------------------------------------------ pull, export
+
+
+def pull(name: str, folder: Path, *, offline: bool = False, fetch: Fetch | None = None) -> ModelFacts:
+    """Bring a timm model's published weights into the models folder.
+
+    Args:
+        name: a convolutional model of timm, such as `resnet18`.
+        offline: use the hub's cache on this disk alone.
+        fetch: where the weights come from; None for timm's hub.
+
+    Raises:
+        UsageError: the name is not one of timm's, or has no stages of stride 4, 8 and 16.
+        CouldNotFinish: the hub cannot be reached, or `offline` and the weights are not in its cache.
+        InputError: what was fetched is not the weights of this model.
+        WriteError: the models folder cannot be written.
+    """
+    _refuse_packaged(name)
+    fetched = (fetch or fetch_from_hub)(name, offline)
+    facts = _facts_of(name, fetched)
+    with _written(folder / f"{name}.safetensors") as temporary:
+        shutil.copyfile(fetched, temporary)
+    _write_facts(folder, facts)
+    return facts
+
+
+def fetch_from_hub(name: str, offline: bool) -> Path:
+    """Return timm's published weights from the hub's cache, or download them.
+
+    Raises:
+        UsageError: timm has no such model, or no published weights of it.
+        CouldNotFinish: not in the cache, and the hub cannot be reached or must not be.
+    """
+    import timm
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    settings = timm.get_pretrained_cfg(name) if timm.is_model(name.split(".", 1)[0]) else None
+    if settings is None or not settings.hf_hub_id:
+        raise UsageError(f"{name}: timm publishes no weights of that name; `curate models list` shows some it does")
+    try:
+        return Path(hf_hub_download(settings.hf_hub_id, "model.safetensors", local_files_only=offline))
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        state = "--offline is set" if offline else "the hub cannot be reached"
+        raise CouldNotFinish(
+            f"the weights of {name} are not on this machine and {state}: run `curate models export {name}` on a "
+            "machine with a network and `curate models import` the bundle here"
+        ) from error
+
+
+def export(
+    name: str, target: Path, folder: Path, *, offline: bool = False, force: bool = False, fetch: Fetch | None = None
+) -> ModelFacts:
+    """Write a model as a bundle; it is pulled first where the models folder does not hold it.
+
+    Args:
+        target: the tar to write.
+        force: replace `target`.
+
+    Raises:
+        UsageError: `target` exists and `force` is not set; otherwise as `pull`.
+        WriteError: the bundle cannot be written.
+    """
+    _refuse_packaged(name)
+    if target.exists() and not force:
+        raise UsageError(f"{target}: exists already; add --force or choose another name")
+    weights = folder / f"{name}.safetensors"
+    facts = _facts_of(name, weights) if weights.is_file() else pull(name, folder, offline=offline, fetch=fetch)
+    with _written(target) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as bundle:
+        text = (facts.model_dump_json(indent=1) + "\n").encode()
+        bundle.addfile(_member(FACTS, len(text)), io.BytesIO(text))
+        with weights.open("rb") as stream:
+            bundle.addfile(_member(WEIGHTS, facts.size_bytes), stream)
+    return facts
+
+
+def _member(name: str, size: int) -> tarfile.TarInfo:
+    """Describe a member without owner or time: equal models make equal bundles."""
+    member = tarfile.TarInfo(name)
+    member.size, member.mode = size, 0o644
+    return member
+
+
+def _facts_of(name: str, weights: Path) -> ModelFacts:
+    """Check that the weights fit the timm model of that name, and say what they are."""
+    backbone = load_backbone(name, weights=weights, offline=True)
+    return ModelFacts(
+        name=name,
+        sha256=backbone.sha256,
+        size_bytes=weights.stat().st_size,
+        licence=backbone.licence,
+        mean=_three(backbone.mean),
+        std=_three(backbone.std),
+        strides=_three(backbone.strides),
+    )
+
+
+def _three(values: tuple[Number, ...]) -> tuple[Number, Number, Number]:
+    first, second, third = values
+    return first, second, third
+
+
+def _refuse_packaged(name: str) -> None:
+    if name == PACKAGED_NAME:
+        raise UsageError(f"{name}: ships with curate and is on every machine that has it; nothing to do")
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
+        raise UsageError(f"{name!r}: not the name of a timm model")
+
+
+# ------------------------------------------------------------------------------------------------ import
+
+
+def import_bundle(bundle: Path, folder: Path, *, force: bool = False) -> ModelFacts:
+    """Take a bundle's model into the models folder. Opens no socket.
+
+    Args:
+        force: replace other weights of the same name.
+
+    Raises:
+        InputError: not a whole bundle, or its weights are not those that it names.
+        UsageError: the folder holds other weights of that name and `force` is not set.
+        WriteError: the models folder cannot be written.
+    """
+    try:
+        with tarfile.open(bundle, "r:") as tar:
+            facts = _read_facts(bundle, tar)
+            _refuse_packaged(facts.name)
+            target = folder / f"{facts.name}.safetensors"
+            _refuse_other(target, facts, force)
+            with _written(target) as temporary:
+                _copy_weights(bundle, tar, facts, temporary)
+                _check_fit(bundle, facts, temporary)
+    except (tarfile.TarError, EOFError) as error:
+        raise InputError(f"{bundle}: not a bundle of `curate models export` ({error})") from error
+    except OSError as error:
+        raise InputError(f"{bundle}: cannot be read ({error.strerror or error})") from error
+    _write_facts(folder, facts)
+    return facts
+
+
+def _read_facts(bundle: Path, tar: tarfile.TarFile) -> ModelFacts:
+    """Read `model.json`, the first member."""
+    with _next_file(bundle, tar, FACTS, LARGEST_FACTS_BYTES) as stream:
+        return _parse(bundle, stream.read(LARGEST_FACTS_BYTES))
+
+
+def _parse(file: Path, text: bytes) -> ModelFacts:
+    try:
+        return ModelFacts.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or FACTS
+        raise InputError(f"{file}: {place}: {first['msg']}; export the model again") from error
+
+
+def _next_file(bundle: Path, tar: tarfile.TarFile, wanted: str, largest: int) -> IO[bytes]:
+    member = tar.next()
+    found = member.name if member else "nothing"
+    if member is None or member.name != wanted or not member.isreg() or not 0 < member.size <= largest:
+        raise InputError(f"{bundle}: {found!r} stands where the file {wanted} is due; not a bundle of curate")
+    stream = tar.extractfile(member)
+    if stream is None:
+        raise InputError(f"{bundle}: {wanted} cannot be read")
+    return stream
+
+
+def _copy_weights(bundle: Path, tar: tarfile.TarFile, facts: ModelFacts, target: Path) -> None:
+    """Copy the weights, the second and last member, while taking their sha256."""
+    digest, size = hashlib.sha256(), 0
+    with _next_file(bundle, tar, WEIGHTS, facts.size_bytes) as stream, target.open("wb") as out:
+        while block := stream.read(BLOCK_BYTES):
+            digest.update(block)
+            size += out.write(block)
+    if (digest.hexdigest(), size) != (facts.sha256, facts.size_bytes):
+        raise InputError(f"{bundle}: the weights are not those that {FACTS} names (sha256 differs); copy it again")
+    if tar.next() is not None:
+        raise InputError(f"{bundle}: holds more than {FACTS} and {WEIGHTS}; not a bundle of curate")
+
+
+def _check_fit(bundle: Path, facts: ModelFacts, weights: Path) -> None:
+    """Refuse weights that are not those of the timm model that the bundle names."""
+    try:
+        found = _facts_of(facts.name, weights)
+    except UsageError as error:
+        raise InputError(f"{bundle}: {str(error).replace(str(weights), WEIGHTS)}") from error
+    if found.strides != facts.strides:
+        raise InputError(f"{bundle}: strides {facts.strides}, but {facts.name} has {found.strides}")
+
+
+def _refuse_other(target: Path, facts: ModelFacts, force: bool) -> None:
+    if target.exists() and not force and file_sha256(target) != facts.sha256:
+        raise UsageError(f"{target}: other weights of {facts.name} are there already; add --force to replace them")
+
+
+# ------------------------------------------------------------------------------------------------ writing
+
+
+def _write_facts(folder: Path, facts: ModelFacts) -> None:
+    with _written(folder / f"{facts.name}.json") as temporary:
+        temporary.write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _written(target: Path) -> Iterator[Path]:
+    """Give a temporary file beside `target` that takes its place once it is written whole."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".curate-", dir=target.parent) as folder:
+            temporary = Path(folder) / f"new{target.suffix}"
+            yield temporary
+            os.replace(temporary, target)
+    except OSError as error:
+        raise WriteError(f"{target}: cannot be written ({error.strerror or error})") from error

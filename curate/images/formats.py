@@ -1,0 +1,209 @@
+"""Image files by their content: which format, and what the header says.
+
+The format is told by the first bytes and only that decoder is called: a text named `.png` is refused,
+a JPEG named `.png` is read, and no decoder that nobody asked for (PostScript, PDF) is ever reached.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from PIL import Image, ImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.PpmImagePlugin import PpmImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from curate.images import orientation, pnm, tiff
+from curate.images.integrity import NOT_AN_IMAGE, Unreadable, extra_channels, reduced_depth, several_pages
+from curate.records import Finding
+
+# The one process-wide setting: Pillow's remarks about careless metadata, and its warning about images of more
+# than 89 megapixels (ours is a limit, --max-pixels), do not reach the user's stderr.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+class Format(StrEnum):
+    """The file formats that are read, as messages name them."""
+
+    PNG = "PNG"
+    JPEG = "JPEG"
+    BMP = "BMP"
+    GIF = "GIF"
+    WEBP = "WebP"
+    TIFF = "TIFF"
+    NETPBM = "Netpbm"
+    JPEG2000 = "JPEG 2000"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What a file says about itself before a pixel is decoded.
+
+    Attributes:
+        stored: (width, height) as stored, before orientation.
+        orientation: EXIF's, 1-8.
+        mode, bit_depth: see `records.ImageFacts`.
+        deep: samples do not fit 8 unsigned bits: they are read as numbers and mapped by `levels`.
+        elements: samples to hold while decoding; may be far more than pixels for a TIFF of many bands.
+        notes: what the header alone gives to remark.
+    """
+
+    format: Format
+    stored: tuple[int, int]
+    orientation: int
+    mode: str
+    bit_depth: int
+    deep: bool
+    elements: int
+    notes: tuple[Finding, ...] = ()
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Return (width, height) as a person sees the image."""
+        return orientation.swap(self.stored, self.orientation)
+
+
+class _Jpeg(JpegImageFile):
+    def _read_dpi_from_exif(self) -> None:
+        """Read no resolution: it is not used, and broken EXIF blocks make Pillow warn."""
+
+
+class TiffDecoder(TiffImageFile):
+    """Pillow's, without its own pixel limit."""
+
+    def load_prepare(self) -> None:
+        """Prepare without Pillow's own pixel limit: ours was checked on the header."""
+        if self._im is None:
+            self.im = Image.new(self.mode, self._tile_size).im
+        ImageFile.ImageFile.load_prepare(self)
+
+
+DECODERS: Mapping[Format, Callable[[io.BytesIO], ImageFile.ImageFile]] = MappingProxyType(
+    {
+        Format.PNG: PngImageFile,
+        Format.JPEG: _Jpeg,
+        Format.BMP: BmpImageFile,
+        Format.GIF: GifImageFile,
+        Format.WEBP: WebPImageFile,
+        Format.TIFF: TiffDecoder,
+        Format.NETPBM: PpmImageFile,
+        Format.JPEG2000: Jpeg2KImageFile,
+    }
+)
+DEEP_PNG_MODES: Mapping[int, str] = MappingProxyType({0: "I;16", 2: "RGB;16", 4: "LA;16", 6: "RGBA;16"})
+BITS_OF_MODE: Mapping[str, int] = MappingProxyType({"1": 1, "I;16": 16, "I;16B": 16, "I": 32, "F": 32})
+
+
+def sniff(data: bytes) -> Format:
+    """Return the format that the first bytes tell.
+
+    Raises:
+        Unreadable: they tell none.
+    """
+    for start, kind in (
+        (b"\x89PNG\r\n\x1a\n", Format.PNG),
+        (b"\xff\xd8\xff", Format.JPEG),
+        (b"BM", Format.BMP),
+        (b"GIF8", Format.GIF),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", Format.JPEG2000),
+        (b"\xff\x4f\xff\x51", Format.JPEG2000),
+    ):
+        if data.startswith(start):
+            return kind
+    if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return Format.TIFF
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return Format.WEBP
+    if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3] in b" \t\r\n#" and len(data) > 3:
+        return Format.NETPBM
+    raise Unreadable(NOT_AN_IMAGE, "the content is no image format that is read here: export the image again")
+
+
+def read_header(data: bytes) -> Header:
+    """Return what the file says about itself; no pixel is decoded. Raises whatever the decoder does."""
+    kind = sniff(data)
+    if kind is Format.TIFF:
+        return _tiff_header(data)
+    if kind is Format.NETPBM and data[1:2] in b"2356":
+        width, height, channels, largest = pnm.read_header(data)
+        mode, deep = "RGB" if channels == 3 else "L", largest > 255
+        return Header(
+            format=kind,
+            stored=(width, height),
+            orientation=1,
+            mode=(f"{mode};16" if channels == 3 else "I;16") if deep else mode,
+            bit_depth=largest.bit_length(),
+            deep=deep,
+            elements=width * height * channels,
+        )
+    return _pillow_header(data, kind)
+
+
+def _pillow_header(data: bytes, kind: Format) -> Header:
+    image = DECODERS[kind](io.BytesIO(data))
+    mode, bits = image.mode, BITS_OF_MODE.get(image.mode, 8)
+    deep = mode in ("I;16", "I;16B", "I", "F")
+    exif = orientation.png_exif(data) if kind is Format.PNG else image.info.get("exif", b"")
+    notes: list[Finding] = []
+    if kind is Format.PNG:
+        bits, deep = data[24], data[24] == 16
+        mode = DEEP_PNG_MODES.get(data[25], mode) if deep else mode
+    if kind is Format.JPEG2000:
+        bits = jpeg2000_bits(data)
+        notes += [reduced_depth(bits)] if bits > 8 and not deep else []
+    if _has_frames(image, kind):
+        notes.append(several_pages())
+    return Header(
+        format=kind,
+        stored=image.size,
+        orientation=orientation.read_orientation(exif) if isinstance(exif, bytes) else 1,
+        mode=mode,
+        bit_depth=bits,
+        deep=deep,
+        elements=image.width * image.height * len(image.getbands()),
+        notes=tuple(notes),
+    )
+
+
+def _has_frames(image: ImageFile.ImageFile, kind: Format) -> bool:
+    if kind not in (Format.GIF, Format.WEBP, Format.PNG):
+        return False
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except (OSError, EOFError, SyntaxError, ValueError, IndexError, struct.error):
+        return False  # the second frame is broken: the first may still be good
+
+
+def _tiff_header(data: bytes) -> Header:
+    page = tiff.read_page(io.BytesIO(data))
+    deep = page.bits > 8 or not page.dtype.startswith(("uint", "bool"))
+    notes = [several_pages()] if page.several_pages else []
+    notes += [extra_channels(page.samples, tiff.used_bands(page))] if page.extra else []
+    mode = page.dtype if page.samples == 1 else f"{page.dtype}x{page.samples}"
+    return Header(
+        format=Format.TIFF,
+        stored=(page.width_px, page.height_px),
+        orientation=orientation.valid(page.orientation),
+        mode=mode,
+        bit_depth=page.bits,
+        deep=deep,
+        elements=page.elements,
+        notes=tuple(notes),
+    )
+
+
+def jpeg2000_bits(data: bytes) -> int:
+    """Return the bits per channel that the codestream's size marker tells; 8 if there is none."""
+    at = data.find(b"\xff\x4f\xff\x51")
+    return (data[at + 42] & 0x7F) + 1 if 0 <= at < len(data) - 42 else 8

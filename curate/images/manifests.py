@@ -1,0 +1,199 @@
+"""Manifests (CSV, JSONL, Parquet with a column `path`) and Hugging Face's `metadata.*` (column `file_name`).
+
+Paths are relative to the manifest's folder and stay inside it: `..` that leaves it and absolute paths elsewhere are
+refused, by name only. Links inside the folder may lead where they like: whoever owns the folder made them.
+A row whose file is missing is kept: decoding reports it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet
+
+from curate.errors import InputError
+
+SUFFIXES = (".csv", ".jsonl", ".parquet")
+METADATA = tuple(f"metadata{suffix}" for suffix in SUFFIXES)
+SPLIT_FOLDERS = ("train", "test", "validation", "valid", "val")
+DELIMITERS = ",;\t"
+PEEK_BYTES = 2**20
+CELLS = ("label", "split", "group")
+
+Place = str
+"""Where a row stands, for messages: "line 3" or "row 3"."""
+
+
+class Row(NamedTuple):
+    """One row: the file's name below the root with "/" between folders; "" where a column is missing."""
+
+    name: str
+    label: str
+    split: str
+    group: str
+
+
+def read_manifest(path: Path) -> list[Row]:
+    """Return the rows of a manifest.
+
+    Raises:
+        InputError: the file's type, encoding, columns, a row or a path is wrong; says which line.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(f"{path}: a dataset is a folder or a manifest ({', '.join(SUFFIXES)}), and this is neither")
+    return _rows(path, "path", path.parent)
+
+
+def metadata_files(root: Path) -> list[Path]:
+    """Return the Hugging Face metadata files of a folder: in it, else in its split folders."""
+    for folders in ([root], [root / name for name in SPLIT_FOLDERS]):
+        files = [folder / name for folder in folders for name in METADATA if (folder / name).is_file()]
+        if files:
+            return files
+    return []
+
+
+def names_files(path: Path) -> bool:
+    """Return whether a `metadata.*` has the column `file_name`: many other tools write files of that name."""
+    try:
+        with path.open("rb") as file:
+            if path.suffix == ".parquet":  # the schema stands at the end
+                file.seek(max(0, path.stat().st_size - PEEK_BYTES))
+                return b"file_name" in file.read()
+            return b"file_name" in file.readline(PEEK_BYTES)
+    except OSError:
+        return False
+
+
+def read_metadata(root: Path, files: Sequence[Path]) -> list[Row]:
+    """Return the rows of all metadata files, named below `root`; errors as for `read_manifest`."""
+    return [
+        row._replace(name=(file.parent.relative_to(root) / row.name).as_posix())
+        for file in files
+        for row in _rows(file, "file_name", file.parent)
+    ]
+
+
+def _rows(path: Path, key: str, folder: Path) -> list[Row]:
+    readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
+    home, real_home = os.fspath(folder.absolute()), os.fspath(folder.resolve())
+    rows: list[Row] = []
+    first: dict[str, Place] = {}
+    for place, cells in readers[path.suffix.lower()](path, key):
+        name = _inside(_cell(cells, key, path, place), home, real_home, path, place)
+        if name in first:
+            raise InputError(f"{path}, {place}: {name!r} is listed already in {first[name]}: remove one of them")
+        first[name] = place
+        label, split, group = (_cell(cells, column, path, place) for column in CELLS)
+        rows.append(Row(name, label, split, group))
+    if not rows:
+        raise InputError(f"{path}: the manifest has no rows: list at least one image")
+    return rows
+
+
+def _cell(cells: Mapping[str, Any], column: str, path: Path, place: Place) -> str:
+    value = cells.get(column)
+    if value is None:
+        return ""
+    if not isinstance(value, str | int | float):
+        raise InputError(f"{path}, {place}: {column} is {type(value).__name__}: give a text or a number")
+    return str(value)
+
+
+def _inside(told: str, home: str, real_home: str, path: Path, place: Place) -> str:
+    """Return a row's path below the manifest's folder, "/" between folders."""
+    if not told.strip():
+        raise InputError(f"{path}, {place}: the path is empty: name an image or remove the row")
+    full = os.path.normpath(Path(home, told))
+    for folder in (os.path.normpath(home), real_home):
+        if full.startswith(folder.rstrip(os.sep) + os.sep):
+            return os.path.relpath(full, folder).replace(os.sep, "/")
+    raise InputError(
+        f"{path}, {place}: {told!r} leads out of the manifest's folder: move the manifest above the images"
+    )
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}): check its permissions") from error
+
+
+def _read_text(path: Path) -> str:
+    data = _read_bytes(path)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}, line {line}: not UTF-8: save the manifest as UTF-8") from error
+
+
+def _need_column(key: str, columns: Sequence[str], path: Path) -> None:
+    if key not in columns:
+        there = ", ".join(columns) or "none"
+        raise InputError(f"{path}, line 1: there is no column {key!r} (columns: {there}): add or rename it")
+
+
+def _read_csv(path: Path, key: str) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+    text = _read_text(path)
+    head = text.partition("\n")[0]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(DELIMITERS, key=head.count), strict=True)
+    columns: list[str] | None = None
+    while True:
+        place = f"line {reader.line_num + 1}"
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            raise InputError(f"{path}, {place}: not valid CSV ({error}): quote the cells properly") from error
+        if cells is None:
+            return
+        if columns is None:
+            columns = [cell.strip() for cell in cells]
+            _need_column(key, columns, path)
+        elif cells:
+            if len(cells) != len(columns):
+                raise InputError(
+                    f"{path}, {place}: {len(cells)} cells where the header has {len(columns)}: complete it"
+                )
+            yield place, dict(zip(columns, cells, strict=True))
+
+
+def _read_jsonl(path: Path, key: str) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+    for number, line in enumerate(_read_text(path).split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            cells = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{path}, line {number}: not valid JSON ({_first_line(error)}): correct it") from error
+        if not isinstance(cells, dict) or not isinstance(cells.get(key), str):
+            raise InputError(f"{path}, line {number}: not an object with a text {key!r}: one object a line")
+        yield f"line {number}", cells
+
+
+def _read_parquet(path: Path, key: str) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+    try:
+        with pa.parquet.ParquetFile(pa.BufferReader(_read_bytes(path))) as file:
+            _need_column(key, file.schema_arrow.names, path)
+            columns = [column for column in (key, *CELLS) if column in file.schema_arrow.names]
+            start = 0
+            for batch in file.iter_batches(columns=columns):
+                for number, cells in enumerate(batch.to_pylist(), start + 1):
+                    yield f"row {number}", cells
+                start += batch.num_rows
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: not a Parquet file that can be read ({_first_line(error)}): write it again"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:120]

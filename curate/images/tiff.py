@@ -1,0 +1,128 @@
+"""TIFF as tifffile reads it: the first page's header, and samples of any depth, layout and band count."""
+
+from __future__ import annotations
+
+import io
+import logging
+import math
+import struct
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from curate.images.integrity import TRUNCATED, Unreadable
+
+# without a handler of its own, tifffile's remarks about odd files would reach stderr by logging's last resort
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+MIN_IS_WHITE, RGB, SEPARATED = 0, 2, 5
+UNASSOCIATED_ALPHA = 2
+ALPHAS = (1, UNASSOCIATED_ALPHA)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TiffPage:
+    """The header of a TIFF's first page.
+
+    Attributes:
+        width_px, height_px: as stored, before orientation.
+        dtype: of the samples, as numpy names it.
+        bits: per sample.
+        samples: a pixel's samples, alpha and extra bands included.
+        elements: samples of the whole page, what a decoder has to hold.
+        colours: 1 for grey, 3 for RGB, 4 for CMYK: how many of the samples are colour.
+        alpha: index of the unassociated alpha sample, -1 if there is none.
+        extra: whether there are samples that are neither colour nor alpha.
+    """
+
+    width_px: int
+    height_px: int
+    dtype: str
+    bits: int
+    samples: int
+    elements: int
+    photometric: int
+    orientation: int
+    colours: int
+    alpha: int
+    extra: bool
+    several_pages: bool
+
+
+def read_page(file: BinaryIO) -> TiffPage:
+    """Return the header of the first page; no pixel is read."""
+    with tifffile.TiffFile(file, name="image") as tiff:  # a stream opened by descriptor has no name
+        page = _first(tiff)
+        photometric, colours = int(page.photometric), _colours(page)
+        kinds = [int(kind) for kind in page.extrasamples]
+        alpha = colours + kinds.index(UNASSOCIATED_ALPHA) if UNASSOCIATED_ALPHA in kinds else -1
+        bits = page.bitspersample
+        return TiffPage(
+            width_px=int(page.imagewidth),
+            height_px=int(page.imagelength),
+            dtype=str(page.dtype),
+            bits=int(max(bits) if isinstance(bits, tuple) else bits),
+            samples=int(page.samplesperpixel),
+            elements=math.prod(page.shape),
+            photometric=photometric,
+            orientation=int(page.tags.valueof(274, 1)),
+            colours=colours,
+            alpha=alpha,
+            extra=page.samplesperpixel - colours > sum(kind in ALPHAS for kind in kinds),
+            several_pages=_has_next(tiff, page),
+        )
+
+
+def _first(tiff: tifffile.TiffFile) -> tifffile.TiffPage:
+    page = tiff.pages.first
+    if page.dtype is None or page.dtype.kind not in "buif" or not math.prod(page.shape):
+        raise ValueError("unsupported sample format")
+    return page
+
+
+def _colours(page: tifffile.TiffPage) -> int:
+    """Return how many samples are colour: a five-band page is grey with four extra bands unless it says RGB."""
+    wanted = {RGB: 3, SEPARATED: 4, 6: 3, 8: 3}.get(int(page.photometric), 1)
+    return wanted if page.samplesperpixel >= wanted else 1
+
+
+def used_bands(page: TiffPage) -> int:
+    """Return how many bands make the picture: 1 for grey, 3 for RGB and CMYK."""
+    return 3 if page.colours >= 3 else 1
+
+
+def _has_next(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> bool:
+    """Return whether the first directory points to another one: one jump, so that a cycle cannot hold us."""
+    form, handle = tiff.tiff, tiff.filehandle
+    handle.seek(page.offset)
+    (tags,) = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))
+    handle.seek(page.offset + form.tagnosize + tags * form.tagsize)
+    told = handle.read(form.offsetsize)
+    if len(told) < form.offsetsize:
+        return False
+    (offset,) = struct.unpack(form.offsetformat, told)
+    return offset not in (0, page.offset) and offset < handle.size
+
+
+def read_samples(data: bytes) -> NDArray[Any]:
+    """Return the first page's samples as stored, (H, W, samples).
+
+    Raises:
+        Unreadable: a strip or tile is missing from the file (tifffile would fill it with zeros).
+        ValueError: a compression that needs the package imagecodecs, or damaged data.
+    """
+    with tifffile.TiffFile(io.BytesIO(data)) as tiff:
+        page = _first(tiff)
+        segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+        expected = math.prod(page.chunked)
+        if len(segments) < expected or any(not length or start + length > len(data) for start, length in segments):
+            raise Unreadable(TRUNCATED, "the file is cut short (strips of pixels are missing): copy it again")
+        samples, axes = page.asarray(maxworkers=1), page.axes
+    for axis in set(axes) - set("YXS"):  # a volume: its first plane
+        samples, axes = samples.take(0, axis=axes.index(axis)), axes.replace(axis, "")
+    if "S" not in axes:
+        samples, axes = samples[..., None], axes + "S"
+    return np.ascontiguousarray(np.moveaxis(samples, [axes.index(axis) for axis in "YXS"], [0, 1, 2]))

@@ -1,0 +1,245 @@
+"""The values that the stages hand on: frozen, arrays sealed, invariants checked.
+
+    Listing -> ImageFacts + pixels -> Embeddings -> Scores -> Verdicts -> Audit
+
+Data about many images are aligned arrays: row i of each belongs to the same image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+
+
+class Layout(StrEnum):
+    """How a dataset lies on disk."""
+
+    FLAT = "flat"
+    CLASSES = "classes"
+    MVTEC = "mvtec"
+    MANIFEST = "manifest"
+    HUGGINGFACE = "huggingface"
+    FILE_LIST = "file-list"
+
+
+class Verdict(StrEnum):
+    """What becomes of an image; `keep` is the cleaned split."""
+
+    KEEP = "keep"
+    MISLABELLED = "mislabelled"
+    NEAR_OOD = "near_ood"
+    DUPLICATE = "duplicate"
+    UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing that was noticed about one image. `code` is a key of `rules/findings.toml`."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """The image files of a dataset, in the order of their paths.
+
+    Attributes:
+        root: the folder that `paths` are relative to, resolved.
+        layout: how the dataset was read.
+        paths: POSIX paths below `root`, unique, valid Unicode also where the file name is not.
+        files: the files themselves, aligned with `paths`.
+        labels, splits, groups: aligned with `paths`; "" where the source says nothing.
+        ignored: how many entries were passed over, by reason ("hidden", "not an image", "mask", ...).
+        findings: aligned with `paths`: what the listing itself noticed (a name that is not valid UTF-8).
+    """
+
+    root: Path
+    layout: Layout
+    paths: tuple[str, ...]
+    files: tuple[Path, ...]
+    labels: tuple[str, ...]
+    splits: tuple[str, ...]
+    groups: tuple[str, ...]
+    ignored: dict[str, int] = field(default_factory=dict)
+    findings: tuple[tuple[Finding, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        aligned = (self.files, self.labels, self.splits, self.groups)
+        if any(len(column) != len(self.paths) for column in aligned):
+            raise ValueError("columns of a listing differ in length")
+        if len(set(self.paths)) != len(self.paths):
+            raise ValueError("paths of a listing are not unique")
+        if not self.findings:
+            object.__setattr__(self, "findings", ((),) * len(self.paths))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageFacts:
+    """What decoding learned about one image file; all that is known where it could not be read.
+
+    Attributes:
+        sha256: of the file's bytes, hex; "" where the file could not be read at all.
+        pixel_hash: of the pixels as they are embedded (see `decode.read_image`), hex; "" if unreadable.
+        duplicate_key: equal for two images if their decoded pixels and shapes are, hex; of JPEGs see `decode_image`.
+        width_px, height_px: of the full image, upright (after EXIF orientation); 0 if unknown.
+        mode: Pillow's or tifffile's mode of the file ("L", "RGB", "RGB;16", "uint16x3", "float32", ...); "" if unknown.
+        bit_depth: bits per channel of the file's samples; 0 if unknown.
+        skip_reason: one sentence; "" for an image that was read.
+        findings: what was noticed, `skip_reason`'s own finding included.
+    """
+
+    sha256: str = ""
+    pixel_hash: str = ""
+    duplicate_key: str = ""
+    width_px: int = 0
+    height_px: int = 0
+    mode: str = ""
+    bit_depth: int = 0
+    skip_reason: str = ""
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodedImage:
+    """An image ready for the network.
+
+    Attributes:
+        facts: see `ImageFacts`.
+        pixels: (H, W, 3) RGB, uint8 in 0-255 for files of 8 bits or fewer, float32 in 0-255 for deeper ones;
+            upright, resized to the size that was asked for. Grey is repeated over the channels.
+    """
+
+    facts: ImageFacts
+    pixels: NDArray[np.uint8] | NDArray[np.float32]
+
+
+class PatchSource(Protocol):
+    """Where the patch descriptors of images are read from: memory, or the cache on disk."""
+
+    def read(self, index: int) -> NDArray[np.float16]:
+        """Return the patches of image `index`, shape (rows * columns, D), row-major over the grid."""
+        ...
+
+
+@dataclass(frozen=True)
+class PatchesInMemory:
+    """Patch descriptors held as one array an image."""
+
+    arrays: Sequence[NDArray[np.float16]]
+
+    def read(self, index: int) -> NDArray[np.float16]:
+        return self.arrays[index]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embeddings:
+    """What the frozen backbone says about N images.
+
+    Attributes:
+        images: (N,) rows of the listing, ascending: image i here is file `images[i]` there.
+        grids: (N, 2) rows and columns of each image's patch grid.
+        pooled: (N, P) the mean of each stage's channels, stages one after another.
+        stages: where each stage stands in `pooled`'s columns.
+        source: patch descriptors, fp16, D wide.
+        width: D.
+    """
+
+    images: IntArray
+    grids: IntArray
+    pooled: FloatArray
+    stages: tuple[slice, ...]
+    source: PatchSource
+    width: int
+
+    def __post_init__(self) -> None:
+        count = len(self.images)
+        if self.grids.shape != (count, 2) or len(self.pooled) != count:
+            raise ValueError("arrays of the embeddings differ in length")
+        for array in (self.images, self.grids, self.pooled):
+            array.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def patch_counts(self) -> IntArray:
+        """Return (N,) the number of patches of each image."""
+        return np.asarray(self.grids.prod(axis=1), dtype=np.int64)
+
+    def patches(self, index: int) -> FloatArray:
+        """Return image `index`'s patch descriptors, (rows * columns, D), fp32, row-major over its grid."""
+        return self.source.read(index).astype(np.float32)
+
+    def blocks(self, images: int) -> Iterator[tuple[IntArray, FloatArray]]:
+        """Yield (indices of up to `images` images, their patches one below another), in order."""
+        for start in range(0, len(self), images):
+            indices = np.arange(start, min(start + images, len(self)), dtype=np.int64)
+            yield indices, np.concatenate([self.patches(int(i)) for i in indices])
+
+    def subset(self, indices: IntArray) -> Embeddings:
+        """Return the embeddings of the images `indices`, in that order; patches stay where they are."""
+        return Embeddings(
+            images=self.images[indices],
+            grids=self.grids[indices],
+            pooled=self.pooled[indices],
+            stages=self.stages,
+            source=_Subset(self.source, indices),
+            width=self.width,
+        )
+
+
+@dataclass(frozen=True)
+class _Subset:
+    source: PatchSource
+    indices: IntArray
+
+    def read(self, index: int) -> NDArray[np.float16]:
+        return self.source.read(int(self.indices[index]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """One scorer's view of N images. Higher is more anomalous.
+
+    Attributes:
+        scorer: its name, the column `score_<scorer>` of the audit.
+        values: (N,) image scores, finite.
+        maps: N anomaly maps, each (rows, columns) of the image's patch grid.
+        neighbours: (N, k) indices of the images nearest to each, nearest first; -1 where there are fewer.
+            k is 0 for a scorer that knows no neighbours.
+        facts: what the run should record: index, recall, settings (JSON values only).
+    """
+
+    scorer: str
+    values: FloatArray
+    maps: Sequence[FloatArray]
+    neighbours: IntArray
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not len(self.values) == len(self.maps) == len(self.neighbours):
+            raise ValueError("arrays of the scores differ in length")
+        if not np.isfinite(self.values).all():
+            raise ValueError(f"{self.scorer}: a score is not finite")
+        self.values.setflags(write=False)
+        self.neighbours.setflags(write=False)
+
+
+Progress = Callable[[int], None]
+"""Called with the number of images just finished; the screen makes a bar of it."""
+
+
+def no_progress(images: int) -> None:
+    """Show nothing."""

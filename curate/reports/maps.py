@@ -1,0 +1,137 @@
+"""Pictures of the reason: where an image is odd, and what normal looks like beside it.
+
+An anomaly map has one value a patch. It is shown on one scale for the whole audit, from the median patch
+of the kept images (no colour) to the most anomalous patch that is shown (full colour), so that colours may
+be compared between images.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from curate.records import FloatArray
+
+SHOWN_PX = 512
+SHEET_CELL_PX, SHEET_ROWS, TEXT_COLUMNS = 224, 12, 44
+
+HEAT = np.array([[255, 236, 120], [255, 170, 40], [226, 60, 30], [140, 0, 60]], dtype=np.float32)
+"""Colours from low to high; opacity rises with them."""
+
+Picture = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flagged:
+    """One image that the audit shows.
+
+    Attributes:
+        path: its path in the dataset.
+        picture: (H, W, 3) RGB, at most 512 px long.
+        anomaly_map: (rows, columns).
+        neighbour: (H, W, 3) RGB of its nearest kept image; None if there is none.
+        neighbour_path: of that image.
+        caption: score and reason in words.
+        name: of its file in `maps/`.
+    """
+
+    path: str
+    picture: Picture
+    anomaly_map: FloatArray
+    neighbour: Picture | None
+    neighbour_path: str
+    caption: str
+    name: str
+
+
+def overlay(picture: Picture, anomaly_map: FloatArray, low: float, high: float) -> Picture:
+    """Lay an anomaly map over its image.
+
+    Args:
+        picture: (H, W, 3) RGB.
+        anomaly_map: (rows, columns), any scale.
+        low, high: values without colour and with full colour.
+
+    Returns:
+        (H, W, 3) RGB of the same size.
+    """
+    height, width = picture.shape[:2]
+    level = np.clip((anomaly_map - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)
+    smooth = Image.fromarray(level, mode="F").resize((width, height), Image.Resampling.BICUBIC)
+    heat = np.clip(np.asarray(smooth), 0, 1)[..., None]
+    opacity = 0.75 * heat
+    blended = picture * (1 - opacity) + _colour(heat[..., 0]) * opacity
+    return np.asarray(np.rint(blended), dtype=np.uint8)
+
+
+def _colour(level: FloatArray) -> FloatArray:
+    """Return (H, W, 3) colours for levels in 0-1."""
+    position = level * (len(HEAT) - 1)
+    below = np.minimum(position.astype(np.int64), len(HEAT) - 2)
+    share = (position - below)[..., None]
+    return np.asarray(HEAT[below] * (1 - share) + HEAT[below + 1] * share, dtype=np.float32)
+
+
+def hot_box(anomaly_map: FloatArray, low: float, width_px: int, height_px: int) -> list[int]:
+    """Return left, top, width, height in px of the region around the map's maximum.
+
+    The region is what hangs together with the maximum (by edges) and lies in the upper half between `low`
+    and it. Our own decision.
+    """
+    from scipy.ndimage import label
+
+    rows, columns = anomaly_map.shape
+    regions, _ = label(anomaly_map >= (low + anomaly_map.max()) / 2)
+    peak = regions[np.unravel_index(int(anomaly_map.argmax()), anomaly_map.shape)]
+    where_rows, where_columns = np.nonzero(regions == peak)
+    left, right = where_columns.min() * width_px // columns, -(-(where_columns.max() + 1) * width_px // columns)
+    top, bottom = where_rows.min() * height_px // rows, -(-(where_rows.max() + 1) * height_px // rows)
+    return [int(left), int(top), int(right - left), int(bottom - top)]
+
+
+def draw_maps(folder: Path, flagged: Sequence[Flagged], low: float, high: float) -> None:
+    """Write `maps/NAME.png` for each flagged image, and `flagged.png`, the worst of them on one sheet."""
+    if not flagged:
+        return
+    (folder / "maps").mkdir()
+    for image in flagged:
+        Image.fromarray(overlay(image.picture, image.anomaly_map, low, high)).save(folder / "maps" / image.name)
+    contact_sheet(flagged[:SHEET_ROWS], low, high).save(folder / "flagged.png")
+
+
+def contact_sheet(flagged: Sequence[Flagged], low: float, high: float) -> Image.Image:
+    """Draw one row an image: the image, where it is odd, its nearest kept image, and the reason in words."""
+    font = ImageFont.load_default(15)
+    cell, text_px, gap, head = SHEET_CELL_PX, 380, 10, 34
+    sheet = Image.new("RGB", (3 * (cell + gap) + text_px + gap, head + len(flagged) * (cell + gap)), "white")
+    draw = ImageDraw.Draw(sheet)
+    for column, title in enumerate(("image", "where it is odd", "nearest kept image")):
+        draw.text((gap + column * (cell + gap), 10), title, "black", font)
+    for row, image in enumerate(flagged):
+        top = head + row * (cell + gap)
+        heat = overlay(image.picture, image.anomaly_map, low, high)
+        for column, picture in enumerate((image.picture, heat, image.neighbour)):
+            if picture is not None:
+                _paste(sheet, picture, gap + column * (cell + gap), top)
+        draw.multiline_text((2 * gap + 3 * (cell + gap), top), _wrap(image), "black", font)
+    return sheet
+
+
+def _paste(sheet: Image.Image, picture: Picture, left: int, top: int) -> None:
+    thumbnail = Image.fromarray(picture)
+    thumbnail.thumbnail((SHEET_CELL_PX, SHEET_CELL_PX))
+    sheet.paste(thumbnail, (left + (SHEET_CELL_PX - thumbnail.width) // 2, top))
+
+
+def _wrap(image: Flagged) -> str:
+    """Return path, reason and neighbour in lines that fit; characters that cannot be printed are escaped."""
+    nearest = f"nearest: {image.neighbour_path}" if image.neighbour_path else ""
+    paragraphs = (text.encode("ascii", "backslashreplace").decode() for text in (image.path, image.caption, nearest))
+    wrapped = [textwrap.fill(text.replace("\n", "\\n"), TEXT_COLUMNS) for text in paragraphs]
+    return "\n".join("\n\n".join(wrapped).splitlines()[: SHEET_CELL_PX // 19])

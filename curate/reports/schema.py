@@ -1,0 +1,76 @@
+"""The tables of an audit: their columns, types and what each means.
+
+Others may rely on these columns. `SCHEMA_VERSION` rises by one when a column changes its meaning, its type
+or goes; new columns may come at any time. Each column carries its comment in the Parquet file itself, as
+field metadata `comment`.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+
+def _column(name: str, kind: pa.DataType, comment: str) -> pa.Field:
+    return pa.field(name, kind, metadata={"comment": comment})
+
+
+def _table(*columns: pa.Field) -> pa.Schema:
+    return pa.schema(columns, metadata={"curate_schema_version": str(SCHEMA_VERSION)})
+
+
+TEXT, TEXTS, REAL, WHOLE = pa.string(), pa.list_(pa.string()), pa.float32(), pa.int32()
+
+IMAGES = _table(
+    _column("path", TEXT, "POSIX path below the dataset root; bytes of the name that are not UTF-8 stand as \\xNN"),
+    _column("sha256", TEXT, "of the file's bytes, hex; empty if the file could not be read"),
+    _column("split", TEXT, "as the layout or manifest says; empty if it says nothing"),
+    _column("label", TEXT, "as the layout or manifest says; empty if it says nothing"),
+    _column("group", TEXT, "serial, lot, camera: as the manifest says; empty if it says nothing"),
+    _column("width_px", WHOLE, "of the upright image; null if unknown"),
+    _column("height_px", WHOLE, "of the upright image; null if unknown"),
+    _column("mode", TEXT, "the file's pixel format: L, RGB, I;16, float32, ..."),
+    _column("bit_depth", WHOLE, "bits per channel; null if unknown"),
+    _column("skip_reason", TEXT, "why the image could not be judged, one sentence; empty if it was judged"),
+    _column(
+        "score_neighbours",
+        REAL,
+        "patch distance to other images of its label; higher is more anomalous; null if skipped",
+    ),
+    _column(
+        "anomaly_score",
+        REAL,
+        "higher is more anomalous: the score in units of the fence of its label, above 1 is flagged; null if skipped",
+    ),
+    _column("confidence", REAL, "0-1, that the image is nominal; null: no scorer of this version gives it"),
+    _column("p_value", REAL, "0-1, from the nominal side of the scores; null: not given by this version"),
+    _column("q_value", REAL, "0-1, Benjamini-Hochberg; null: not given by this version"),
+    _column("verdict", TEXT, "keep, mislabelled, near_ood, duplicate or unreadable; keep is the cleaned split"),
+    _column("suggested_label", TEXT, "the label that the image looks like, where it is mislabelled; empty if none"),
+    _column("round_rejected", WHOLE, "refinement round that rejected the image, from 1; null if kept"),
+    _column("reasons", TEXTS, "codes of its findings; see findings.parquet"),
+)
+
+FINDINGS = _table(
+    _column("path", TEXT, "the image"),
+    _column("code", TEXT, "stable code: IMG, DUP, LBL, OOD or SET and three digits"),
+    _column("severity", TEXT, "error, warning or note"),
+    _column("message", TEXT, "what was found, one sentence"),
+    _column("score", REAL, "the image's anomaly_score; null where the finding is not about a score"),
+    _column("fence", REAL, "what the score was held against; null likewise"),
+    _column("margin", REAL, "score - fence; null likewise"),
+    _column("neighbours", TEXTS, "paths of the images it was compared with, nearest first"),
+    _column(
+        "box", pa.list_(WHOLE), "left, top, width, height in px of the upright image: where it is odd; null if nowhere"
+    ),
+)
+
+DUPLICATES = _table(
+    _column("path", TEXT, "the image that repeats another"),
+    _column("duplicate_of", TEXT, "the first image, by path, with these pixels"),
+    _column("kind", TEXT, "exact: equal decoded pixels and shape"),
+    _column("same_label", pa.bool_(), "false where the two carry different labels: one of them is wrong"),
+)
+
+TABLES = {"images": IMAGES, "findings": FINDINGS, "duplicates": DUPLICATES}

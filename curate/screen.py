@@ -1,0 +1,130 @@
+"""What the terminal shows: results on stdout, progress on stderr and only on a terminal.
+
+Names of files are hostile: they are shown without control characters and never read as markup.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from curate.findings import catalogue
+from curate.records import Progress as ProgressCall
+from curate.records import Verdict, no_progress
+from curate.reports.summary import Summary
+
+VERDICT_STYLE = {
+    Verdict.MISLABELLED: "red",
+    Verdict.NEAR_OOD: "magenta",
+    Verdict.DUPLICATE: "yellow",
+    Verdict.UNREADABLE: "yellow",
+}
+
+
+class _Rate(ProgressColumn):
+    """Images a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.finished_speed or task.speed or 0:5.1f}/s", style="cyan")
+
+
+class Screen:
+    """Shows the stages of a run as bars on stderr; silent with `quiet` or without a terminal."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.errors = Console(stderr=True, highlight=False)
+        self._bars = self.errors.is_terminal and not quiet
+        self._quiet = quiet
+
+    def say(self, message: str) -> None:
+        """Say one line on stderr, unless quiet."""
+        if not self._quiet:
+            self.errors.print(Text(message), soft_wrap=True)
+
+    @contextmanager
+    def stage(self, title: str, total: int) -> Iterator[ProgressCall]:
+        """Show a bar with rate and remaining time while a stage runs."""
+        if not self._bars:
+            yield no_progress
+            return
+        columns = (
+            TextColumn("{task.description:<12}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            _Rate(),
+            TimeRemainingColumn(compact=True),
+        )
+        with Progress(*columns, console=self.errors) as bars:
+            task = bars.add_task(title, total=total)
+            yield lambda images: bars.advance(task, images)
+
+
+def printable(text: str) -> str:
+    """Return text with control and other invisible characters escaped, fit for a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+def show_error(message: str) -> None:
+    """Say why the command failed, on stderr."""
+    Console(stderr=True, highlight=False).print(Text(f"curate: {printable(message)}", style="red"), soft_wrap=True)
+
+
+def show_summary(summary: Summary) -> None:
+    """Print the result of a scan on stdout."""
+    console = Console(file=sys.stdout, highlight=False)
+    console.print(Group(_counts(summary), *_worst(summary), *_codes(summary), _next(summary)), soft_wrap=False)
+
+
+def _counts(summary: Summary) -> RenderableType:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(justify="right")
+    table.add_column()
+    table.add_row(str(summary.images), Text(f"images, layout {printable(summary.layout)}", style="bold"))
+    for verdict, count in summary.verdicts.items():
+        table.add_row(str(count), Text(verdict, style=VERDICT_STYLE.get(Verdict(verdict), "green")))
+    return table
+
+
+def _worst(summary: Summary) -> list[RenderableType]:
+    if not summary.worst:
+        return [Text("\nNo image lies above its fence.", style="green")]
+    table = Table(title="\nThe worst images (1.00 is the fence)", title_justify="left", title_style="bold", box=None)
+    for name in ("score", "verdict", "image", "reason"):
+        table.add_column(name, justify="right" if name == "score" else "left", overflow="fold", vertical="top")
+    for row in summary.worst:
+        style = VERDICT_STYLE.get(Verdict(row.verdict), "")
+        cells = (row.verdict, printable(row.path), printable(row.reason))
+        table.add_row(f"{row.score:.2f}", Text(cells[0], style=style), Text(cells[1]), Text(cells[2]))
+    return [table]
+
+
+def _codes(summary: Summary) -> list[RenderableType]:
+    """List what else was noticed, a line a code."""
+    if not summary.codes:
+        return []
+    table = Table(title="\nWhat was noticed", title_justify="left", title_style="bold", box=None, show_header=False)
+    for code, count in summary.codes.items():
+        text = catalogue().get(code)
+        table.add_row(code, str(count), Text(text.title if text else ""), Text(text.cure if text else "", style="dim"))
+    return [table]
+
+
+def _next(summary: Summary) -> RenderableType:
+    lines = [Text(f"\n{line}") if not index else Text(line) for index, line in enumerate(summary.next_steps)]
+    return Group(*lines)
+
+
+def show_facts(facts: dict[str, dict[str, Any]]) -> None:
+    """Print sections of named values on stdout."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for section, values in facts.items():
+        for index, (name, value) in enumerate(values.items()):
+            table.add_row(Text(section if not index else "", style="bold"), Text(name), Text(printable(str(value))))
+    Console(file=sys.stdout, highlight=False).print(table)

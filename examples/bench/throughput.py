@@ -1,0 +1,144 @@
+"""How fast is a scan, next to a bare loop of the same backbone? How much memory does it take?
+
+    python examples/bench/throughput.py [--images 1000] [--more 4000] [--backbone NAME --weights FILE]
+
+Draws flanges of 1280 x 1024 px as JPEG, then, on this machine and in this order:
+    a bare loop: the same backbone over ready tensors of the same size, channels last, nothing else
+    a first scan with an empty cache, in a process of its own; a second one; the bare loop again
+    a first scan of --more images
+    a scan of 8 images, for the part of the memory that does not depend on the set
+and prints a Markdown table. Ratios come from one run; single times depend on the machine and its load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from curate.embeddings.backbones import load_backbone
+from curate.embeddings.frame import auto_long_px, frame_size
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from draw_demo import flange, sensor
+
+WIDTH, HEIGHT, BASES, BATCH = 1280, 1024, 24, 8
+
+
+def draw(folder: Path, count: int) -> None:
+    """Draw `count` parts; a few are drawn in full, the others are those under other light, shifted, with new noise."""
+    rng = np.random.default_rng(0)
+    folder.mkdir(parents=True)
+    bases = [np.asarray(sensor(flange(rng, (WIDTH, HEIGHT)), rng), dtype=np.int16) for _ in range(BASES)]
+    for index in range(count):
+        shift = tuple(int(s) for s in rng.integers(-6, 7, 2))
+        noise = rng.integers(-4, 5, (HEIGHT, WIDTH, 1), dtype=np.int16)
+        shade = np.roll(bases[index % BASES], shift, (0, 1)) + noise + int(rng.integers(-6, 7))
+        Image.fromarray(np.clip(shade, 0, 255).astype(np.uint8)).save(folder / f"{index:05d}.jpg", quality=90)
+
+
+def bare_loop(name: str, weights: Path | None, images: int) -> float:
+    """Return images a second of the backbone alone over a ready batch."""
+    backbone = load_backbone(name, weights=weights)
+    width, height = frame_size(WIDTH, HEIGHT, auto_long_px([WIDTH]))
+    batch = torch.randn(BATCH, 3, height, width).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        backbone.network(batch)
+        start = time.perf_counter()
+        for _ in range(images // BATCH):
+            backbone.network(batch)
+    return images // BATCH * BATCH / (time.perf_counter() - start)
+
+
+def scan(dataset: Path, cache: Path, name: str, weights: Path | None) -> dict[str, Any]:
+    """Scan in a process of its own and return its wall time, its steps and its peak memory."""
+    output = cache / f"audit-{dataset.name}"
+    call = [sys.executable, "-m", "curate", "scan", str(dataset), "-o", str(output), "--force", "--quiet"]
+    call += ["--cache", str(cache), "--backbone", name] + (["--weights", str(weights)] if weights else [])
+    start = time.perf_counter()
+    process = subprocess.Popen(call, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"the scan of {dataset} ended with {process.returncode}")
+    run = json.loads((output / "run.json").read_text())
+    return {
+        "wall_s": time.perf_counter() - start,
+        "peak_mb": usage.ru_maxrss / 1024,
+        **run["embedding"],
+        **run["seconds"],
+    }
+
+
+def table(rows: list[tuple[str, str]]) -> str:
+    return "\n".join(["| what | figure |", "| --- | --- |", *(f"| {what} | {figure} |" for what, figure in rows)])
+
+
+def measure(folder: Path, images: int, more: int, name: str, weights: Path | None) -> list[tuple[str, str]]:
+    for label, count in (("few", 8), ("set", images), ("more", more)):
+        draw(folder / label, count)
+    before = bare_loop(name, weights, min(images, 400))
+    first = scan(folder / "set", folder / "cache", name, weights)
+    after = bare_loop(name, weights, min(images, 400))
+    second = scan(folder / "set", folder / "cache", name, weights)
+    large = scan(folder / "more", folder / "cache-more", name, weights)
+    few = scan(folder / "few", folder / "cache-few", name, weights)
+    bare = (before + after) / 2
+    whole, embedding = images / first["wall_s"], images / first["embed_s"]
+    return [
+        ("bare loop, before / after", f"{before:.1f} / {after:.1f} images/s"),
+        (
+            f"first scan of {images}: embedding (decode, forward, write)",
+            f"{embedding:.1f} images/s, {embedding / bare:.0%} of the bare loop",
+        ),
+        (f"first scan of {images}: whole process", f"{whole:.1f} images/s, {whole / bare:.0%} of the bare loop"),
+        ("its seconds: " + ", ".join(k.removesuffix("_s") for k in STEPS), ", ".join(f"{first[k]:.1f}" for k in STEPS)),
+        ("second scan: images embedded", f"{second['embedded']}"),
+        (
+            "second scan: embedding step",
+            f"{second['embed_s']:.2f} s, {second['embed_s'] / first['embed_s']:.1%} of the first",
+        ),
+        ("second scan: whole process", f"{second['wall_s']:.1f} s"),
+        (
+            f"peak memory, 8 / {images} / {more} images",
+            f"{few['peak_mb']:.0f} / {first['peak_mb']:.0f} / {large['peak_mb']:.0f} MB",
+        ),
+        (
+            f"the part that is not fixed, {more} against {images}",
+            f"{(large['peak_mb'] - few['peak_mb']) / (first['peak_mb'] - few['peak_mb']) - 1:+.0%}",
+        ),
+        (f"first scan of {more}: whole process", f"{more / large['wall_s']:.1f} images/s"),
+    ]
+
+
+STEPS = ("load_s", "embed_s", "score_s", "judge_s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=1000)
+    parser.add_argument("--more", type=int, default=4000)
+    parser.add_argument("--backbone", default="curate_s")
+    parser.add_argument("--weights", type=Path)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure(Path(folder), args.images, args.more, args.backbone, args.weights)
+    print(
+        f"{args.backbone}, {os.cpu_count()} cores, torch {torch.__version__}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}\n"
+    )
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

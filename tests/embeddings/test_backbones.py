@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from curate.embeddings.backbones import file_sha256, forward, load_backbone, read_state
+from curate.errors import CouldNotFinish, InputError, UsageError
+
+SMALL = "mobilenetv3_small_050"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state of a small timm model, as its hub would hold it."""
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_file(timm.create_model(SMALL, pretrained=False).state_dict(), file)
+    return file
+
+
+def test_a_timm_model_becomes_a_pyramid_of_strides_4_8_16(weights: Path):
+    backbone = load_backbone(SMALL, weights=weights, offline=True)
+    maps = forward(backbone, torch.zeros(2, 3, 64, 96))
+    assert backbone.strides == (4, 8, 16)
+    assert [tuple(m.shape) for m in maps] == [
+        (2, c, 64 // s, 96 // s) for c, s in zip(backbone.channels, (4, 8, 16), strict=True)
+    ]
+    assert backbone.sha256 == file_sha256(weights)
+    assert not any(p.requires_grad for p in backbone.network.parameters())
+
+
+def test_every_tensor_of_the_pyramid_comes_from_the_file(weights: Path):
+    one, two = (load_backbone(SMALL, weights=weights) for _ in range(2))
+    for (name, a), b in zip(one.network.state_dict().items(), two.network.state_dict().values(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_weights_that_lack_a_tensor_are_refused_rather_than_left_random(weights: Path, tmp_path: Path):
+    state = read_state(weights)
+    name = next(key for key in state if key.startswith("blocks.1") and key.endswith("weight"))
+    del state[name]
+    save_file(state, tmp_path / "part.safetensors")
+    with pytest.raises(InputError, match=f"not the weights of {SMALL}: 1 of"):
+        load_backbone(SMALL, weights=tmp_path / "part.safetensors")
+
+
+def test_a_plain_state_dict_is_read_and_a_pickle_with_code_is_refused(weights: Path, tmp_path: Path):
+    torch.save({"state_dict": read_state(weights)}, tmp_path / "plain.pth")
+    assert load_backbone(SMALL, weights=tmp_path / "plain.pth").name == SMALL
+
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return os.system, (f"touch {tmp_path / 'ran'}",)
+
+    (tmp_path / "evil.pth").write_bytes(pickle.dumps(Evil(), protocol=2))
+    torch.save({"x": Evil()}, tmp_path / "evil.pt")
+    for name in ("evil.pth", "evil.pt"):
+        with pytest.raises(InputError, match=name):
+            read_state(tmp_path / name)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 40, b"\x10\0\0\0\0\0\0\0{}", b"not weights at all"])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_damaged_weights_file_is_one_sentence(tmp_path: Path, content: bytes, suffix: str):
+    file = tmp_path / f"damaged{suffix}"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match="damaged") as caught:
+        read_state(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_weights_file_is_named(tmp_path: Path):
+    with pytest.raises(InputError, match="no such weights file"):
+        load_backbone(SMALL, weights=tmp_path / "none.safetensors")
+
+
+def test_a_misspelt_backbone_is_answered_with_the_nearest():
+    with pytest.raises(UsageError, match=r"did you mean .*resnet18"):
+        load_backbone("resnet_18")
+
+
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vgg11"])
+def test_a_model_without_the_strides_is_refused(name: str, weights: Path):
+    with pytest.raises((UsageError, InputError), match=name):
+        load_backbone(name, weights=weights)
+
+
+def test_without_its_weights_on_this_machine_the_sentence_says_how_to_bring_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(CouldNotFinish, match=r"--offline is set: give them with --weights"):
+        load_backbone(SMALL, offline=True)
+
+
+def test_weights_in_the_local_cache_of_the_hub_are_used_offline(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    repository = tmp_path / ("models--" + timm.get_pretrained_cfg(SMALL).hf_hub_id.replace("/", "--"))
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("a" * 40)
+    snapshot = repository / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "model.safetensors").write_bytes(weights.read_bytes())
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert load_backbone(SMALL, offline=True).source == "timm hub"
+
+
+HUB = """
+import threading, time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+time.sleep = lambda seconds: None  # the hub's client waits between its tries
+
+class Hub(BaseHTTPRequestHandler):
+    body = open({file!r}, "rb").read()
+
+    def do_HEAD(self):
+        self.send_response(200 if self.path.endswith("/resolve/main/model.safetensors") else 404)
+        for name, value in {{"ETag": '"1"', "X-Repo-Commit": "a" * 40, "Content-Length": str(len(self.body))}}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def do_GET(self):
+        self.do_HEAD()
+        self.wfile.write(self.body)
+
+    def log_message(self, *words):
+        pass
+
+if {port} == 9:
+    hub_address = "http://127.0.0.1:9"
+else:
+    server = HTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    hub_address = f"http://127.0.0.1:{{server.server_port}}"
+
+import os
+os.environ["HF_ENDPOINT"] = hub_address
+from curate.embeddings.backbones import load_backbone
+from curate.errors import CurateError
+try:
+    print(load_backbone({name!r}).sha256)
+except CurateError as error:
+    print(error)
+"""
+
+
+def with_hub(weights: Path, cache: Path, *, port: int) -> str:
+    """Load a backbone in a process of its own, against a hub on this machine; port 9 is nobody."""
+    program = HUB.format(file=str(weights), port=port, name=SMALL)
+    folders = {"HF_HUB_OFFLINE": "0", "HF_HUB_CACHE": str(cache), "NO_PROXY": "127.0.0.1"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | folders,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def test_published_weights_are_downloaded_from_the_hub_and_then_cached(weights: Path, tmp_path: Path):
+    assert with_hub(weights, tmp_path, port=0) == file_sha256(weights)
+    assert with_hub(weights, tmp_path, port=9) == file_sha256(weights)
+
+
+def test_a_hub_that_cannot_be_reached_is_one_sentence(weights: Path, tmp_path: Path):
+    assert "the hub cannot be reached: give them with --weights" in with_hub(weights, tmp_path, port=9)

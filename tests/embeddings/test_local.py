@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from curate.embeddings.backbones import Backbone
+from curate.embeddings.engines import local
+from curate.embeddings.engines.local import Cache, EmbedReport, EmbedSettings, embed
+from curate.errors import CouldNotFinish
+from curate.images.decode import DecodeConfig
+from curate.images.levels import Levels
+from curate.images.sources import list_images
+from curate.records import Embeddings, ImageFacts
+from tests.plates import draw_plate, draw_plates
+
+
+class TinyPyramid(nn.Module):
+    """Three stages that see at most 16 px around their place, so that tiles of 32 px margin lose nothing."""
+
+    def __init__(self, *, spoilt: bool = False) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.stages = nn.ModuleList(nn.Conv2d(3, 8, stride, stride, bias=False) for stride in (4, 8, 16))
+        for stage in self.stages:
+            stage.weight.data = torch.randn(stage.weight.shape, generator=generator) / 8
+        self.spoilt = spoilt
+
+    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
+        maps = [stage(x).relu() for stage in self.stages]
+        return [m * float("nan") for m in maps] if self.spoilt else maps
+
+
+def backbone(name: str = "tiny", *, spoilt: bool = False) -> Backbone:
+    return Backbone(
+        name=name,
+        network=TinyPyramid(spoilt=spoilt).eval(),
+        channels=(8, 8, 8),
+        strides=(4, 8, 16),
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        sha256=name,
+        licence="none",
+        source="drawn",
+    )
+
+
+def run(
+    folder: Path, cache: Path, *, long_px: int = 128, batch_size: int | None = None, name: str = "tiny", progress=None
+) -> tuple[list[ImageFacts], Embeddings, EmbedReport]:
+    settings = EmbedSettings(long_px=long_px, decode=DecodeConfig(), levels=Levels(), batch_size=batch_size)
+    network = backbone(name)
+    return embed(
+        list_images(folder),
+        network,
+        settings,
+        Cache(cache, network, settings),
+        progress=progress or (lambda images: None),
+    )
+
+
+def all_patches(embeddings: Embeddings) -> np.ndarray:
+    return np.concatenate([embeddings.patches(i) for i in range(len(embeddings))])
+
+
+def test_a_second_scan_embeds_nothing_and_gives_the_same_bytes(tmp_path: Path):
+    folder = draw_plates(tmp_path / "plates", 9)
+    _, first, worked = run(folder, tmp_path / "cache")
+    _, second, rested = run(folder, tmp_path / "cache")
+    assert (worked.embedded, worked.from_cache) == (9, 0)
+    assert (rested.embedded, rested.from_cache) == (0, 9)
+    np.testing.assert_array_equal(all_patches(first), all_patches(second))
+    np.testing.assert_array_equal(first.pooled, second.pooled)
+
+
+def test_after_adding_images_only_those_are_embedded(tmp_path: Path):
+    folder = draw_plates(tmp_path / "plates", 6)
+    run(folder, tmp_path / "cache")
+    draw_plates(folder, 10)
+    assert run(folder, tmp_path / "cache")[2].embedded == 4
+
+
+def test_a_renamed_or_copied_image_is_not_embedded_again(tmp_path: Path):
+    folder = draw_plates(tmp_path / "plates", 3)
+    run(folder, tmp_path / "cache")
+    (folder / "00.png").rename(folder / "renamed.png")
+    (folder / "copy.png").write_bytes((folder / "01.png").read_bytes())
+    assert run(folder, tmp_path / "cache")[2].embedded == 0
+
+
+@pytest.mark.parametrize("other", [{"long_px": 160}, {"name": "another"}])
+def test_other_settings_or_another_backbone_never_meet_in_the_cache(tmp_path: Path, other: dict[str, object]):
+    folder = draw_plates(tmp_path / "plates", 3)
+    run(folder, tmp_path / "cache")
+    assert run(folder, tmp_path / "cache", **other)[2].embedded == 3
+
+
+def test_descriptors_do_not_depend_on_the_batch_an_image_was_in(tmp_path: Path):
+    folder = draw_plates(tmp_path / "plates", 7)
+    together = run(folder, tmp_path / "a", batch_size=7)[1]
+    alone = run(folder, tmp_path / "b", batch_size=1)[1]
+    np.testing.assert_array_equal(all_patches(together), all_patches(alone))
+
+
+def test_a_tiled_image_has_the_descriptors_of_the_whole_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "large").mkdir()
+    draw_plate(np.random.default_rng(1), hole=True, side=320).save(tmp_path / "large" / "one.png")
+    whole = run(tmp_path / "large", tmp_path / "a", long_px=320)[1]
+    monkeypatch.setattr("curate.embeddings.frame.TILE_PX", 128)
+    tiled = run(tmp_path / "large", tmp_path / "b", long_px=320)[1]
+    assert tuple(tiled.grids[0]) == (20, 20)
+    np.testing.assert_allclose(tiled.patches(0), whole.patches(0), atol=2e-3)
+    np.testing.assert_allclose(tiled.pooled, whole.pooled, atol=1e-4)
+
+
+def test_images_of_all_shapes_go_through_one_scan(tmp_path: Path):
+    (tmp_path / "mixed").mkdir()
+    rng = np.random.default_rng(0)
+    for index, (width, height) in enumerate([(100, 40), (40, 100), (64, 64), (300, 31), (1, 1), (2000, 9)]):
+        draw_plate(rng, side=64).resize((width, height)).save(tmp_path / "mixed" / f"{index}.png")
+    _, embeddings, report = run(tmp_path / "mixed", tmp_path / "cache")
+    assert report.embedded == 6
+    assert [len(embeddings.patches(i)) for i in range(6)] == list(embeddings.patch_counts())
+    assert np.isfinite(all_patches(embeddings)).all()
+
+
+def test_an_interrupted_scan_goes_on_where_it_stopped(tmp_path: Path):
+    folder = draw_plates(tmp_path / "plates", 20)
+    seen = 0
+
+    def stop_half_way(images: int) -> None:
+        nonlocal seen
+        seen += images
+        if seen == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(folder, tmp_path / "cache", batch_size=2, progress=stop_half_way)
+    assert run(folder, tmp_path / "cache", batch_size=2)[2].embedded == 10
+
+
+def test_an_unreadable_file_is_a_fact_and_has_no_embedding(tmp_path: Path):
+    folder = draw_plates(tmp_path / "plates", 3)
+    (folder / "01.png").write_bytes((folder / "01.png").read_bytes()[:300])
+    facts, embeddings, _ = run(folder, tmp_path / "cache")
+    assert [bool(known.skip_reason) for known in facts] == [False, True, False]
+    assert list(embeddings.images) == [0, 2]
+    again = run(folder, tmp_path / "cache")[0]
+    assert again == facts
+
+
+def test_a_network_that_gives_nan_is_refused(tmp_path: Path):
+    folder = draw_plates(tmp_path / "plates", 2)
+    network = backbone(spoilt=True)
+    settings = EmbedSettings(long_px=64, decode=DecodeConfig(), levels=Levels())
+    with pytest.raises(CouldNotFinish, match="tiny gives values that are not finite"):
+        embed(list_images(folder), network, settings, Cache(tmp_path / "cache", network, settings))
+
+
+def test_the_seed_changes_the_projection_and_zero_is_a_seed():
+    zero, one = local.pyramid.projection(40, 8, 0), local.pyramid.projection(40, 8, 1)
+    assert torch.equal(zero, local.pyramid.projection(40, 8, 0))
+    assert not torch.equal(zero, one)
+
+
+def test_the_projection_keeps_distances_in_the_mean():
+    points = torch.randn((60, 384), generator=torch.Generator().manual_seed(3))
+    ratio = torch.pdist(points @ local.pyramid.projection(384, 128, 0)) / torch.pdist(points)
+    assert abs(float(ratio.mean()) - 1) < 0.02
+    assert float(ratio.std()) < 0.1

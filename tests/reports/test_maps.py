@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from curate.reports.maps import Flagged, contact_sheet, draw_maps, hot_box, overlay
+
+GREY = np.full((60, 90, 3), 120, dtype=np.uint8)
+
+
+def peak(row: int, column: int, shape: tuple[int, int] = (6, 9)) -> np.ndarray:
+    anomaly_map = np.zeros(shape, dtype=np.float32)
+    anomaly_map[row, column] = 1
+    return anomaly_map
+
+
+def flagged(name: str = "a.png", path: str = "a.png") -> Flagged:
+    return Flagged(
+        path=path, picture=GREY, anomaly_map=peak(1, 2), neighbour=None, neighbour_path="", caption="odd", name=name
+    )
+
+
+def test_a_map_below_low_leaves_the_image_as_it_is():
+    np.testing.assert_array_equal(overlay(GREY, np.zeros((6, 9), dtype=np.float32), 0.5, 1.0), GREY)
+
+
+def test_the_picture_changes_most_where_the_map_is_highest():
+    change = np.abs(overlay(GREY, peak(2, 7), 0.0, 1.0).astype(int) - GREY).sum(axis=2)
+    row, column = np.unravel_index(change.argmax(), change.shape)
+    assert (row // 10, column // 10) == (2, 7)
+
+
+@given(st.integers(0, 5), st.integers(0, 8), st.integers(6, 4000), st.integers(9, 4000))
+def test_the_box_holds_the_peak_and_lies_in_the_image(row: int, column: int, width_px: int, height_px: int):
+    left, top, width, height = hot_box(peak(row, column), 0.0, width_px, height_px)
+    assert 0 <= left <= (column + 0.5) * width_px / 9 <= left + width <= width_px
+    assert 0 <= top <= (row + 0.5) * height_px / 6 <= top + height <= height_px
+
+
+def test_the_box_does_not_reach_over_to_another_region():
+    anomaly_map = peak(0, 0) + 0.9 * peak(5, 8)
+    assert hot_box(anomaly_map, 0.0, 90, 60) == [0, 0, 10, 10]
+
+
+def test_an_even_map_gives_the_whole_image():
+    assert hot_box(np.ones((6, 9), dtype=np.float32), 1.0, 90, 60) == [0, 0, 90, 60]
+
+
+def test_each_flagged_image_gets_a_map_and_the_worst_a_row_on_the_sheet(tmp_path: Path):
+    draw_maps(tmp_path, [flagged(f"{i}.png") for i in range(15)], 0.0, 1.0)
+    assert len(list((tmp_path / "maps").iterdir())) == 15
+    with Image.open(tmp_path / "flagged.png") as sheet:
+        assert sheet.height < 13 * 240
+
+
+def test_nothing_flagged_draws_nothing(tmp_path: Path):
+    draw_maps(tmp_path, [], 0.0, 1.0)
+    assert not list(tmp_path.iterdir())
+
+
+def test_names_that_no_font_has_are_drawn_escaped():
+    contact_sheet([flagged(path="\x1b[31m\u202e\u6f22" * 40)], 0.0, 1.0)

@@ -1,0 +1,168 @@
+"""The scorer `neighbours`: laws on drawn features."""
+
+import builtins
+import json
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from curate.errors import CouldNotFinish
+from curate.records import Embeddings, PatchesInMemory, Scores
+from curate.scores.neighbours import Neighbours, NeighboursConfig, nearest_images
+
+WIDTH, ROWS, COLUMNS = 16, 5, 6
+EXACT, INDEX = NeighboursConfig(images=3), NeighboursConfig(images=3, exact_flop=0)
+BOTH = pytest.mark.parametrize("config", [EXACT, INDEX], ids=["exact", "index"])
+
+
+def drawn(count: int, seed: int = 0, planted: tuple[int, ...] = ()) -> list[np.ndarray]:
+    """Return images of one part: each place has its own look, and planted images one odd patch each."""
+    rng = np.random.default_rng(seed)
+    part = rng.normal(size=(ROWS * COLUMNS, WIDTH))
+    images = [part + 0.2 * rng.normal(size=part.shape) for _ in range(count)]
+    for image in planted:
+        images[image][rng.integers(len(part))] += 2 * rng.normal(size=WIDTH)
+    return [image.astype(np.float16) for image in images]
+
+
+def embedded(images: list[np.ndarray]) -> Embeddings:
+    return Embeddings(
+        images=np.arange(len(images)),
+        grids=np.array([(len(image) // COLUMNS, COLUMNS) for image in images]),
+        pooled=np.stack([image.astype(np.float32).mean(axis=0) for image in images]),
+        stages=(slice(0, WIDTH),),
+        source=PatchesInMemory(images),
+        width=WIDTH,
+    )
+
+
+def scored(images: list[np.ndarray], config: NeighboursConfig = EXACT, kin: np.ndarray | None = None) -> Scores:
+    kin = np.arange(len(images)) if kin is None else kin
+    return Neighbours(config=config).score(embedded(images), kin)
+
+
+def brute_force(images: list[np.ndarray], index: int, count: int) -> np.ndarray:
+    query = images[index].astype(np.float64)
+    others = [image.astype(np.float64) for i, image in enumerate(images) if i != index]
+    gaps = [np.linalg.norm(query[:, None] - other[None], axis=2).min(axis=1) for other in others]
+    return np.sort(gaps, axis=0)[:count].mean(axis=0)
+
+
+@BOTH
+def test_planted_anomalies_come_first(config: NeighboursConfig):
+    planted = (3, 17, 41)
+    values = scored(drawn(60, planted=planted), config).values
+    assert set(np.argsort(-values)[:3]) == set(planted)
+
+
+def test_the_map_peaks_where_the_anomaly_was_planted():
+    images = drawn(20)
+    images[4][13] += np.float16(3)
+    assert scored(images).maps[4].argmax() == 13
+
+
+def test_exact_equals_brute_force_also_with_uneven_grids():
+    images = drawn(12)
+    images[2], images[7] = images[2][: 2 * COLUMNS], np.concatenate([images[7], images[7][:COLUMNS]])
+    scores = scored(images)
+    for index in range(len(images)):
+        assert_allclose(scores.maps[index].ravel(), brute_force(images, index, 3), rtol=1e-3, atol=1e-3)
+
+
+def test_the_index_agrees_with_the_exact_search():
+    images = drawn(80, planted=(1, 2))
+    exact, index = scored(images), scored(images, NeighboursConfig(images=3, exact_flop=0, recall=0.95))
+    assert index.facts["search"] == "index"
+    assert index.facts["recall"] >= 0.95
+    found = np.concatenate([m.ravel() for m in index.maps]) / np.concatenate([m.ravel() for m in exact.maps])
+    assert np.mean(found < 1.001) >= 0.9
+    assert np.corrcoef(exact.values, index.values)[0, 1] > 0.99
+
+
+def test_scores_follow_the_images_when_these_are_shuffled():
+    images, order = drawn(25, planted=(3,)), np.random.default_rng(1).permutation(25)
+    shuffled = scored([images[i] for i in order])
+    assert_allclose(shuffled.values, scored(images).values[order], rtol=1e-5)
+
+
+@BOTH
+def test_copies_of_an_anomaly_do_not_vouch_for_it(config: NeighboursConfig):
+    images = drawn(30, planted=(5,))
+    copies = images + [images[5]] * 6
+    kin = np.concatenate([np.arange(30), np.full(6, 5)])
+    known, unknown = scored(copies, config, kin).values, scored(copies, config).values
+    assert known.argmax() in {5, *range(30, 36)}
+    assert_allclose(known[30:], known[5], rtol=1e-5)
+    assert unknown[5] < known[5]
+
+
+def test_copies_of_another_image_count_as_one_neighbour():
+    images = drawn(10)
+    kin = np.concatenate([np.arange(10), np.full(5, 2)])
+    assert_allclose(scored(images + [images[2]] * 5, EXACT, kin).values[:10], scored(images).values, rtol=1e-4)
+
+
+def test_scores_scale_with_the_features():
+    images = drawn(20, planted=(2,))
+    doubled = scored([image * np.float16(2) for image in images])
+    assert_allclose(doubled.values, 2 * scored(images).values, rtol=1e-4)
+
+
+@BOTH
+def test_the_same_input_gives_the_same_bytes(config: NeighboursConfig):
+    images = drawn(40, planted=(2,))
+    first, second = scored(images, config), scored(images, config)
+    assert first.values.tobytes() == second.values.tobytes()
+    assert_array_equal(first.neighbours, second.neighbours)
+
+
+@BOTH
+@pytest.mark.parametrize("count", [1, 2, 3, 9])
+def test_equal_images_score_zero(config: NeighboursConfig, count: int):
+    scores = scored(drawn(1) * count, config)
+    assert_array_equal(scores.values, np.zeros(count))
+
+
+@BOTH
+@pytest.mark.parametrize("value", [0, 7])
+def test_constant_features_survive(config: NeighboursConfig, value: int):
+    flat = [np.full((ROWS * COLUMNS, WIDTH), value, dtype=np.float16)] * 12
+    assert_array_equal(scored(flat, config).values, np.zeros(12))
+
+
+def test_an_image_whose_kin_are_all_there_is_scores_zero():
+    scores = scored(drawn(4), EXACT, np.zeros(4, dtype=np.int64))
+    assert_array_equal(scores.values, np.zeros(4))
+    assert (scores.neighbours == -1).all()
+    assert scores.facts["images_compared"] == 1
+
+
+def test_nearest_images_are_others_nearest_first_and_padded():
+    pooled_at = [np.full((COLUMNS, WIDTH), at, dtype=np.float16) for at in (0, 1, 3, 7)]
+    near = nearest_images(embedded(pooled_at), np.array([0, 1, 2, 2]), 4)
+    assert near.tolist() == [[1, 2, 3, -1], [0, 2, 3, -1], [1, 0, -1, -1], [1, 0, -1, -1]]
+
+
+def test_progress_counts_every_image():
+    seen: list[int] = []
+    Neighbours().score(embedded(drawn(6)), np.arange(6), progress=seen.append)
+    assert sum(seen) == 6
+
+
+@BOTH
+def test_the_facts_can_be_written_as_json(config: NeighboursConfig):
+    assert json.loads(json.dumps(scored(drawn(9), config).facts, allow_nan=False))
+
+
+def test_without_faiss_one_sentence_names_the_extras(monkeypatch: pytest.MonkeyPatch):
+    real = builtins.__import__
+
+    def without(name: str, *args: object, **kwargs: object) -> object:
+        if name == "faiss":
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(CouldNotFinish, match=r"curate\[cpu\].*curate\[gpu\]"):
+        scored(drawn(5), INDEX)

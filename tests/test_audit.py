@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import curate
+from curate.errors import CouldNotFinish, CurateError, NothingToAudit, UsageError, WriteError
+from curate.findings import catalogue
+from curate.reports.schema import TABLES
+from tests.images.torture import draw_torture_set
+from tests.plates import draw_plates
+
+
+def verdicts(audit: curate.Audit) -> dict[str, str]:
+    return dict(zip(audit.images["path"], audit.images["verdict"], strict=True))
+
+
+def test_a_planted_hole_is_flagged_shown_and_explained(plates: Path, tmp_path: Path):
+    audit = curate.scan(plates, tmp_path / "audit")
+    flagged = {path for path, verdict in verdicts(audit).items() if verdict in ("mislabelled", "near_ood")}
+    assert {"03.png", "11.png"} <= flagged
+    assert len(flagged) <= 4
+    worst = audit.images.sort_values("anomaly_score", ascending=False)["path"].head(2)
+    assert set(worst) == {"03.png", "11.png"}
+    reasons = audit.findings.query("path == '03.png'").iloc[0]
+    assert reasons["score"] > reasons["fence"] == 1
+    assert reasons["margin"] == pytest.approx(reasons["score"] - 1)
+    assert len(list((tmp_path / "audit" / "maps").iterdir())) == len(flagged)
+
+
+def test_the_box_of_a_finding_holds_the_hole(tmp_path: Path):
+    import numpy as np
+    from PIL import Image
+
+    folder = draw_plates(tmp_path / "plates", 20)
+    pixels = np.asarray(Image.open(folder / "07.png")).copy()
+    pixels[90:110, 20:40] = 10
+    Image.fromarray(pixels).save(folder / "07.png")
+    audit = curate.scan(folder, tmp_path / "audit")
+    left, top, width, height = audit.findings.query("path == '07.png'").iloc[0]["box"]
+    assert left <= 30 <= left + width
+    assert top <= 100 <= top + height
+    assert width * height < 128 * 128 / 2
+
+
+def test_same_input_settings_and_seed_give_the_same_bytes_cached_or_not(plates: Path, tmp_path: Path):
+    for name, cache in (("a", "one"), ("b", "one"), ("c", "two")):
+        curate.scan(plates, tmp_path / name, seed=0, cache=tmp_path / cache)
+    a, b, c = ((tmp_path / name / "images.parquet").read_bytes() for name in "abc")
+    assert a == b == c
+
+
+def test_the_seed_matters_and_zero_is_a_seed(plates: Path, tmp_path: Path):
+    zero, default, one = (
+        curate.scan(plates, tmp_path / name, **seed).images["anomaly_score"]
+        for name, seed in (("a", {"seed": 0}), ("b", {}), ("c", {"seed": 1}))
+    )
+    assert zero.equals(default)
+    assert not zero.equals(one)
+
+
+def test_the_order_in_which_images_are_read_does_not_change_their_scores(plates: Path, tmp_path: Path):
+    first = curate.scan(plates, tmp_path / "a").images.set_index("path")["anomaly_score"]
+    (tmp_path / "list.csv").write_text("path\n" + "\n".join(sorted((f"plates/{p}" for p in first.index), reverse=True)))
+    again = curate.scan(tmp_path / "list.csv", tmp_path / "b").images.set_index("path")["anomaly_score"]
+    assert {f"plates/{path}": score for path, score in first.items()} == pytest.approx(dict(again), rel=1e-4)
+
+
+def test_copies_are_duplicates_and_do_not_vouch_for_one_another(plates: Path, tmp_path: Path):
+    alone = curate.scan(plates, tmp_path / "a").images.set_index("path")["score_neighbours"]
+    for number in range(5):
+        (plates / f"z{number}.png").write_bytes((plates / "03.png").read_bytes())
+    audit = curate.scan(plates, tmp_path / "b")
+    scores = audit.images.set_index("path")["score_neighbours"]
+    assert scores["03.png"] == pytest.approx(alone["03.png"], rel=1e-3)
+    assert list(audit.duplicates["duplicate_of"]) == ["03.png"] * 5
+    assert all(v in ("duplicate", "mislabelled", "near_ood") for p, v in verdicts(audit).items() if p.startswith("z"))
+
+
+def test_a_copy_under_another_label_is_a_finding(tmp_path: Path):
+    draw_plates(tmp_path / "set" / "good", 12)
+    draw_plates(tmp_path / "set" / "bad", 12, seed=9)
+    (tmp_path / "set" / "bad" / "copy.png").write_bytes((tmp_path / "set" / "good" / "00.png").read_bytes())
+    audit = curate.scan(tmp_path / "set", tmp_path / "audit")
+    assert "DUP002" in set(audit.findings["code"])
+    assert not audit.duplicates.iloc[0]["same_label"]
+
+
+def test_every_file_of_the_torture_set_is_a_row_and_none_aborts(tmp_path: Path):
+    expected = draw_torture_set(tmp_path / "torture")
+    audit = curate.scan(tmp_path / "torture", tmp_path / "audit")
+    assert len(expected) >= 40
+    assert len(audit.images) >= len(expected)
+    assert set(audit.findings["code"]) <= set(catalogue())
+    unreadable = audit.images.query("verdict == 'unreadable'")
+    assert (unreadable["skip_reason"] != "").all()
+    assert set(unreadable["path"]) <= set(audit.findings["path"])
+    assert audit.images.query("verdict != 'unreadable'")["anomaly_score"].notna().all()
+
+
+def test_every_column_has_the_documented_type_and_a_comment(plates: Path, tmp_path: Path):
+    curate.scan(plates, tmp_path / "audit")
+    for name, schema in TABLES.items():
+        written = pq.read_schema(tmp_path / "audit" / f"{name}.parquet")
+        assert written.equals(schema)
+        assert all(written.field(column).metadata[b"comment"] for column in written.names)
+
+
+def test_an_audit_reads_back_as_it_was(plates: Path, tmp_path: Path):
+    audit = curate.scan(plates, tmp_path / "audit")
+    again = curate.read_audit(tmp_path / "audit")
+    assert again.images.equals(audit.images)
+    assert again.run == json.loads((tmp_path / "audit" / "run.json").read_text())
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_handful_of_images_is_kept_with_scores(tmp_path: Path, count: int):
+    audit = curate.scan(draw_plates(tmp_path / "few", count), tmp_path / "audit")
+    assert set(audit.images["verdict"]) == {"keep"}
+    assert audit.images["anomaly_score"].notna().all()
+
+
+def test_equal_images_are_duplicates_and_nothing_is_flagged(tmp_path: Path):
+    folder = draw_plates(tmp_path / "equal", 1)
+    for number in range(1, 12):
+        (folder / f"{number:02d}.png").write_bytes((folder / "00.png").read_bytes())
+    audit = curate.scan(folder, tmp_path / "audit")
+    assert sorted(set(audit.images["verdict"])) == ["duplicate", "keep"]
+
+
+def test_a_set_of_unreadable_images_is_refused_with_the_reason(tmp_path: Path):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.png").write_bytes(b"")
+    with pytest.raises(NothingToAudit, match="none of the 1 images can be read"):
+        curate.scan(tmp_path / "bad", tmp_path / "audit")
+    assert not (tmp_path / "audit").exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"image_size": 3}, "--image-size 3"),
+        ({"image_sise": 300}, "image_sise: no such setting"),
+        ({"layout": "imagefolder"}, "--layout 'imagefolder'"),
+        ({"backbone": "resnot18"}, "did you mean resnet18"),
+        ({"weights": "x.safetensors"}, "--weights goes with a timm model"),
+        ({"device": "tpu"}, "--device 'tpu'"),
+        ({"seed": -1}, "--seed -1"),
+    ],
+)
+def test_a_wrong_setting_is_one_sentence(plates: Path, tmp_path: Path, settings: dict[str, object], sentence: str):
+    with pytest.raises(UsageError, match=sentence) as caught:
+        curate.scan(plates, tmp_path / "audit", **settings)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "audit").exists()
+
+
+def test_an_audit_is_replaced_only_with_force_and_other_folders_never(plates: Path, tmp_path: Path):
+    curate.scan(plates, tmp_path / "audit")
+    with pytest.raises(UsageError, match="add --force"):
+        curate.scan(plates, tmp_path / "audit")
+    curate.scan(plates, tmp_path / "audit", force=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.txt").write_text("mine")
+    with pytest.raises(UsageError, match="never replaced"):
+        curate.scan(plates, tmp_path / "other", force=True)
+    assert (tmp_path / "other" / "thesis.txt").read_text() == "mine"
+
+
+def test_an_output_inside_the_dataset_is_refused_also_through_a_link(plates: Path, tmp_path: Path):
+    (tmp_path / "door").symlink_to(plates)
+    for output in (plates / "audit", tmp_path / "door" / "audit"):
+        with pytest.raises(UsageError, match="inside the dataset"):
+            curate.scan(plates, output)
+
+
+def test_a_full_disk_leaves_the_old_audit_and_nothing_half_written(
+    plates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    curate.scan(plates, tmp_path / "audit")
+    before = (tmp_path / "audit" / "images.parquet").read_bytes()
+
+    def no_space(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pyarrow.parquet.write_table", no_space)
+    with pytest.raises(WriteError, match="No space left on device"):
+        curate.scan(plates, tmp_path / "audit", force=True)
+    assert (tmp_path / "audit" / "images.parquet").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_a_file_that_vanishes_during_the_scan_is_a_row(plates: Path, tmp_path: Path):
+    (tmp_path / "list.csv").write_text("path\n" + "\n".join(f"plates/{n:02d}.png" for n in range(26)))
+    audit = curate.scan(tmp_path / "list.csv", tmp_path / "audit")
+    assert list(audit.images.query("verdict == 'unreadable'")["path"]) == ["plates/24.png", "plates/25.png"]
+
+
+def test_every_error_has_an_exit_code_and_all_are_of_one_tree():
+    assert issubclass(CouldNotFinish, CurateError)
+    assert (UsageError.exit_code, CouldNotFinish.exit_code, NothingToAudit.exit_code) == (2, 3, 3)

@@ -1,0 +1,71 @@
+"""The fence: its laws, and that it holds from a clean to a half contaminated set."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from curate.verdicts.fence import FEWEST_IMAGES, Method, fence, shortest_half
+
+METHODS = tuple(Method)
+
+
+def contaminated(share: float, seed: int, images: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    """Return scores and truth: nominal scores around 1, anomalous ones well above."""
+    rng = np.random.default_rng(seed)
+    truth = np.arange(images) < round(share * images)
+    scores = np.where(truth, rng.normal(3, 0.4, images), rng.normal(1, 0.1, images))
+    return scores.astype(np.float32), truth
+
+
+@pytest.mark.parametrize("method", METHODS)
+@given(scale=st.floats(0.01, 100), shift=st.floats(-10, 10), seed=st.integers(0, 5))
+def test_the_fence_moves_with_shift_and_scale(method: Method, scale: float, shift: float, seed: int):
+    scores, _ = contaminated(0.2, seed)
+    moved = fence(scores.astype(np.float64) * scale + shift, method)
+    assert_allclose(moved.value, fence(scores, method).value * scale + shift, rtol=1e-4, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.2, 0.3, 0.4, 0.45])
+def test_the_fence_parts_the_anomalous_at_any_minority_share(share: float):
+    for seed in range(5):
+        scores, truth = contaminated(share, seed)
+        flagged = scores > fence(scores).value
+        assert flagged[truth].all()
+        assert flagged[~truth].mean() < 0.05
+
+
+def test_a_clean_set_is_left_almost_whole():
+    shares = [fence(contaminated(0, seed)[0]).contamination for seed in range(40)]
+    assert np.mean(shares) < 0.02
+
+
+def test_the_published_fence_is_masked_where_ours_holds():
+    scores, truth = contaminated(0.4, 0)
+    assert not (scores > fence(scores, Method.IQR).value).any()
+    assert (scores > fence(scores).value).sum() >= truth.sum()
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("value", [0.0, 1.0, 1e-30, 1e20])
+def test_equal_scores_flag_nothing(method: Method, value: float):
+    found = fence(np.full(50, value, dtype=np.float32), method)
+    assert found.contamination == 0
+    assert found.note
+
+
+def test_few_images_flag_nothing_and_say_why():
+    found = fence(np.array([*[1.0] * (FEWEST_IMAGES - 2), 100.0], dtype=np.float32))
+    assert found.contamination == 0
+    assert str(FEWEST_IMAGES) in found.note
+
+
+def test_the_order_of_the_scores_does_not_matter():
+    scores, _ = contaminated(0.3, 1)
+    assert fence(scores[::-1]) == fence(scores)
+
+
+def test_the_shortest_half_finds_the_mode_below_anomalies():
+    values = np.sort(np.concatenate([np.linspace(0.9, 1.1, 61), np.linspace(5, 9, 39)]))
+    assert shortest_half(values) == pytest.approx(1.0, abs=0.03)
