@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from curate.records import Embeddings, Finding, FloatArray, IntArray, Scores, Verdict
 from curate.scores.by_label import label_rows
-from curate.scores.neighbours import nearest_images
+from curate.scores.similar import similar_images
 from curate.verdicts.fence import Fence, Method, fence
 
 POOLED_NEIGHBOURS = 5
@@ -135,7 +135,7 @@ def other_labels(
     """
     if len(set(labels)) < 2 or not len(flagged):
         return {}
-    near = nearest_images(embeddings, duplicates, POOLED_NEIGHBOURS)
+    near = similar_images(embeddings, duplicates, POOLED_NEIGHBOURS)
     out = {}
     for i in flagged.tolist():
         votes = Counter(labels[j] for j in near[i].tolist() if j >= 0)
