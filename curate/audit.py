@@ -23,12 +23,14 @@ from curate.config import ScanConfig
 from curate.embeddings.backbones import Backbone, load_backbone
 from curate.embeddings.engines.local import Cache, EmbedReport, EmbedSettings, embed
 from curate.embeddings.frame import auto_long_px
+from curate.embeddings.runtimes import Precision, Runtime
 from curate.errors import NothingToAudit, UsageError
 from curate.images.decode import DecodeConfig
 from curate.images.duplicates import duplicate_groups, kin, needs_full_hash
 from curate.images.levels import find_levels
 from curate.images.sizes import native_sizes
 from curate.images.sources import list_images
+from curate.offline import network
 from curate.records import ImageFacts, Listing, Progress, Scores, no_progress
 from curate.reports.parquet import Audit, check_output, write_audit
 from curate.reports.pictures import draw_flagged
@@ -89,7 +91,21 @@ def scan(
         CouldNotFinish: weights cannot be had, faiss is missing.
         WriteError: the audit or the cache cannot be written.
     """
-    config, screen, clock = configure(settings), screen or Silent(), _Clock()
+    config = configure(settings)
+    with network(refused=config.offline):
+        return _scan(dataset, output, config, force=force, screen=screen or Silent(), stdin=stdin)
+
+
+def _scan(
+    dataset: str | Path,
+    output: str | Path | None,
+    config: ScanConfig,
+    *,
+    force: bool,
+    screen: Stages,
+    stdin: BinaryIO | None,
+) -> Audit:
+    clock = _Clock()
     target = Path(output) if output is not None else default_output(dataset)
     check_output(target, _folder_of(dataset), force=force)
 
@@ -184,6 +200,8 @@ def embed_settings(listing: Listing, config: ScanConfig) -> EmbedSettings:
         full_hash=needs_full_hash(listing.paths),
         seed=config.seed,
         device=device,
+        runtime=Runtime(config.runtime),
+        precision=Precision(config.precision),
         batch_size=config.batch_size,
     )
 

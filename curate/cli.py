@@ -7,13 +7,13 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from curate import __version__
+from curate.cli_models import Format, models_app
 from curate.errors import CurateError, Interrupted
 
 app = typer.Typer(
@@ -27,11 +27,7 @@ app = typer.Typer(
 )
 
 
-class Format(StrEnum):
-    """How a result is printed."""
-
-    TEXT = "text"
-    JSON = "json"
+app.add_typer(models_app, name="models")
 
 
 def _version(wanted: bool) -> None:
@@ -82,6 +78,12 @@ def scan(
         str, typer.Option(help="Longest side in px that the network sees, or auto: from the native size.")
     ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    runtime: Annotated[
+        str, typer.Option(help="torch, or openvino: faster on a CPU, the extra curate[openvino].")
+    ] = "torch",
+    precision: Annotated[
+        str, typer.Option(help="fp32, or bf16: faster on CPUs with AMX or AVX512-BF16, and rounds.")
+    ] = "fp32",
     batch_size: Annotated[int | None, typer.Option(help="Images a forward pass. Default: found.")] = None,
     neighbours: Annotated[int | None, typer.Option(help="How many other images must agree.")] = None,
     max_pixels: Annotated[int | None, typer.Option(help="Larger images are reported, not decoded.")] = None,
@@ -104,6 +106,8 @@ def scan(
         "weights": weights,
         "image_size": image_size,
         "device": device,
+        "runtime": runtime,
+        "precision": precision,
         "batch_size": batch_size,
         "neighbours": neighbours,
         "max_pixels": max_pixels,

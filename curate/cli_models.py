@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from curate.config import default_models
-
 if TYPE_CHECKING:
     from curate.embeddings.models import Listed, ModelFacts
 
@@ -43,7 +41,7 @@ def list_(folder: FolderOption = None, format_: FormatOption = Format.TEXT) -> N
     """List the packaged, imported and cached backbones, and some that can be pulled."""
     from curate.embeddings.models import list_models
 
-    rows = list_models(folder or default_models())
+    rows = list_models(_folder(folder))
     if format_ is Format.JSON:
         typer.echo(json.dumps([vars(row) for row in rows]))
     else:
@@ -57,7 +55,7 @@ def pull(
     """Bring a timm model's published weights into the models folder."""
     from curate.embeddings.models import pull as run_pull
 
-    _say(run_pull(name, folder or default_models(), offline=offline), format_)
+    _say(run_pull(name, _folder(folder), offline=offline), format_)
 
 
 @models_app.command()
@@ -73,7 +71,7 @@ def export(
     from curate.embeddings.models import export as run_export
 
     target = output or Path(f"{name}.curate.tar")
-    _say(run_export(name, target, folder or default_models(), offline=offline, force=force), format_)
+    _say(run_export(name, target, _folder(folder), offline=offline, force=force), format_)
 
 
 @models_app.command("import")
@@ -86,7 +84,13 @@ def import_(
     """Take the model of a bundle into the models folder, checked by its sha256."""
     from curate.embeddings.models import import_bundle
 
-    _say(import_bundle(bundle, folder or default_models(), force=force), format_)
+    _say(import_bundle(bundle, _folder(folder), force=force), format_)
+
+
+def _folder(chosen: Path | None) -> Path:
+    from curate.config import default_models
+
+    return chosen or default_models()
 
 
 def _say(facts: ModelFacts, format_: Format) -> None:

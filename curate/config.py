@@ -36,6 +36,8 @@ class ScanConfig(BaseModel):
         weights: a safetensors or plain state-dict file for `backbone`; None for its own weights.
         image_size: longest side in pixels that the network sees; None to choose from the native size.
         device: where the network runs; "auto" takes CUDA where there is one.
+        runtime: what runs the network on a CPU; "openvino" is an extra.
+        precision: "bf16" is faster on CPUs with instructions for it, and rounds.
         batch_size: images a forward pass; None to find it.
         neighbours: k, how many other images must agree that a patch is nominal.
         max_pixels: larger images are not decoded, but reported.
@@ -53,6 +55,8 @@ class ScanConfig(BaseModel):
     weights: Path | None = None
     image_size: int | None = Field(default=None, ge=64, le=4096)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    runtime: Literal["torch", "openvino"] = "torch"
+    precision: Literal["fp32", "bf16"] = "fp32"
     batch_size: int | None = Field(default=None, ge=1, le=4096)
     neighbours: int = Field(default=5, ge=1, le=100)
     max_pixels: int = Field(default=512_000_000, ge=1)

@@ -73,7 +73,7 @@ def load_backbone(name: str, *, weights: Path | None = None, offline: bool = Fal
     imported = default_models() / f"{name}.safetensors"
     if imported.is_file():
         return _timm_backbone(name, imported, source=f"imported {imported.name}")
-    return _timm_backbone(name, _hub_file(name, offline), source="timm hub")
+    return _timm_backbone(name, hub_file(name, offline), source="timm hub")
 
 
 def _packaged() -> Backbone:
@@ -209,8 +209,13 @@ def _only_tensors(file: Path, state: object) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _hub_file(name: str, offline: bool) -> Path:
-    """Return timm's published weights from the hub's local cache, or download them."""
+def hub_file(name: str, offline: bool) -> Path:
+    """Return timm's published weights from the hub's local cache, or download them.
+
+    Raises:
+        UsageError: timm has no such model, or no published weights of it.
+        CouldNotFinish: they are not in the cache, and the hub cannot be reached or must not be.
+    """
     import timm
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError

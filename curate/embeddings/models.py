@@ -25,9 +25,9 @@ from typing import IO, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from curate.embeddings.backbones import file_sha256, load_backbone
+from curate.embeddings.backbones import file_sha256, hub_file, load_backbone
 from curate.embeddings.packaged import PACKAGED_NAME, packaged_card, packaged_weights
-from curate.errors import CouldNotFinish, InputError, UsageError, WriteError
+from curate.errors import InputError, UsageError, WriteError
 
 KNOWN = ("resnet18", "mobilenetv2_100", "resnet50", "wide_resnet50_2", "efficientnet_b0", "convnext_tiny")
 """Models of timm worth trying, as `list` shows them; any other of its convolutional models can be pulled too."""
@@ -134,36 +134,12 @@ def pull(name: str, folder: Path, *, offline: bool = False, fetch: Fetch | None 
         WriteError: the models folder cannot be written.
     """
     _refuse_packaged(name)
-    fetched = (fetch or fetch_from_hub)(name, offline)
+    fetched = (fetch or hub_file)(name, offline)
     facts = _facts_of(name, fetched)
     with _written(folder / f"{name}.safetensors") as temporary:
         shutil.copyfile(fetched, temporary)
     _write_facts(folder, facts)
     return facts
-
-
-def fetch_from_hub(name: str, offline: bool) -> Path:
-    """Return timm's published weights from the hub's cache, or download them.
-
-    Raises:
-        UsageError: timm has no such model, or no published weights of it.
-        CouldNotFinish: not in the cache, and the hub cannot be reached or must not be.
-    """
-    import timm
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    settings = timm.get_pretrained_cfg(name) if timm.is_model(name.split(".", 1)[0]) else None
-    if settings is None or not settings.hf_hub_id:
-        raise UsageError(f"{name}: timm publishes no weights of that name; `curate models list` shows some it does")
-    try:
-        return Path(hf_hub_download(settings.hf_hub_id, "model.safetensors", local_files_only=offline))
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        state = "--offline is set" if offline else "the hub cannot be reached"
-        raise CouldNotFinish(
-            f"the weights of {name} are not on this machine and {state}: run `curate models export {name}` on a "
-            "machine with a network and `curate models import` the bundle here"
-        ) from error
 
 
 def export(

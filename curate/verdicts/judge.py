@@ -58,7 +58,7 @@ def judge(
     labels: Sequence[str],
     duplicates: IntArray,
     *,
-    method: Method = Method.MODE,
+    method: Method = Method.VALLEY,
 ) -> Verdicts:
     """Judge every image of a set.
 
@@ -152,8 +152,8 @@ def _near_other(label: str, other: str, count: int) -> tuple[Verdict, Finding]:
 
 def _unlike_all(height: float, middle_height: float) -> tuple[Verdict, Finding]:
     message = (
-        f"unlike the set as a whole: its median patch is {middle_height:.2f} times as far from other images "
-        f"as an ordinary image's may be, its most unusual patches {height:.2f} times"
+        f"unlike the set as a whole: half of the image is {middle_height:.1f} times as far from others as is "
+        f"usual at most, its oddest place {height:.1f} times"
     )
     return Verdict.NEAR_OOD, Finding(code="OOD001", message=message)
 
@@ -162,7 +162,7 @@ def _local(height: float, anomaly_map: FloatArray) -> tuple[Verdict, Finding]:
     rows, columns = anomaly_map.shape
     row, column = np.unravel_index(int(anomaly_map.argmax()), (rows, columns))
     message = (
-        f"shows something that other images do not, {height:.2f} times as unusual as the fence allows, strongest at "
-        f"{(int(column) + 0.5) / columns:.0%} from the left and {(int(row) + 0.5) / rows:.0%} from the top"
+        f"shows what others do not, {height:.1f} times the fence, "
+        f"at {(int(column) + 0.5) / columns:.0%} from the left, {(int(row) + 0.5) / rows:.0%} from the top"
     )
     return Verdict.MISLABELLED, Finding(code="LBL001", message=message)

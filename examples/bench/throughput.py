@@ -29,6 +29,7 @@ from PIL import Image
 
 from curate.embeddings.backbones import load_backbone
 from curate.embeddings.frame import auto_long_px, frame_size
+from curate.embeddings.runtimes import prepare
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from draw_demo import flange, sensor
@@ -39,7 +40,9 @@ WIDTH, HEIGHT, BASES, BATCH = 1280, 1024, 24, 8
 def draw(folder: Path, count: int) -> None:
     """Draw `count` parts; a few are drawn in full, the others are those under other light, shifted, with new noise."""
     rng = np.random.default_rng(0)
-    folder.mkdir(parents=True)
+    if folder.is_dir() and len(list(folder.iterdir())) == count:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
     bases = [np.asarray(sensor(flange(rng, (WIDTH, HEIGHT)), rng), dtype=np.int16) for _ in range(BASES)]
     for index in range(count):
         shift = tuple(int(s) for s in rng.integers(-6, 7, 2))
@@ -49,15 +52,16 @@ def draw(folder: Path, count: int) -> None:
 
 
 def bare_loop(name: str, weights: Path | None, images: int) -> float:
-    """Return images a second of the backbone alone over a ready batch."""
+    """Return images a second of the backbone alone, prepared as a scan does, over a ready batch."""
     backbone = load_backbone(name, weights=weights)
     width, height = frame_size(WIDTH, HEIGHT, auto_long_px([WIDTH]))
     batch = torch.randn(BATCH, 3, height, width).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
-        backbone.network(batch)
+        run = prepare(backbone.network)
+        run(batch)
         start = time.perf_counter()
         for _ in range(images // BATCH):
-            backbone.network(batch)
+            run(batch)
     return images // BATCH * BATCH / (time.perf_counter() - start)
 
 
@@ -85,15 +89,17 @@ def table(rows: list[tuple[str, str]]) -> str:
     return "\n".join(["| what | figure |", "| --- | --- |", *(f"| {what} | {figure} |" for what, figure in rows)])
 
 
-def measure(folder: Path, images: int, more: int, name: str, weights: Path | None) -> list[tuple[str, str]]:
+def measure(
+    drawn: Path, scratch: Path, images: int, more: int, name: str, weights: Path | None
+) -> list[tuple[str, str]]:
     for label, count in (("few", 8), ("set", images), ("more", more)):
-        draw(folder / label, count)
+        draw(drawn / label, count)
     before = bare_loop(name, weights, min(images, 400))
-    first = scan(folder / "set", folder / "cache", name, weights)
+    first = scan(drawn / "set", scratch / "cache", name, weights)
     after = bare_loop(name, weights, min(images, 400))
-    second = scan(folder / "set", folder / "cache", name, weights)
-    large = scan(folder / "more", folder / "cache-more", name, weights)
-    few = scan(folder / "few", folder / "cache-few", name, weights)
+    second = scan(drawn / "set", scratch / "cache", name, weights)
+    large = scan(drawn / "more", scratch / "cache-more", name, weights)
+    few = scan(drawn / "few", scratch / "cache-few", name, weights)
     bare = (before + after) / 2
     whole, embedding = images / first["wall_s"], images / first["embed_s"]
     return [
@@ -131,12 +137,13 @@ def main() -> None:
     parser.add_argument("--more", type=int, default=4000)
     parser.add_argument("--backbone", default="curate_s")
     parser.add_argument("--weights", type=Path)
+    parser.add_argument("--drawn", type=Path, help="keep the drawn images here; drawing 5,000 takes minutes")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        rows = measure(Path(folder), args.images, args.more, args.backbone, args.weights)
-    print(
-        f"{args.backbone}, {os.cpu_count()} cores, torch {torch.__version__}, Python {platform.python_version()}, {time.strftime('%Y-%m-%d')}\n"
-    )
+    with tempfile.TemporaryDirectory() as scratch:
+        drawn = args.drawn or Path(scratch) / "drawn"
+        rows = measure(drawn, Path(scratch), args.images, args.more, args.backbone, args.weights)
+    versions = f"torch {torch.__version__}, Python {platform.python_version()}"
+    print(f"{args.backbone}, {os.cpu_count()} cores, {versions}, {time.strftime('%Y-%m-%d')}\n")
     print(table(rows))
 
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from curate.verdicts.fence import FEWEST_IMAGES, Method, fence, shortest_half
+from curate.verdicts.fence import FEWEST_IMAGES, Method, fence, valley
 
 METHODS = tuple(Method)
 
@@ -66,6 +66,18 @@ def test_the_order_of_the_scores_does_not_matter():
     assert fence(scores[::-1]) == fence(scores)
 
 
-def test_the_shortest_half_finds_the_mode_below_anomalies():
-    values = np.sort(np.concatenate([np.linspace(0.9, 1.1, 61), np.linspace(5, 9, 39)]))
-    assert shortest_half(values) == pytest.approx(1.0, abs=0.03)
+def test_the_valley_lies_between_two_peaks_and_one_peak_has_none():
+    scores, truth = contaminated(0.3, 0)
+    assert 1.3 < valley(np.sort(scores)) < 2.6
+    assert valley(np.sort(scores[~truth])) is None
+
+
+def test_one_score_far_away_does_not_hide_the_valley():
+    scores, _ = contaminated(0.4, 0)
+    assert valley(np.sort(np.append(scores, 1000.0))) == pytest.approx(valley(np.sort(scores)), abs=0.3)
+
+
+def test_a_skewed_clean_set_is_left_almost_whole():
+    rng = np.random.default_rng(0)
+    shares = [fence(rng.lognormal(0, 0.3, 200)).contamination for _ in range(40)]
+    assert np.mean(shares) < 0.02

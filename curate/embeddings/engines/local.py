@@ -29,6 +29,7 @@ from torch import Tensor
 from curate.embeddings import pyramid
 from curate.embeddings.backbones import Backbone, forward
 from curate.embeddings.frame import frame_size, tiling
+from curate.embeddings.runtimes import Precision, Run, Runtime, prepare
 from curate.embeddings.store import Shelf, content_key
 from curate.errors import CouldNotFinish
 from curate.images.decode import DecodeConfig, check_suffix, decode_image, read_file, unread
@@ -54,6 +55,7 @@ class EmbedSettings:
         full_hash: decode JPEGs in full for the duplicate key, since the set mixes formats.
         seed: of the projection.
         device: "cpu" or "cuda".
+        runtime, precision: what runs the network on a CPU, and in what numbers; CUDA runs torch in fp32.
         batch_size: images a forward pass; None to find it.
     """
 
@@ -63,6 +65,8 @@ class EmbedSettings:
     full_hash: bool = False
     seed: int = 0
     device: str = "cpu"
+    runtime: Runtime = Runtime.TORCH
+    precision: Precision = Precision.FP32
     batch_size: int | None = None
 
 
@@ -87,7 +91,11 @@ class Cache:
             VERSION, settings.long_px, asdict(settings.decode), settings.levels.as_json(), settings.full_hash
         )
         describing = content_key(
-            VERSION, backbone.sha256, backbone.name, backbone.strides, pyramid.RECIPE, settings.seed
+            VERSION,
+            (backbone.sha256, backbone.name, backbone.strides),
+            (settings.runtime, settings.precision),
+            pyramid.RECIPE,
+            settings.seed,
         )
         facts = pa.schema([("key", pa.binary(32)), ("facts", pa.string())])
         vectors = pa.schema(
@@ -292,7 +300,7 @@ class _Network:
 
     def __init__(self, backbone: Backbone, settings: EmbedSettings) -> None:
         self._backbone, self._device = backbone, torch.device(settings.device)
-        backbone.network.to(self._device)
+        self._run = _runner(backbone, settings)
         self._matrix = pyramid.projection(sum(backbone.channels), pyramid.WIDTH, settings.seed).to(self._device)
         self._asked = settings.batch_size
         self._pixels = PIXELS_A_BATCH_CPU if settings.device == "cpu" else PIXELS_A_BATCH_CUDA
@@ -346,7 +354,15 @@ class _Network:
 
     def _forward(self, crops: Pixels) -> list[Tensor]:
         batch = pyramid.to_input(crops, self._backbone.mean, self._backbone.std).to(self._device)
-        return pyramid.on_grid(forward(self._backbone, batch), self._backbone.strides)
+        return pyramid.on_grid(self._run(batch), self._backbone.strides)
+
+
+def _runner(backbone: Backbone, settings: EmbedSettings) -> Run:
+    """Return what runs the network where the settings say."""
+    if settings.device == "cpu":
+        return prepare(backbone.network, settings.runtime, precision=settings.precision)
+    backbone.network.to(settings.device)
+    return lambda batch: list(forward(backbone, batch))
 
 
 def _facts_from_json(text: str) -> ImageFacts:
