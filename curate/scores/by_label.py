@@ -12,8 +12,10 @@ from curate.scores.base import Scorer
 
 def label_rows(labels: Sequence[str]) -> dict[str, IntArray]:
     """Return the rows of each label, labels in order."""
-    names, codes = np.unique(np.asarray(labels, dtype=object).astype(str), return_inverse=True)
-    return {str(name): np.flatnonzero(codes == code) for code, name in enumerate(names)}
+    rows: dict[str, list[int]] = {}
+    for row, label in enumerate(labels):
+        rows.setdefault(label, []).append(row)
+    return {label: np.array(rows[label], dtype=np.int64) for label in sorted(rows)}
 
 
 def score_by_label(

@@ -51,7 +51,7 @@ class NeighboursConfig:
     compared: int = 32
     top_share: float = 0.01
     recall_images: int = 4
-    recall_others: int = 500
+    recall_others: int = 1000
     seed: int = 0
 
 
@@ -70,7 +70,9 @@ class Neighbours:
         Raises:
             CouldNotFinish: faiss is not installed.
         """
-        near = similar_images(embeddings, kin, min(max(self.config.compared, self.config.images), len(embeddings)))
+        wanted = min(max(self.config.compared, self.config.images), len(embeddings))
+        similar = similar_images(embeddings, kin, wanted)
+        near = similar.near
         bank, maps = _Bank(embeddings), [np.zeros((0, 0), dtype=np.float32)] * len(embeddings)
 
         def score_one(image: int) -> tuple[int, FloatArray]:
@@ -82,29 +84,35 @@ class Neighbours:
                 maps[image] = anomaly_map
                 progress(1)
             recall = self._recall(bank, near, kin, pool)
+        search = {"search": similar.search, "search_recall": similar.recall}
         return Scores(
             scorer=self.name,
             values=np.array([top_mean(m, self.config.top_share) for m in maps], dtype=np.float32),
             maps=maps,
             neighbours=near[:, : self.config.images],
-            facts={"settings": asdict(self.config), "recall": recall},
+            facts={"settings": asdict(self.config), **search, **recall},
         )
 
-    def _recall(self, bank: _Bank, near: IntArray, kin: IntArray, pool: ThreadPoolExecutor) -> float:
-        """Return which share of each patch's k nearest images, among all others, the compared images hold: 0-1."""
+    def _recall(self, bank: _Bank, near: IntArray, kin: IntArray, pool: ThreadPoolExecutor) -> dict[str, float]:
+        """Measure which share of each patch's k nearest images the compared images hold, on a seeded sample.
+
+        Returns:
+            `recall`, 0-1, and `recall_against`, the number of other images it was held against. Where that is fewer
+            than all, the recall among all is lower.
+        """
         rng = np.random.default_rng(self.config.seed)
         some = rng.permutation(len(kin))[: self.config.recall_images].tolist()
+        others = [rng.permutation(np.flatnonzero(kin != kin[i]))[: self.config.recall_others] for i in some]
 
-        def share_found(image: int) -> float:
-            others = np.flatnonzero(kin != kin[image])
-            others = np.union1d(rng.permutation(others)[: self.config.recall_others], near[image][near[image] >= 0])
-            every = bank.nearest(image, others, self.config.images)
-            found = bank.nearest(image, near[image][near[image] >= 0], self.config.images)
+        def share_found(image: int, against: IntArray) -> float:
+            held = near[image][near[image] >= 0]
+            every = bank.nearest(image, np.union1d(against, held), self.config.images)
             wanted = np.isfinite(every)
             worst = np.where(wanted, every, 0).max(axis=0, initial=0)
-            return float(np.sum(found <= worst) / max(1, np.sum(wanted))) if len(others) else 1.0
+            return float(np.sum(bank.nearest(image, held, self.config.images) <= worst) / max(1, np.sum(wanted)))
 
-        return round(float(np.mean([share_found(image) for image in some])), 4)
+        shares = list(pool.map(share_found, some, others))
+        return {"recall": round(float(np.mean(shares)), 4), "recall_against": max(map(len, others))}
 
 
 @contextmanager

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from curate.errors import CouldNotFinish
 from curate.records import Embeddings, FloatArray, IntArray
@@ -17,59 +17,117 @@ EXACT_UP_TO = 100_000
 PROBED_SHARE = 0.05
 """Share of the index's lists that is searched for one image."""
 
+WIDTHS = (16, 256)
+"""How many more images than wanted are asked for, since some may be kin; beyond that each kin is searched for alone."""
 
-def similar_images(embeddings: Embeddings, kin: IntArray, count: int) -> IntArray:
-    """Return the images most like each as a whole, kin left out, copies of one image counted once.
+RECALL_ROWS = 64
+"""Images on which an inverted-file index is held against the exact search."""
+
+
+@dataclass(frozen=True)
+class Similar:
+    """The images most like each of R images as a whole.
+
+    Attributes:
+        near: (R, count) indices, nearest first; -1 where there are fewer.
+        search: "exact", or "inverted lists".
+        recall: share of the truly nearest images that the search found, 0-1, on a sample; 1 where it is exact.
+    """
+
+    near: IntArray
+    search: str
+    recall: float
+
+
+def similar_images(embeddings: Embeddings, kin: IntArray, count: int, rows: IntArray | None = None) -> Similar:
+    """Find the images most like each as a whole; kin are left out, copies of one image count once.
 
     Args:
         embeddings: of N images.
         kin: (N,) see `Scorer.score`.
         count: how many are wanted.
-
-    Returns:
-        (N, count) indices, nearest first; -1 where there are fewer.
+        rows: the R images to answer for; None for all.
 
     Raises:
         CouldNotFinish: faiss is not installed.
     """
     vectors = balanced(embeddings)
-    total, index = len(vectors), _index(vectors)
-    out = np.full((total, count), -1, dtype=np.int64)
-    rows, width = np.arange(total), min(total, count + 16)
-    while len(rows):
-        _, found = index.search(vectors[rows], width)
-        near = _usable(found, rows, vectors, kin, count)
-        out[rows] = near
-        short = (near < 0).any(axis=1)
-        rows, width = rows[short & (width < total)], min(total, 8 * width)
-    return out
+    rows = np.arange(len(vectors)) if rows is None else rows
+    out = np.full((len(rows), count), -1, dtype=np.int64)
+    known = _without_copies(embeddings.pooled, kin)
+    if len(np.unique(kin[known])) < 2 or not len(rows):
+        return Similar(out, "exact", 1.0)
+    index, exact = _index(vectors[known])
+    short = np.arange(len(rows))
+    for width in WIDTHS:
+        found = _search(index, vectors[rows[short]], min(len(known), count + width))
+        out[short] = _others(found, known, kin, rows[short], count)
+        if count + width >= len(known):
+            short = short[:0]
+            break
+        short = short[(out[short] < 0).any(axis=1)]
+    for family in np.unique(kin[rows[short]]):
+        _search_around(family, short, rows, vectors, known, kin, out)
+    recall = 1.0 if exact else _index_recall(index, vectors[known], count)
+    return Similar(out, "exact" if exact else "inverted lists", recall)
 
 
-def _index(vectors: FloatArray) -> Any:
-    """Return a faiss index of the vectors: exact while that is affordable, else inverted lists, seeded by faiss."""
+def _without_copies(pooled: FloatArray, kin: IntArray) -> IntArray:
+    """Return the first image of each kin and vector: a copy is kin with an equal vector."""
+    first: dict[tuple[int, bytes], int] = {}
+    for image, family in enumerate(kin.tolist()):
+        first.setdefault((family, pooled[image].tobytes()), image)
+    return np.array(sorted(first.values()), dtype=np.int64)
+
+
+def _index(vectors: FloatArray) -> tuple[Any, bool]:
+    """Return a faiss index of the vectors, and whether it is exact; above `EXACT_UP_TO` it has inverted lists."""
     faiss = import_faiss()
-    exact = faiss.IndexFlatL2(vectors.shape[1])
+    flat = faiss.IndexFlatL2(vectors.shape[1])
     if len(vectors) <= EXACT_UP_TO:
-        exact.add(vectors)
-        return exact
+        flat.add(vectors)
+        return flat, True
     lists = int(4 * np.sqrt(len(vectors)))
-    index = faiss.IndexIVFFlat(exact, vectors.shape[1], lists)
+    index = faiss.IndexIVFFlat(flat, vectors.shape[1], lists)
     index.nprobe = max(1, int(PROBED_SHARE * lists))
-    index.train(vectors[:: max(1, len(vectors) // (40 * lists))])
+    index.train(vectors[:: max(1, len(vectors) // (40 * lists))])  # faiss seeds its k-means itself
     index.add(vectors)
-    return index
+    return index, False
 
 
-def _usable(found: IntArray, rows: IntArray, vectors: FloatArray, kin: IntArray, count: int) -> IntArray:
-    """Keep of each row's images, nearest first, the first `count` that are not its kin and not copies: (R, count)."""
-    known = np.where(found >= 0, found, rows[:, None])  # what was not found counts as the image itself
-    bad: NDArray[np.bool_] = kin[known] == kin[rows, None]
-    for place in range(1, known.shape[1]):  # a copy of another image stands beside it: equal kin, equal vector
-        here, before = known[:, place], known[:, place - 1]
-        bad[:, place] |= (kin[here] == kin[before]) & (vectors[here] == vectors[before]).all(axis=1)
+def _search(index: Any, queries: FloatArray, count: int) -> IntArray:
+    """Return (Q, count) places in the index, nearest first; -1 where fewer were found."""
+    found: IntArray = index.search(np.ascontiguousarray(queries), count)[1]
+    return found
+
+
+def _others(found: IntArray, known: IntArray, kin: IntArray, rows: IntArray, count: int) -> IntArray:
+    """Keep of each row's images, nearest first, the first `count` that are not its kin: (R, count), -1 for none."""
+    images = np.where(found >= 0, known[found], -1)
+    bad = (images < 0) | (kin[images] == kin[rows, None])
     order = np.argsort(bad, axis=1, kind="stable")[:, :count]
-    near = np.where(np.take_along_axis(bad, order, axis=1), -1, np.take_along_axis(known, order, axis=1))
+    near = np.where(np.take_along_axis(bad, order, axis=1), -1, np.take_along_axis(images, order, axis=1))
     return np.pad(near, ((0, 0), (0, count - near.shape[1])), constant_values=-1)
+
+
+def _search_around(
+    family: int, short: IntArray, rows: IntArray, vectors: FloatArray, known: IntArray, kin: IntArray, out: IntArray
+) -> None:
+    """Answer for the rows of one large family among all images outside it; writes into `out`."""
+    mine = short[kin[rows[short]] == family]
+    outside = known[kin[known] != family]
+    index, _ = _index(vectors[outside])
+    count = min(out.shape[1], len(outside))
+    found = _search(index, vectors[rows[mine]], count)
+    out[mine[:, None], np.arange(count)] = np.where(found >= 0, outside[found], -1)
+
+
+def _index_recall(index: Any, vectors: FloatArray, count: int) -> float:
+    """Return which share of the `count` nearest vectors the index finds, on an even sample of them."""
+    sample = vectors[:: max(1, len(vectors) // RECALL_ROWS)][:RECALL_ROWS]
+    truth = import_faiss().knn(np.ascontiguousarray(sample), vectors, count)[1]
+    found = _search(index, sample, count)
+    return float(np.mean([len(np.intersect1d(a, b)) / count for a, b in zip(truth, found, strict=True)]))
 
 
 def balanced(embeddings: Embeddings) -> FloatArray:

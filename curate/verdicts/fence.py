@@ -22,7 +22,7 @@ FEWEST_IMAGES = 8
 PUBLISHED_REACH, REACH = 1.5, 2.0
 """How many interquartile ranges the fence stands above Q3: as published, and ours: scores have a longer tail above."""
 
-VALLEY_DEPTH = 0.7
+VALLEY_DEPTH = 0.5
 """A valley counts if its density is below this share of the lower of the two peaks beside it."""
 
 LEAST_BELOW, LEAST_ABOVE = 0.45, 0.15
@@ -109,7 +109,7 @@ def _above_quartiles(values: Sorted, reach: float) -> float:
 def valley(values: Sorted) -> float | None:
     """Find the deepest valley in the density of sorted scores that may part nominal from anomalous.
 
-    The density is a sum of normal curves of Silverman's width (Silverman 1986, §3.4.2, Eq. 3.31).
+    The density is a sum of normal curves, see `kernel_width`.
 
     Returns:
         The score at its bottom; None if there is none with `LEAST_BELOW` and `LEAST_ABOVE` of the scores on its
@@ -117,17 +117,24 @@ def valley(values: Sorted) -> float | None:
     """
     points = np.quantile(values, np.linspace(0, 1, min(len(values), CURVE_POINTS)))
     place = np.linspace(points[0], np.quantile(points, 0.95), CURVE_POINTS)  # beyond, too little lies above
-    curve = np.exp(-0.5 * np.square((place[:, None] - points) / silverman_width(points))).sum(axis=1)
+    curve = np.exp(-0.5 * np.square((place[:, None] - points) / kernel_width(points))).sum(axis=1)
     left, right = np.maximum.accumulate(curve), np.maximum.accumulate(curve[::-1])[::-1]
-    depth = curve / np.minimum(left, right)
+    lower = np.minimum(left, right)
+    depth = np.divide(curve, lower, out=np.ones_like(curve), where=lower > 0)  # no peak beside it: no valley
     below = np.searchsorted(points, place) / len(points)
     depth[(below < LEAST_BELOW) | (below > 1 - LEAST_ABOVE)] = 1.0
     deepest = int(depth.argmin())
     return float(place[deepest]) if depth[deepest] < VALLEY_DEPTH else None
 
 
-def silverman_width(values: Sorted) -> float:
-    """Return the width of a normal kernel for the density of `values`, 0.9 min(sd, IQR / 1.34) n^(-1/5)."""
+def kernel_width(values: Sorted) -> float:
+    """Return the width of a normal kernel for the density of sorted values, 0.9 s n^(-1/5) (Silverman 1986, §3.4.2).
+
+    Silverman takes s = min(sd, IQR / 1.34); ours also takes the shortest half over 1.35 (a normal curve's), which a
+    second peak does not widen.
+    """
+    half = -(-len(values) // 2)
     q1, q3 = np.quantile(values, (0.25, 0.75))
-    spread = min(float(values.std()), float(q3 - q1) / 1.34) or float(values.std())
-    return float(0.9 * spread * len(values) ** -0.2)
+    shortest = (values[half - 1 :] - values[: len(values) - half + 1]).min()
+    spreads = [s for s in (values.std(), (q3 - q1) / 1.34, shortest / 1.35) if s > 0]
+    return float(0.9 * min(spreads) * len(values) ** -0.2)

@@ -135,10 +135,10 @@ def other_labels(
     """
     if len(set(labels)) < 2 or not len(flagged):
         return {}
-    near = similar_images(embeddings, duplicates, POOLED_NEIGHBOURS)
+    near = similar_images(embeddings, duplicates, POOLED_NEIGHBOURS, flagged).near
     out = {}
-    for i in flagged.tolist():
-        votes = Counter(labels[j] for j in near[i].tolist() if j >= 0)
+    for i, images in zip(flagged.tolist(), near.tolist(), strict=True):
+        votes = Counter(labels[j] for j in images if j >= 0)
         name, count = votes.most_common(1)[0] if votes else ("", 0)
         if name and name != labels[i] and 2 * count > POOLED_NEIGHBOURS:
             out[i] = name, count

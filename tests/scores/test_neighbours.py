@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from curate.errors import CouldNotFinish
 from curate.records import Embeddings, PatchesInMemory, Scores
-from curate.scores import neighbours
+from curate.scores import neighbours, similar
 from curate.scores.neighbours import Neighbours, NeighboursConfig
 from curate.scores.similar import similar_images, walk_order
 
@@ -84,8 +84,39 @@ def test_comparing_with_some_agrees_with_comparing_with_all_and_says_what_it_mis
 def test_many_copies_of_one_image_do_not_crowd_out_the_others():
     images = drawn(12)
     kin = np.concatenate([np.arange(12), np.full(40, 2)])
-    near = similar_images(embedded(images + [images[2]] * 40), kin, 11)
+    near = similar_images(embedded(images + [images[2]] * 40), kin, 11).near
     assert all(len(set(kin[row])) == 11 for row in near[:12])
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3])
+def test_an_image_of_a_large_group_is_compared_with_all_others_but_its_group(
+    groups: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(similar, "WIDTHS", (1, 2))
+    images, kin = drawn(30), np.arange(30) % groups
+    near = similar_images(embedded(images), kin, 12).near
+    outside = 30 - 30 // groups
+    assert ((near >= 0).sum(axis=1) == min(12, outside)).all()
+    assert all((kin[row[row >= 0]] != kin[image]).all() for image, row in enumerate(near))
+
+
+def test_an_inverted_file_index_finds_most_and_says_how_much(monkeypatch: pytest.MonkeyPatch):
+    images, kin = drawn(300, planted=(3,)), np.arange(300)
+    exact = similar_images(embedded(images), kin, 5)
+    monkeypatch.setattr(similar, "EXACT_UP_TO", 100)
+    monkeypatch.setattr(similar, "PROBED_SHARE", 0.5)
+    lists = similar_images(embedded(images), kin, 5)
+    assert (exact.search, exact.recall, lists.search) == ("exact", 1.0, "inverted lists")
+    found = np.mean([len(np.intersect1d(a, b)) / 5 for a, b in zip(exact.near, lists.near, strict=True)])
+    assert 0.5 < lists.recall <= 1
+    assert abs(found - lists.recall) < 0.25
+
+
+def test_some_rows_alone_are_answered_as_among_all():
+    images, kin = drawn(20), np.arange(20)
+    rows = np.array([7, 3])
+    whole, part = similar_images(embedded(images), kin, 4).near, similar_images(embedded(images), kin, 4, rows).near
+    assert_array_equal(part, whole[rows])
 
 
 def test_patches_that_do_not_fit_into_memory_are_read_again(monkeypatch: pytest.MonkeyPatch):
@@ -158,7 +189,7 @@ def test_an_image_whose_kin_are_all_there_is_scores_zero():
 
 def test_similar_images_are_others_nearest_first_and_padded():
     pooled_at = [np.full((COLUMNS, WIDTH), at, dtype=np.float16) for at in (0, 1, 3, 7)]
-    near = similar_images(embedded(pooled_at), np.array([0, 1, 2, 2]), 4)
+    near = similar_images(embedded(pooled_at), np.array([0, 1, 2, 2]), 4).near
     assert near.tolist() == [[1, 2, 3, -1], [0, 2, 3, -1], [1, 0, -1, -1], [1, 0, -1, -1]]
 
 

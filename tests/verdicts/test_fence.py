@@ -77,6 +77,11 @@ def test_one_score_far_away_does_not_hide_the_valley():
     assert valley(np.sort(np.append(scores, 1000.0))) == pytest.approx(valley(np.sort(scores)), abs=0.3)
 
 
+def test_a_far_pair_of_scores_does_not_make_the_density_vanish():
+    scores = np.array([*[1.0] * 12, *[1.1] * 12, *[3.0] * 14, 50.0, 51.0])
+    assert 1.1 < fence(scores).value < 3
+
+
 def test_a_skewed_clean_set_is_left_almost_whole():
     rng = np.random.default_rng(0)
     shares = [fence(rng.lognormal(0, 0.3, 200)).contamination for _ in range(40)]
