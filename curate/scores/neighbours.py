@@ -132,7 +132,7 @@ class _Bank:
 
     def __init__(self, embeddings: Embeddings) -> None:
         self._embeddings = embeddings
-        self._held: OrderedDict[int, tuple[Tensor, Tensor]] = OrderedDict()
+        self._held: OrderedDict[int, Tensor] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
@@ -147,29 +147,32 @@ class _Bank:
         Returns:
             (k, P), nearest first; inf where there are fewer others.
         """
-        query, length = self._patches(image)
+        query, bank = self._patches(image), self._bank_of
+        length = query.square().sum(dim=1)
+        turned = torch.cat([query, torch.ones((len(query), 1))], dim=1).T.contiguous()  # (D + 1, P)
         gaps = torch.full((max(count, len(others)), len(query)), torch.inf)
-        turned = query.T
         for row, other in enumerate(others.tolist()):
-            patches, squares = self._patches(other)
-            torch.amin(torch.addmm(squares[:, None], patches, turned, alpha=-2), dim=0, out=gaps[row])
+            torch.amin(torch.mm(bank(other), turned), dim=0, out=gaps[row])  # squared distance less `length`
         nearest = gaps.topk(count, dim=0, largest=False).values.sort(dim=0).values + length
         return torch.where(nearest > RESOLUTION * length, nearest, 0.0).sqrt().numpy()
 
-    def _patches(self, image: int) -> tuple[Tensor, Tensor]:
-        """Return the patches of an image, (P, D), and their squared lengths, (P,)."""
+    def _patches(self, image: int) -> Tensor:
+        return torch.from_numpy(self._embeddings.patches(image))
+
+    def _bank_of(self, image: int) -> Tensor:
+        """Return (P, D + 1): -2 times each patch, and its squared length, so that one product gives the distances."""
         with self._lock:
             if image in self._held:
                 self._held.move_to_end(image)
                 return self._held[image]
-        patches = torch.from_numpy(self._embeddings.patches(image))
-        value = patches, patches.square().sum(dim=1)
+        patches = self._patches(image)
+        value = torch.cat([-2 * patches, patches.square().sum(dim=1, keepdim=True)], dim=1)
         with self._lock:
             if image not in self._held:
                 self._held[image] = value
-                self._bytes += patches.nbytes
+                self._bytes += value.nbytes
             while self._bytes > MEMORY_BYTES and len(self._held) > 1:
-                self._bytes -= self._held.popitem(last=False)[1][0].nbytes
+                self._bytes -= self._held.popitem(last=False)[1].nbytes
         return value
 
 
