@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
 
-.PHONY: help demo test lint clean
+.PHONY: help demo picture test lint clean
 help:
 	@echo "make demo   draw a demo set, scan it, say where the audit is"
 	@echo "make test   lint, type check and test"
@@ -14,6 +14,10 @@ demo: $(VENV)/installed
 	@rm -rf $(DEMO)/widgets && $(BIN)/python examples/draw_demo.py $(DEMO)/widgets
 	$(BIN)/curate scan $(DEMO)/widgets --force -o $(DEMO)/audit
 	@echo "Look at $(DEMO)/audit/flagged.png: the worst images, where each is odd, and a kept one beside it."
+
+# README's picture: the first rows of the demo's sheet
+picture: demo
+	$(BIN)/python examples/readme_picture.py $(DEMO)/audit/flagged.png examples/flagged.jpg
 
 test: $(VENV)/installed-dev lint
 	$(BIN)/python -m pytest

@@ -6,6 +6,8 @@ Each step takes the value that the step before it gave, and hands its own on; no
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
 import os
 import platform
 from collections.abc import Iterator, Sequence
@@ -26,21 +28,27 @@ from curate.embeddings.frame import auto_long_px
 from curate.embeddings.runtimes import Precision, Runtime
 from curate.errors import NothingToAudit, UsageError
 from curate.images.decode import DecodeConfig
-from curate.images.duplicates import duplicate_groups, kin, needs_full_hash
+from curate.images.duplicates import confirmed_keys, duplicate_groups, kin
 from curate.images.levels import find_levels
+from curate.images.names import unicode_name
 from curate.images.sizes import native_sizes
 from curate.images.sources import list_images
 from curate.offline import network
-from curate.records import ImageFacts, Listing, Progress, Scores, no_progress
-from curate.reports.parquet import Audit, check_output, write_audit
-from curate.reports.pictures import draw_flagged
+from curate.records import Embeddings, ImageFacts, IntArray, Listing, Progress, no_progress
+from curate.reports.outcome import Outcome
+from curate.reports.parquet import Audit, write_audit
+from curate.reports.pictures import draw_flagged, pen, to_draw
+from curate.reports.place import check_output, replacing
 from curate.reports.schema import SCHEMA_VERSION
 from curate.reports.tables import audit_tables
 from curate.scores.by_label import score_by_label
 from curate.scores.neighbours import Neighbours, NeighboursConfig
-from curate.verdicts.judge import Verdicts, judge
+from curate.verdicts.judge import judge
 
-SIZES_PEEKED = 64
+log = logging.getLogger(__name__)
+
+SIZES_PEEKED, SPLITS_NAMED = 64, 5
+BACKBONE_FACTS = ("name", "sha256", "licence", "source", "strides", "channels")
 
 
 class Stages(Protocol):
@@ -48,7 +56,9 @@ class Stages(Protocol):
 
     def say(self, message: str) -> None: ...
 
-    def stage(self, title: str, total: int) -> AbstractContextManager[Progress]: ...
+    def stage(self, title: str, total: int | None) -> AbstractContextManager[Progress]:
+        """Show a stage of `total` images while the block runs; None where nobody knows how many."""
+        ...
 
 
 class Silent:
@@ -57,7 +67,7 @@ class Silent:
     def say(self, message: str) -> None: ...
 
     @contextmanager
-    def stage(self, title: str, total: int) -> Iterator[Progress]:
+    def stage(self, title: str, total: int | None) -> Iterator[Progress]:
         yield no_progress
 
 
@@ -78,7 +88,7 @@ def scan(
         force: replace an audit that is there.
         screen: where the stages are shown; None for nowhere.
         stdin: where a list of files comes from; None for the process's own.
-        settings: see `ScanConfig`; "auto" for a size or a batch size is the same as leaving it out.
+        settings: see `ScanConfig`; `image_size="auto"` is the same as leaving it out.
 
     Returns:
         The audit as written. `audit.images` has one row per file found, also the unreadable ones; higher
@@ -107,35 +117,70 @@ def _scan(
 ) -> Audit:
     clock = _Clock()
     target = Path(output) if output is not None else default_output(dataset)
-    check_output(target, _folder_of(dataset), force=force)
+    check_output(target, _sources(dataset, config), force=force)
 
-    listing = list_images(dataset, layout=config.layout, split=config.split, stdin=stdin)
+    with screen.stage("list", None):
+        listing = list_images(dataset, layout=config.layout, split=config.split, stdin=stdin)
     screen.say(recognised(listing))
     clock.mark("list_s")
     backbone = load_backbone(config.backbone, weights=config.weights, offline=config.offline)
-    embedding = embed_settings(listing, config)
-    cache = Cache(config.cache, backbone, embedding)
+    with screen.stage("read headers", None):
+        settings = embed_settings(listing, config)
+    _log_settings(backbone, settings, config)
     clock.mark("load_s")
     with screen.stage("embed", len(listing)) as progress:
-        facts, embeddings, report = embed(listing, backbone, embedding, cache, progress=progress)
+        cache = Cache(config.cache, backbone, settings)
+        facts, embeddings, report = embed(listing, backbone, settings, cache, progress=progress)
     _refuse_nothing(listing, facts)
+    log.info("embedded %d images, %d came from the cache", report.embedded, report.from_cache)
     clock.mark("embed_s")
 
-    duplicates = duplicate_groups([known.duplicate_key for known in facts])
+    keys = confirmed_keys(listing.files, facts, levels=settings.levels, config=settings.decode)
+    duplicates = duplicate_groups(keys)
+    clock.mark("copies_s")
+    outcome = _judge(listing, facts, duplicates, embeddings, config, screen, clock)
+    with replacing(target) as folder:
+        with screen.stage("draw", len(to_draw(outcome))) as progress:
+            maps = draw_flagged(folder, pen(outcome, settings.decode, settings.levels), progress=progress)
+        clock.mark("draw_s")
+        run = _run(outcome, config, backbone, settings, report) | {"seconds": clock.seconds | report.seconds}
+        audit = Audit(tables=audit_tables(outcome, maps), run=run, path=target)
+        write_audit(audit, folder)
+    log.info("seconds: %s", json.dumps(audit.run["seconds"]))
+    return audit
+
+
+def _judge(
+    listing: Listing,
+    facts: Sequence[ImageFacts],
+    duplicates: IntArray,
+    embeddings: Embeddings,
+    config: ScanConfig,
+    screen: Stages,
+    clock: _Clock,
+) -> Outcome:
+    """Score and judge the images that could be embedded."""
     relatives = kin(duplicates, listing.groups)[embeddings.images]
     labels = [listing.labels[i] for i in embeddings.images]
     scorer = Neighbours(config=NeighboursConfig(images=config.neighbours, seed=config.seed))
     with screen.stage("score", len(embeddings)) as progress:
         scores = score_by_label(scorer, embeddings, relatives, labels, progress=progress)
     clock.mark("score_s")
-
     verdicts = judge(scores, embeddings, labels, duplicates[embeddings.images])
-    tables = audit_tables(listing, facts, embeddings, scores, verdicts, duplicates)
-    run = _run(listing, config, backbone, embedding, report, scores, verdicts, facts)
     clock.mark("judge_s")
-    audit = Audit(tables=tables, run=run | {"seconds": clock.seconds | report.seconds})
-    flagged = draw_flagged(listing, embeddings, scores, verdicts, embedding.decode, embedding.levels)
-    return write_audit(audit, target, flagged)
+    for label in sorted(set(labels)):
+        log.info("label %r: %s: %s", label, scores.scorer, json.dumps(scores.facts.get(label)))
+        log.info("label %r: fence: %s", label, json.dumps(verdicts.facts.get(label)))
+    return Outcome(
+        listing=listing, facts=facts, duplicates=duplicates, embeddings=embeddings, scores=scores, verdicts=verdicts
+    )
+
+
+def _log_settings(backbone: Backbone, settings: EmbedSettings, config: ScanConfig) -> None:
+    log.info("backbone %s, sha256 %s, from %s", backbone.name, backbone.sha256, backbone.source)
+    log.info("longest side %d px, levels %s", settings.long_px, json.dumps(settings.levels.as_json()))
+    log.info("device %s, %s, %s", settings.device, settings.runtime, settings.precision)
+    log.info("cache %s", config.cache)
 
 
 def configure(settings: dict[str, Any]) -> ScanConfig:
@@ -144,7 +189,7 @@ def configure(settings: dict[str, Any]) -> ScanConfig:
     Raises:
         UsageError: an unknown name, or a value out of range.
     """
-    given = {name: value for name, value in settings.items() if value != "auto" or name == "device"}
+    given = {name: value for name, value in settings.items() if (name, value) != ("image_size", "auto")}
     try:
         config = ScanConfig(**given)
     except ValidationError as error:
@@ -166,12 +211,24 @@ def _first_fault(error: ValidationError) -> str:
 
 def default_output(dataset: str | Path) -> Path:
     """Return where an audit goes when nobody says: `<dataset>-audit` in the working folder."""
-    name = "stdin" if str(dataset) == "-" else Path(dataset).resolve().name.split(".")[0]
+    name = "stdin" if str(dataset) == "-" else Path(os.path.realpath(dataset)).name.split(".")[0]
     return Path(f"{name or 'dataset'}-audit")
 
 
-def _folder_of(dataset: str | Path) -> Path | None:
-    return Path(dataset) if str(dataset) != "-" and Path(dataset).is_dir() else None
+def _sources(dataset: str | Path, config: ScanConfig) -> dict[str, Path]:
+    """Return what must not lie in the output, by what it is.
+
+    Raises:
+        UsageError: the system cannot even look for the dataset: a name that is too long, say.
+    """
+    sources = {"the cache": config.cache}
+    if str(dataset) != "-":
+        sources["the dataset"] = Path(dataset)
+        try:
+            Path(dataset).exists()
+        except OSError as error:
+            raise UsageError(f"{dataset}: {error.strerror or error}; check the path") from error
+    return sources
 
 
 def recognised(listing: Listing) -> str:
@@ -179,13 +236,14 @@ def recognised(listing: Listing) -> str:
     labels, splits = len(set(listing.labels)), sorted(set(listing.splits) - {""})
     parts = [f"{len(listing)} images", f"layout {listing.layout.value}"]
     parts += [f"{labels} classes"] if labels > 1 else []
-    parts += [f"split {', '.join(splits)}"] if splits else []
+    more = [f"{len(splits) - SPLITS_NAMED} more"] if len(splits) > SPLITS_NAMED else []
+    parts += [f"split {', '.join(splits[:SPLITS_NAMED] + more)}"] if splits else []
     parts += [f"passed over: {count} {reason}" for reason, count in sorted(listing.ignored.items()) if count]
-    return f"{listing.root}: {'; '.join(parts)}"
+    return f"{unicode_name(str(listing.root))}: {'; '.join(parts)}"
 
 
 def embed_settings(listing: Listing, config: ScanConfig) -> EmbedSettings:
-    """Decide what the set itself decides: the input size, the white level, how duplicates are compared."""
+    """Decide what the set itself decides: the input size and the white level."""
     decode = DecodeConfig(max_pixels=config.max_pixels, white_level=config.white_level)
     device = config.device
     if device == "auto":
@@ -197,7 +255,6 @@ def embed_settings(listing: Listing, config: ScanConfig) -> EmbedSettings:
         long_px=long_px,
         decode=decode,
         levels=find_levels(listing.files, decode),
-        full_hash=needs_full_hash(listing.paths),
         seed=config.seed,
         device=device,
         runtime=Runtime(config.runtime),
@@ -226,38 +283,37 @@ class _Clock:
 
 
 def _run(
-    listing: Listing,
-    config: ScanConfig,
-    backbone: Backbone,
-    embedding: EmbedSettings,
-    report: EmbedReport,
-    scores: Scores,
-    verdicts: Verdicts,
-    facts: Sequence[ImageFacts],
+    outcome: Outcome, config: ScanConfig, backbone: Backbone, settings: EmbedSettings, report: EmbedReport
 ) -> dict[str, Any]:
     """Return what `run.json` says of how the audit came about."""
+    listing, root = outcome.listing, unicode_name(str(outcome.listing.root))
     return {
         "schema_version": SCHEMA_VERSION,
         "curate": __version__,
-        "dataset": str(listing.root),
+        "dataset": root,
         "layout": listing.layout.value,
-        "recognised": recognised(listing).removeprefix(f"{listing.root}: "),
+        "recognised": recognised(listing).removeprefix(f"{root}: "),
         "ignored": listing.ignored,
-        "fingerprint": fingerprint(listing, facts),
-        "settings": config.model_dump(mode="json"),
-        "long_px": embedding.long_px,
-        "levels": embedding.levels.as_json(),
-        "backbone": {k: getattr(backbone, k) for k in ("name", "sha256", "licence", "source", "strides", "channels")},
+        "fingerprint": fingerprint(listing, outcome.facts),
+        "settings": {name: _plain(value) for name, value in config},
+        "long_px": settings.long_px,
+        "levels": settings.levels.as_json(),
+        "backbone": {k: _plain(getattr(backbone, k)) for k in BACKBONE_FACTS},
         "embedding": {"embedded": report.embedded, "from_cache": report.from_cache, "batch_size": report.batch_size},
-        "scorers": {scores.scorer: scores.facts},
-        "fences": verdicts.facts,
+        "scorers": {outcome.scores.scorer: outcome.scores.facts},
+        "fences": outcome.verdicts.facts,
         "machine": {
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "device": embedding.device,
+            "device": settings.device,
             "cpu_cores": os.cpu_count(),
         },
     }
+
+
+def _plain(value: object) -> object:
+    """Return a value fit for JSON; bytes of a path that are not UTF-8 stand escaped."""
+    return unicode_name(str(value)) if isinstance(value, str | Path) else value
 
 
 def fingerprint(listing: Listing, facts: Sequence[ImageFacts]) -> str:

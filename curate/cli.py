@@ -4,20 +4,54 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from curate import __version__
 from curate.cli_models import Format, models_app
-from curate.errors import CurateError, Interrupted
+from curate.errors import CouldNotFinish, CurateError, Interrupted
+
+INTERRUPTED = "interrupted; what was embedded is in the cache, and the same command goes on from there"
+MEMORY = "memory ran out; choose a smaller --image-size or --batch-size"
+READER_GONE = ""  # `curate ... | head -1`: nobody is left to tell
+
+log = logging.getLogger("curate")
+
+
+class _Commands(TyperGroup):
+    """All commands; Ctrl-C and a closed pipe reach `main`, where typer would answer them itself."""
+
+    def make_context(self, *args: Any, **more: Any) -> Any:
+        with _for_main():
+            return super().make_context(*args, **more)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _for_main():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _for_main() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Interrupted(INTERRUPTED) from error
+    except BrokenPipeError as error:
+        raise CouldNotFinish(READER_GONE) from error
+
 
 app = typer.Typer(
     name="curate",
+    cls=_Commands,
     help="Audit image training sets: find the mislabelled and near-out-of-distribution images, and show why.",
     epilog="Exit codes: 0 done, 2 the call is wrong, 3 could not finish. Results on stdout, progress on stderr.",
     no_args_is_help=True,
@@ -41,8 +75,10 @@ def root(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Say on stderr what is done and why.")] = False,
 ) -> None:
     """Audit image training sets: find the mislabelled and near-out-of-distribution images, and show why."""
+    _log(verbose)
 
 
 SCAN_EXAMPLES = """\b
@@ -98,7 +134,8 @@ def scan(
     format_: Annotated[Format, typer.Option("--format", help="How the result is printed on stdout.")] = Format.TEXT,
 ) -> None:
     """Audit a dataset: find what does not belong, show why, write an audit folder."""
-    _log(verbose)
+    if verbose:
+        _log(verbose)
     given: dict[str, Any] = {
         "layout": layout,
         "split": split,
@@ -120,12 +157,8 @@ def scan(
     from curate.reports.summary import summarise
     from curate.screen import Screen, show_summary
 
-    screen = Screen(quiet=quiet)
-    with _interruptible():
-        audit = run_scan(
-            dataset, output, force=force, screen=screen, **{k: v for k, v in given.items() if v is not None}
-        )
-    summary = summarise(audit)
+    settings = {name: value for name, value in given.items() if value is not None}
+    summary = summarise(run_scan(dataset, output, force=force, screen=Screen(quiet=quiet), **settings))
     if format_ is Format.JSON:
         typer.echo(json.dumps(summary.as_json(), ensure_ascii=True))
     else:
@@ -147,36 +180,79 @@ def doctor(
         show_facts(facts)
 
 
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Turn Ctrl-C into an error of ours, before typer makes an unexplained abort of it."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        message = "interrupted; what was embedded is in the cache, so the same command goes on from there"
-        raise Interrupted(message) from error
+class _Lines(logging.Handler):
+    """Writes each record as one line to stderr, wherever that leads at the moment: a bar may be drawn there."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from curate.screen import printable
+
+        sys.stderr.write(f"curate: {printable(record.getMessage())}\n")
 
 
 def _log(verbose: bool) -> None:
-    level = logging.INFO if verbose else logging.WARNING
-    logging.basicConfig(level=level, stream=sys.stderr, format="curate: %(message)s", force=True)
-    logging.getLogger("curate").setLevel(level)
+    """Let `curate` say what it does; other libraries stay as they are."""
+    log.handlers = [_Lines()]
+    log.setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def main() -> NoReturn:
+    """Run the command line; every error is one sentence on stderr and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # no name stops a result on a terminal that lacks its letters
+    try:
+        try:
+            app()
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, where a full disk can still be answered
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  the last place: nobody else will answer it
+        code, sentence = _answer(error)
+        if isinstance(error, OSError) or sentence == READER_GONE:
+            _discard_stdout()
+        if sentence:
+            _say(sentence)
+        sys.exit(code)
+    sys.exit(0)
+
+
+def _answer(error: BaseException) -> tuple[int, str]:
+    """Return the exit code and the sentence for what stopped a command."""
+    match error:
+        case CurateError():
+            return error.exit_code, str(error)
+        case KeyboardInterrupt():
+            return Interrupted.exit_code, INTERRUPTED
+        case BrokenPipeError():
+            return CouldNotFinish.exit_code, READER_GONE
+        case OSError():
+            place = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
+            return CouldNotFinish.exit_code, f"{place}{error.strerror or error}; check the path, permissions and room"
+    if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error) or "out of memory" in str(error):
+        return CouldNotFinish.exit_code, MEMORY
+    return CouldNotFinish.exit_code, _internal(error)
+
+
+def _internal(error: BaseException) -> str:
+    """Return the sentence for a fault of ours; with --verbose, show the traceback before it."""
+    if log.isEnabledFor(logging.INFO):
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            log.info("%s", line)
+    first = (str(error).strip().splitlines() or [""])[0]
+    return (
+        f"internal error ({type(error).__name__}: {first}); run again with --verbose (curate --verbose ...) for the "
+        "traceback, and report it"
+    )
+
+
+def _discard_stdout() -> None:
+    """Lead stdout to nowhere: what could not be written would be tried again, and fail again, at exit."""
+    with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _say(message: str) -> None:
     from curate.screen import show_error
 
-    show_error(message)
-
-
-def main() -> Literal[0]:
-    """Run the command line; every error of ours is one sentence on stderr and an exit code."""
-    try:
-        app()
-    except CurateError as error:
-        _say(str(error))
-        sys.exit(error.exit_code)
-    except MemoryError:
-        _say("memory ran out; choose a smaller --image-size or --batch-size")
-        sys.exit(3)
-    return 0
+    with suppress(OSError):  # stderr may be full or closed as well
+        show_error(message)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from curate.offline import network
+
 if TYPE_CHECKING:
     from curate.embeddings.models import Listed, ModelFacts
 
@@ -55,7 +57,8 @@ def pull(
     """Bring a timm model's published weights into the models folder."""
     from curate.embeddings.models import pull as run_pull
 
-    _say(run_pull(name, _folder(folder), offline=offline), format_)
+    with network(refused=offline):
+        _say(run_pull(name, _folder(folder), offline=offline), format_)
 
 
 @models_app.command()
@@ -71,7 +74,8 @@ def export(
     from curate.embeddings.models import export as run_export
 
     target = output or Path(f"{name}.curate.tar")
-    _say(run_export(name, target, _folder(folder), offline=offline, force=force), format_)
+    with network(refused=offline):
+        _say(run_export(name, target, _folder(folder), offline=offline, force=force), format_)
 
 
 @models_app.command("import")
@@ -101,17 +105,18 @@ def _say(facts: ModelFacts, format_: Format) -> None:
 
 
 def _show(rows: tuple[Listed, ...]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from curate.screen import printable, show
 
     table = Table(box=None, header_style="bold")
     for title in ("name", "where", "size", "licence", "sha256"):
         table.add_column(title, justify="right" if title == "size" else "left", overflow="fold")
     for row in rows:
         cells = (row.name, row.origin, _size(row.size_bytes), row.licence, row.sha256[:12])
-        table.add_row(*(Text(cell) for cell in cells))
-    Console(highlight=False).print(table)
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+    show(table)
 
 
 def _size(size_bytes: int) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -28,6 +28,10 @@ VERDICT_STYLE = {
 }
 
 
+UNWRAPPED_COLUMNS = 100_000
+"""As wide as that is what goes to a file or another program: a line there is a line, whatever is in it."""
+
+
 class _Rate(ProgressColumn):
     """Images a second."""
 
@@ -35,35 +39,43 @@ class _Rate(ProgressColumn):
         return Text(f"{task.finished_speed or task.speed or 0:5.1f}/s", style="cyan")
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError  # rich would exit with 1; `cli.main` answers it
+
+
 class Screen:
     """Shows the stages of a run as bars on stderr; silent with `quiet` or without a terminal."""
 
     def __init__(self, *, quiet: bool = False) -> None:
-        self.errors = Console(stderr=True, highlight=False)
+        self.errors = _Console(stderr=True, highlight=False)
         self._bars = self.errors.is_terminal and not quiet
         self._quiet = quiet
 
     def say(self, message: str) -> None:
         """Say one line on stderr, unless quiet."""
         if not self._quiet:
-            self.errors.print(Text(message), soft_wrap=True)
+            self.errors.print(Text(printable(message)), soft_wrap=True)
 
     @contextmanager
-    def stage(self, title: str, total: int) -> Iterator[ProgressCall]:
-        """Show a bar with rate and remaining time while a stage runs."""
-        if not self._bars:
+    def stage(self, title: str, total: int | None) -> Iterator[ProgressCall]:
+        """Show a bar with rate and remaining time while a stage runs; one that only moves if nobody knows how long."""
+        if not self._bars or total == 0:
             yield no_progress
             return
-        columns = (
-            TextColumn("{task.description:<12}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            _Rate(),
-            TimeRemainingColumn(compact=True),
-        )
-        with Progress(*columns, console=self.errors) as bars:
+        columns = (TextColumn("{task.description:<12}"), BarColumn())
+        measured = (MofNCompleteColumn(), _Rate(), TimeRemainingColumn(compact=True)) if total else ()
+        with Progress(*columns, *measured, console=self.errors, transient=total is None) as bars:
             task = bars.add_task(title, total=total)
             yield lambda images: bars.advance(task, images)
+
+
+def show(*results: RenderableType, soft_wrap: bool = False) -> None:
+    """Print results on stdout: tables keep within a terminal's width, lines elsewhere are never broken."""
+    console = _Console(file=sys.stdout, highlight=False)
+    if not console.is_terminal:
+        console.width = UNWRAPPED_COLUMNS
+    console.print(*results, sep="\n", soft_wrap=soft_wrap)
 
 
 def printable(text: str) -> str:
@@ -73,13 +85,14 @@ def printable(text: str) -> str:
 
 def show_error(message: str) -> None:
     """Say why the command failed, on stderr."""
-    Console(stderr=True, highlight=False).print(Text(f"curate: {printable(message)}", style="red"), soft_wrap=True)
+    _Console(stderr=True, highlight=False).print(Text(f"curate: {printable(message)}", style="red"), soft_wrap=True)
 
 
 def show_summary(summary: Summary) -> None:
     """Print the result of a scan on stdout."""
-    console = Console(file=sys.stdout, highlight=False)
-    console.print(Group(_counts(summary), *_worst(summary), *_codes(summary), _next(summary)), soft_wrap=False)
+    show(_counts(summary), *_worst(summary), *_codes(summary))
+    for line in ("", *summary.next_steps):
+        show(Text(printable(line)), soft_wrap=True)  # a path stays whole on a terminal, too
 
 
 def _counts(summary: Summary) -> RenderableType:
@@ -116,15 +129,10 @@ def _codes(summary: Summary) -> list[RenderableType]:
     return [table]
 
 
-def _next(summary: Summary) -> RenderableType:
-    lines = [Text(f"\n{line}") if not index else Text(line) for index, line in enumerate(summary.next_steps)]
-    return Group(*lines)
-
-
 def show_facts(facts: dict[str, dict[str, Any]]) -> None:
     """Print sections of named values on stdout."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for section, values in facts.items():
         for index, (name, value) in enumerate(values.items()):
             table.add_row(Text(section if not index else "", style="bold"), Text(name), Text(printable(str(value))))
-    Console(file=sys.stdout, highlight=False).print(table)
+    show(table)

@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+import io
 import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 import curate
+from curate.audit import Silent, recognised
 from curate.errors import CouldNotFinish, CurateError, NothingToAudit, UsageError, WriteError
 from curate.findings import catalogue
+from curate.records import Layout, Listing, Progress
 from curate.reports.schema import TABLES
 from tests.images.torture import draw_torture_set
 from tests.plates import draw_plates
@@ -16,6 +24,20 @@ from tests.plates import draw_plates
 
 def verdicts(audit: curate.Audit) -> dict[str, str]:
     return dict(zip(audit.images["path"], audit.images["verdict"], strict=True))
+
+
+class Meanwhile(Silent):
+    """Remembers the stages, and does something when one of them begins."""
+
+    def __init__(self, stage: str = "", act: Callable[[], object] = lambda: None) -> None:
+        self.at, self.act, self.stages = stage, act, list[str]()
+
+    @contextmanager
+    def stage(self, title: str, total: int | None) -> Iterator[Progress]:
+        self.stages.append(title)
+        if title == self.at:
+            self.act()
+        yield lambda images: None
 
 
 def test_a_planted_hole_is_flagged_shown_and_explained(plates: Path, tmp_path: Path):
@@ -28,7 +50,25 @@ def test_a_planted_hole_is_flagged_shown_and_explained(plates: Path, tmp_path: P
     reasons = audit.findings.query("path == '03.png'").iloc[0]
     assert reasons["score"] > reasons["fence"] == 1
     assert reasons["margin"] == pytest.approx(reasons["score"] - 1)
-    assert len(list((tmp_path / "audit" / "maps").iterdir())) == len(flagged)
+    drawn = sorted(f"maps/{p.name}" for p in (tmp_path / "audit" / "maps").iterdir())
+    assert len(drawn) == len(flagged)
+    assert sorted(audit.findings["map"].dropna()) == drawn
+    assert reasons["map"] == "maps/0000003.png"
+
+
+def test_every_step_that_takes_long_is_a_stage(plates: Path, tmp_path: Path):
+    watch = Meanwhile()
+    curate.scan(plates, tmp_path / "audit", screen=watch)
+    assert watch.stages == ["list", "read headers", "embed", "score", "draw"]
+
+
+def test_a_flagged_image_that_vanishes_before_it_is_drawn_has_no_map(plates: Path, tmp_path: Path):
+    watch = Meanwhile("draw", (plates / "03.png").unlink)
+    findings = curate.scan(plates, tmp_path / "audit", screen=watch).tables["findings"].to_pylist()
+    maps = {row["path"]: row["map"] for row in findings}
+    assert (maps["03.png"], maps["11.png"]) == (None, "maps/0000011.png")
+    assert not (tmp_path / "audit" / "maps" / "0000003.png").exists()
+    assert (tmp_path / "audit" / "flagged.png").is_file()
 
 
 def test_the_box_of_a_finding_holds_the_hole(tmp_path: Path):
@@ -121,6 +161,9 @@ def test_a_handful_of_images_is_kept_with_scores(tmp_path: Path, count: int):
     audit = curate.scan(draw_plates(tmp_path / "few", count), tmp_path / "audit")
     assert set(audit.images["verdict"]) == {"keep"}
     assert audit.images["anomaly_score"].notna().all()
+    assert set(audit.findings["code"]) == {"SET001"}
+    evidence = audit.findings[["score", "fence", "margin", "neighbours", "box", "map"]]
+    assert evidence.isna().all(axis=None)  # nothing is flagged, so nothing is to be shown
 
 
 def test_equal_images_are_duplicates_and_nothing_is_flagged(tmp_path: Path):
@@ -149,6 +192,8 @@ def test_a_set_of_unreadable_images_is_refused_with_the_reason(tmp_path: Path):
         ({"weights": "x.safetensors"}, "--weights goes with a timm model"),
         ({"device": "tpu"}, "--device 'tpu'"),
         ({"seed": -1}, "--seed -1"),
+        ({"split": "auto"}, "there is no split 'auto'"),
+        ({"batch_size": "auto"}, "--batch-size 'auto'"),
     ],
 )
 def test_a_wrong_setting_is_one_sentence(plates: Path, tmp_path: Path, settings: dict[str, object], sentence: str):
@@ -168,6 +213,58 @@ def test_an_audit_is_replaced_only_with_force_and_other_folders_never(plates: Pa
     with pytest.raises(UsageError, match="never replaced"):
         curate.scan(plates, tmp_path / "other", force=True)
     assert (tmp_path / "other" / "thesis.txt").read_text() == "mine"
+
+
+def test_force_never_takes_images_or_a_manifest_with_it(plates: Path, tmp_path: Path):
+    audit = tmp_path / "audit"
+    curate.scan(plates, audit)
+    shutil.copytree(plates, audit / "clean")
+    (audit / "list.csv").write_text("path\nclean/00.png\n")
+    named = io.BytesIO(os.fsencode(audit / "clean" / "00.png"))
+    for dataset, stdin in ((audit / "clean", None), (audit / "list.csv", None), ("-", named), (plates, None)):
+        with pytest.raises(UsageError, match=r"lies inside and would be replaced|not of the audit and would be lost"):
+            curate.scan(dataset, audit, force=True, stdin=stdin)
+    assert len(list((audit / "clean").iterdir())) == 24
+
+
+def test_what_comes_to_lie_in_the_old_audit_during_a_scan_is_not_lost(plates: Path, tmp_path: Path):
+    audit = tmp_path / "audit"
+    curate.scan(plates, audit)
+    watch = Meanwhile("draw", lambda: (audit / "notes.txt").write_text("mine"))
+    with pytest.raises(UsageError, match=r"notes\.txt is not of the audit"):
+        curate.scan(plates, audit, force=True, screen=watch)
+    assert (audit / "notes.txt").read_text() == "mine"
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are Unicode there")
+def test_folders_whose_names_are_not_utf8_are_read_and_written(tmp_path: Path):
+    folder, output = (tmp_path / os.fsdecode(name) for name in (b"bad\xff", b"out\xff"))
+    audit = curate.scan(draw_plates(folder, 3), output)
+    assert audit.run["dataset"].endswith("bad\\xff")
+    assert curate.read_audit(output).run == json.loads(json.dumps(audit.run))
+
+
+def test_an_empty_set_or_a_name_too_long_leaves_no_folder_behind(tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(NothingToAudit):
+        curate.scan(tmp_path / "empty", tmp_path / "p" / "q" / "audit")
+    with pytest.raises(UsageError, match="check the path"):
+        curate.scan(tmp_path / ("x" * 300), tmp_path / "audit")
+    assert [p.name for p in tmp_path.iterdir()] == ["empty"]
+
+
+def test_at_most_five_splits_are_named():
+    names = tuple(f"s{i}" for i in range(7))
+    listing = Listing(
+        root=Path("/set"),
+        layout=Layout.MANIFEST,
+        paths=names,
+        files=tuple(map(Path, names)),
+        labels=("",) * 7,
+        splits=names,
+        groups=("",) * 7,
+    )
+    assert recognised(listing).endswith("split s0, s1, s2, s3, s4, 2 more")
 
 
 def test_an_output_inside_the_dataset_is_refused_also_through_a_link(plates: Path, tmp_path: Path):

@@ -23,7 +23,17 @@ from curate.images.formats import Format, Header
 from curate.images.levels import DecodeConfig, Levels, apply_levels
 from curate.records import DecodedImage, Finding, FloatArray, ImageFacts
 
-__all__ = ["DecodeConfig", "check_suffix", "decode_image", "read_file", "read_image", "unread"]
+__all__ = [
+    "REDUCED",
+    "DecodeConfig",
+    "check_suffix",
+    "decode_image",
+    "full_key",
+    "header_pixels",
+    "read_file",
+    "read_image",
+    "unread",
+]
 
 Pixels = NDArray[np.uint8] | FloatArray
 SizeRule = Callable[[int, int], tuple[int, int]]
@@ -36,6 +46,8 @@ REDUCING_GAP = 1.5
 """Box-reduce by whole factors down to 1.5 times the wanted size, then bicubic: 3 ms, bicubic alone 11, at 0.3
 grey levels' difference."""
 SAMPLES_PER_PIXEL = 4
+REDUCED = "reduced:"
+"""Begins the duplicate key of a JPEG decoded at reduced scale: equal ones are a suspicion (`confirmed_keys`)."""
 SUFFIXES: dict[Format, tuple[str, ...]] = {
     Format.PNG: (".png",),
     Format.JPEG: (".jpg", ".jpeg"),
@@ -63,9 +75,7 @@ def read_file(file: Path, config: DecodeConfig) -> bytes | Finding:
     return files.read_file(file, config.max_pixels)
 
 
-def read_image(
-    file: Path, *, size: SizeRule, levels: Levels, config: DecodeConfig, full_hash: bool
-) -> DecodedImage | ImageFacts:
+def read_image(file: Path, *, size: SizeRule, levels: Levels, config: DecodeConfig) -> DecodedImage | ImageFacts:
     """Return the image in a file: `read_file`, then `decode_image`; and note a name that belies the content.
 
     Never raises for what the file holds; an error of `size` itself goes through.
@@ -73,7 +83,7 @@ def read_image(
     data = read_file(file, config)
     if isinstance(data, Finding):
         return unread(data)
-    decoded = decode_image(data, size=size, levels=levels, config=config, full_hash=full_hash)
+    decoded = decode_image(data, size=size, levels=levels, config=config)
     if isinstance(decoded, ImageFacts):
         return decoded
     extra = check_suffix(file, data)
@@ -95,21 +105,19 @@ def check_suffix(file: Path, data: bytes) -> tuple[Finding, ...]:
     return (integrity.other_format(kind, suffix),)
 
 
-def decode_image(
-    data: bytes, *, size: SizeRule, levels: Levels, config: DecodeConfig, full_hash: bool
-) -> DecodedImage | ImageFacts:
+def decode_image(data: bytes, *, size: SizeRule, levels: Levels, config: DecodeConfig) -> DecodedImage | ImageFacts:
     """Return the image in a file's bytes.
 
     Args:
         size: from the upright (width, height) of the full image to the one wanted; equal means no resizing.
         levels: black and white of deep files, from `levels.find_levels`.
-        full_hash: whether `duplicate_key` is to match across formats, at the price of a second, full decode of
-            JPEGs. Needed where a set mixes JPEG with other formats; else JPEGs are compared at reduced scale.
 
     Returns:
         `ImageFacts` with a `skip_reason` where it cannot be decoded. `duplicate_key` is SHA-256 over the shape and
         the full upright pixels in one canonical form: (H, W) if all channels are equal, else (H, W, 3); uint8,
         or float32 after the levels. So grey, RGB and palette files of equal colours agree; 8 and 16 bits do not.
+        Of a JPEG read at reduced scale it is "reduced:" and the hash of the reduced pixels; `duplicates.confirmed_keys`
+        decodes the few in full for which that does not settle it.
     """
     known = ImageFacts(sha256=hashlib.sha256(data).hexdigest())
     header = integrity.attempt(lambda: formats.read_header(data))
@@ -122,13 +130,42 @@ def decode_image(
         return _skip(known, too_large)
     target = size(width, height)
     read = _read_deep if header.deep else _read_shallow
-    picture = integrity.attempt(lambda: read(data, header, target, levels, full_hash))
+    picture = integrity.attempt(lambda: read(data, header, target, levels))
     if isinstance(picture, Finding):
         return _skip(known, picture)
     found = (*header.notes, *picture.findings)
     facts = replace(known, pixel_hash=_hash(picture.pixels), duplicate_key=picture.duplicate_key, findings=found)
     picture.pixels.setflags(write=False)
     return DecodedImage(facts=facts, pixels=picture.pixels)
+
+
+def full_key(file: Path, levels: Levels, config: DecodeConfig) -> str | Finding:
+    """Return the `duplicate_key` of a file's full pixels, as of `decode_image`, or why there is none."""
+    data = read_file(file, config)
+    return data if isinstance(data, Finding) else integrity.attempt(lambda: _full_key(data, levels, config))
+
+
+def _full_key(data: bytes, levels: Levels, config: DecodeConfig) -> str | Finding:
+    header = formats.read_header(data)
+    too_large = _too_large(header, config)
+    if too_large is not None:
+        return too_large
+    if not header.deep:
+        return _duplicate_key(np.asarray(rasters.read_shallow(data, header).image))
+    samples = rasters.read_deep(data, header)
+    return _duplicate_key(apply_levels(samples.values, levels, inverted=samples.inverted)[0])
+
+
+def header_pixels(data: bytes) -> int:
+    """Return how many pixels decoding a file's bytes has to hold, as its header says; 0 if it cannot be read.
+
+    Cheap: no pixel is decoded. Many bands count as more pixels, `SAMPLES_PER_PIXEL` samples as one.
+    """
+    header = integrity.attempt(lambda: formats.read_header(data))
+    if isinstance(header, Finding):
+        return 0
+    width, height = header.stored
+    return max(width * height, header.elements // SAMPLES_PER_PIXEL)
 
 
 def _skip(known: ImageFacts, finding: Finding) -> ImageFacts:
@@ -145,26 +182,23 @@ def _too_large(header: Header, config: DecodeConfig) -> Finding | None:
     )
 
 
-def _read_shallow(data: bytes, header: Header, target: tuple[int, int], levels: Levels, full_hash: bool) -> _Picture:
+def _read_shallow(data: bytes, header: Header, target: tuple[int, int], levels: Levels) -> _Picture:
     wanted = orientation.swap(target, header.orientation)
     at_least = (int(wanted[0] * DRAFT_MARGIN), int(wanted[1] * DRAFT_MARGIN))
     shallow = rasters.read_shallow(data, header, at_least)
     image = shallow.image
     reduced = image.size != header.upright
-    full = rasters.read_shallow(data, header).image if reduced and full_hash else image
-    array = np.asarray(full)
-    mark = b"" if full.size == header.upright else f"jpeg of {header.upright}".encode()
+    array = np.asarray(image)
+    key = _duplicate_key(array, header.upright if reduced else None)
     resized = image if image.size == target else image.resize(target, RESAMPLING, reducing_gap=REDUCING_GAP)
     pixels = np.array(resized.convert("RGB"))
-    return _Picture(
-        pixels=pixels, duplicate_key=_duplicate_key(array, mark), findings=shallow.notes + _emptiness(pixels, array)
-    )
+    return _Picture(pixels=pixels, duplicate_key=key, findings=shallow.notes + _emptiness(pixels, array))
 
 
-def _read_deep(data: bytes, header: Header, target: tuple[int, int], levels: Levels, full_hash: bool) -> _Picture:
+def _read_deep(data: bytes, header: Header, target: tuple[int, int], levels: Levels) -> _Picture:
     samples = rasters.read_deep(data, header)
     values, changed = apply_levels(samples.values, levels, inverted=samples.inverted)  # (H, W, 1 or 3)
-    key = _duplicate_key(values[..., 0] if values.shape[2] == 1 else values)
+    key = _duplicate_key(values)
     pixels = np.repeat(values, 3, axis=2) if values.shape[2] == 1 and target == header.upright else values
     if target != header.upright:
         channels = [_resize_float(values[..., channel], target) for channel in range(values.shape[2])]
@@ -187,18 +221,19 @@ def _emptiness(pixels: Pixels, full: Pixels) -> tuple[Finding, ...]:
     return ()
 
 
-def _duplicate_key(full: Pixels, mark: bytes = b"") -> str:
-    return _hash(full[..., 0] if full.ndim == 3 and _is_grey(full) else full, mark)
+def _duplicate_key(full: Pixels, reduced_from: tuple[int, int] | None = None) -> str:
+    """Return the key of full pixels, or of a JPEG's reduced ones and the size it was reduced from."""
+    canonical = full[..., 0] if full.ndim == 3 and _is_grey(full) else full
+    return _hash(canonical) if reduced_from is None else REDUCED + _hash(canonical, str(reduced_from).encode())
 
 
 def _is_grey(pixels: Pixels) -> bool:
-    """Return whether the three channels are equal; the middle row answers for nearly every colour image."""
+    """Return whether all channels are equal; the middle row answers for nearly every colour image."""
     return _channels_equal(pixels[len(pixels) // 2]) and _channels_equal(pixels)
 
 
 def _channels_equal(pixels: NDArray[Any]) -> bool:
-    first = pixels[..., 0]
-    return bool((first == pixels[..., 1]).all() and (first == pixels[..., 2]).all())
+    return all(bool((pixels[..., 0] == pixels[..., channel]).all()) for channel in range(1, pixels.shape[-1]))
 
 
 def _hash(pixels: Pixels, mark: bytes = b"") -> str:

@@ -36,18 +36,22 @@ def open_regular(file: Path) -> int:
     return os.open(file, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
 
 
-def read_file(file: Path, max_pixels: int) -> bytes | Finding:
+def read_file(file: Path, max_pixels: int, *, first_bytes: int = -1, last_bytes: int = 0) -> bytes | Finding:
     """Return the bytes of a file, or the finding that says why there are none; raises nothing for what lies there.
 
     Args:
         max_pixels: a file of more than 8 bytes for each pixel allowed is not taken into memory.
+        first_bytes, last_bytes: only its two ends, put together; by default all of it.
     """
     try:
         with os.fdopen(open_regular(file), "rb") as stream:
             size = os.fstat(stream.fileno()).st_size
             if size > max(max_pixels * BYTES_PER_PIXEL, SMALLEST_LIMIT_BYTES):
                 raise Unreadable(TOO_LARGE, f"the file has {size} bytes, too many for --max-pixels {max_pixels}")
-            data = stream.read()
+            data = stream.read(first_bytes)
+            if last_bytes:
+                stream.seek(max(len(data), size - last_bytes))
+                data += stream.read()
     except Unreadable as reason:
         return reason.finding
     except MemoryError:

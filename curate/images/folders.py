@@ -1,16 +1,22 @@
-"""Walk a folder of images: hidden and foreign files counted, linked folders followed once, loops survived."""
+"""Walk a folder of images: hidden and foreign files counted, linked folders followed once, loops survived.
+
+Masks (pictures of where a defect is) are no images: all below a folder `ground_truth`; below one named `mask` or
+`masks` those that repeat the names of images beside it, since that may be a class as well.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".jp2", ".gif"))
-MASK_FOLDERS = frozenset(("ground_truth", "masks", "mask"))
+MASK_FOLDERS = frozenset(("ground_truth",))
+MAYBE_MASK_FOLDERS = frozenset(("mask", "masks"))
+MASK_ENDINGS = ("_mask", "-mask", "_gt")
 
 
 class FoundFile(NamedTuple):
@@ -40,12 +46,79 @@ class _Walk:
 def walk(root: Path, ignored: Counter[str]) -> Iterator[FoundFile]:
     """Yield the image files below `root`, in no promised order, and count in `ignored` what is passed over.
 
+    What a folder `mask` or `masks` holds is among them: see `find_images`.
+
     A link to a folder is followed unless that folder was walked already; a link to an image is an image, broken
     or not. A folder that may not be opened is counted and passed over.
     """
     state = _Walk(ignored=ignored, waiting=[(os.fspath(root), "", False)])
     while (folder := state.next_folder()) is not None:
         yield from _scan(state, *folder)
+
+
+def find_images(root: Path, ignored: Counter[str]) -> list[FoundFile]:
+    """Return what `walk` yields without the masks, which are counted in `ignored`.
+
+    A folder `mask` or `masks` holds masks if at least half of its files name an image beside it: below a sub-folder
+    by folder and stem (`masks/scratch/01.png` for `defect/scratch/01.jpg`); else by the stem with an ending such as
+    `_mask`, or by the stem alone if one image only has it. Where classes are numbered alike it names none.
+    """
+    found = list(walk(root, ignored))
+    homes = [_mask_folder(file.name) for file in found]
+    masks = _folders_of_masks(found, homes)
+    images = [file for file, home in zip(found, homes, strict=True) if home not in masks]
+    ignored += Counter({"mask": len(found) - len(images)})  # in place; a count of 0 leaves no key
+    return images
+
+
+def _mask_folder(name: str) -> str:
+    """Return the path of the first folder `mask` or `masks` above a file, "" where there is none."""
+    folders = name.split("/")[:-1]
+    depth = next((at for at, folder in enumerate(folders, 1) if folder.lower() in MAYBE_MASK_FOLDERS), 0)
+    return "/".join(folders[:depth])
+
+
+def _folders_of_masks(found: Sequence[FoundFile], homes: Sequence[str]) -> set[str]:
+    """Return those of the folders `homes` whose files mostly name an image below the same parent; linear."""
+    beside: dict[str, Counter[tuple[str, str]]] = {_parent(home): Counter() for home in homes if home}
+    pictures = [file.name for file, home in zip(found, homes, strict=True) if not home] if beside else []
+    for name in pictures:
+        for folder in beside.keys() & _parents(name):
+            beside[folder].update(_image_marks(name))
+    votes: Counter[str] = Counter()
+    for file, home in zip(found, homes, strict=True):
+        if home:
+            votes[home] += 1 if _is_mask(file.name.removeprefix(f"{home}/"), beside[_parent(home)]) else -1
+    return {home for home, balance in votes.items() if balance >= 0}
+
+
+def _is_mask(name: str, images: Counter[tuple[str, str]]) -> bool:
+    """Return whether a file's name below the mask folder names one of the images beside it."""
+    folder, stem = _parent(name).rpartition("/")[2], _stem(name)
+    plain = next((stem.removesuffix(ending) for ending in MASK_ENDINGS if stem.endswith(ending)), stem)
+    if folder or plain != stem:
+        return (folder, plain) in images or (folder, stem) in images
+    return images["", stem] == 1
+
+
+def _image_marks(name: str) -> set[tuple[str, str]]:
+    stem = _stem(name)
+    return {("", stem), (_parent(name).rpartition("/")[2], stem)}
+
+
+def _parents(name: str) -> Iterator[str]:
+    """Yield the folders above a name from the nearest to the root, which is ""."""
+    while name:
+        name = _parent(name)
+        yield name
+
+
+def _parent(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _stem(name: str) -> str:
+    return name.rpartition("/")[2].rpartition(".")[0].lower()
 
 
 def _scan(state: _Walk, path: str, prefix: str, masks: bool) -> Iterator[FoundFile]:

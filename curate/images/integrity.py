@@ -50,8 +50,10 @@ UNREADABLE_CODES = frozenset(
         NO_MEMORY,
     )
 )
+TRANSIENT_CODES = frozenset((NO_MEMORY, UNSUPPORTED))
+"""What another run of the same file may read: with more memory free, or with a decoder installed since."""
 TRUNCATION_WORDS = ("truncat", "failed to read", "unexpected end", "not enough image data", "requires a buffer")
-UNSUPPORTED_WORDS = ("imagecodecs", "unknown pixel mode", "unsupported", "not supported", "cannot handle", "precision")
+UNSUPPORTED_WORDS = ("unknown pixel mode", "unsupported", "not supported", "cannot handle", "precision")
 
 T = TypeVar("T")
 
@@ -74,6 +76,14 @@ def attempt(step: Callable[[], T]) -> T | Finding:
     # RecursionError, ...): whatever one file holds, the run goes on and the file becomes a row with a reason.
     except Exception as error:  # noqa: BLE001
         return failure(error)
+
+
+def needs_imagecodecs(compression: str) -> Unreadable:
+    """Return the error of a TIFF whose compression only the optional package imagecodecs decodes."""
+    return Unreadable(
+        UNSUPPORTED,
+        f"the compression {compression} needs a package: pip install imagecodecs, or save it as PNG or plain TIFF",
+    )
 
 
 def failure(error: Exception) -> Finding:

@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from curate.errors import InputError
+from curate.images.names import unicode_name
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 METADATA = tuple(f"metadata{suffix}" for suffix in SUFFIXES)
@@ -26,6 +28,7 @@ SPLIT_FOLDERS = ("train", "test", "validation", "valid", "val")
 DELIMITERS = ",;\t"
 PEEK_BYTES = 2**20
 CELLS = ("label", "split", "group")
+MOST_CHARACTERS = 1000
 
 Place = str
 """Where a row stands, for messages: "line 3" or "row 3"."""
@@ -91,7 +94,7 @@ def _rows(path: Path, key: str, folder: Path) -> list[Row]:
         if name in first:
             raise InputError(f"{path}, {place}: {name!r} is listed already in {first[name]}: remove one of them")
         first[name] = place
-        label, split, group = (_cell(cells, column, path, place) for column in CELLS)
+        label, split, group = (_short(_cell(cells, column, path, place), column, path, place) for column in CELLS)
         rows.append(Row(name, label, split, group))
     if not rows:
         raise InputError(f"{path}: the manifest has no rows: list at least one image")
@@ -99,12 +102,25 @@ def _rows(path: Path, key: str, folder: Path) -> list[Row]:
 
 
 def _cell(cells: Mapping[str, Any], column: str, path: Path, place: Place) -> str:
+    """Return a cell as text: "" for none and NaN, "1" for 1.0 (a column with gaps is of floats), "true" for True."""
     value = cells.get(column)
-    if value is None:
+    if value is None or value != value:  # noqa: PLR0124  NaN alone differs from itself
         return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     if not isinstance(value, str | int | float):
         raise InputError(f"{path}, {place}: {column} is {type(value).__name__}: give a text or a number")
     return str(value)
+
+
+def _short(text: str, column: str, path: Path, place: Place) -> str:
+    """Return a label, split or group as valid Unicode."""
+    if len(text) > MOST_CHARACTERS:
+        told = f"{column} has {len(text)} characters, and {MOST_CHARACTERS} are allowed"
+        raise InputError(f"{path}, {place}: {told}: give a short name")
+    return unicode_name(text)
 
 
 def _inside(told: str, home: str, real_home: str, path: Path, place: Place) -> str:
@@ -136,10 +152,13 @@ def _read_text(path: Path) -> str:
         raise InputError(f"{path}, line {line}: not UTF-8: save the manifest as UTF-8") from error
 
 
-def _need_column(key: str, columns: Sequence[str], path: Path) -> None:
+def _check_columns(key: str, columns: Sequence[str], path: Path) -> None:
     if key not in columns:
         there = ", ".join(columns) or "none"
         raise InputError(f"{path}, line 1: there is no column {key!r} (columns: {there}): add or rename it")
+    twice = next((name for name, count in Counter(columns).items() if name and count > 1), None)
+    if twice is not None:
+        raise InputError(f"{path}, line 1: the column {twice!r} stands there twice: remove or rename one of them")
 
 
 def _read_csv(path: Path, key: str) -> Iterator[tuple[Place, Mapping[str, Any]]]:
@@ -157,7 +176,7 @@ def _read_csv(path: Path, key: str) -> Iterator[tuple[Place, Mapping[str, Any]]]
             return
         if columns is None:
             columns = [cell.strip() for cell in cells]
-            _need_column(key, columns, path)
+            _check_columns(key, columns, path)
         elif cells:
             if len(cells) != len(columns):
                 raise InputError(
@@ -182,7 +201,7 @@ def _read_jsonl(path: Path, key: str) -> Iterator[tuple[Place, Mapping[str, Any]
 def _read_parquet(path: Path, key: str) -> Iterator[tuple[Place, Mapping[str, Any]]]:
     try:
         with pa.parquet.ParquetFile(pa.BufferReader(_read_bytes(path))) as file:
-            _need_column(key, file.schema_arrow.names, path)
+            _check_columns(key, file.schema_arrow.names, path)
             columns = [column for column in (key, *CELLS) if column in file.schema_arrow.names]
             start = 0
             for batch in file.iter_batches(columns=columns):

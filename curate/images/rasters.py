@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import io
+import sys
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
 from curate.images import orientation, pnm, tiff
 from curate.images.formats import DECODERS, Format, Header, TiffDecoder
-from curate.images.integrity import transparent
+from curate.images.integrity import UNSUPPORTED, Unreadable, attempt, transparent
 from curate.records import Finding
 
 PILLOW_READS_WHOLE = frozenset(("uint16", "int16", "int32", "float32"))
 """Single-band TIFF samples that Pillow's libtiff gives without loss, with every compression."""
+LIBTIFF_HALVES = ("RGB;16L", "RGB;16B") if sys.byteorder == "little" else ("RGB;16B", "RGB;16L")
+"""Raw modes that keep the high, then the low bytes of libtiff's samples, which have the machine's byte order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,16 +129,20 @@ def _deep_png(data: bytes, mode: str) -> NDArray[np.uint16]:
     if mode == "I;16":
         return np.asarray(PngImageFile(io.BytesIO(data)), dtype=np.uint16)[..., None]
     if mode == "LA;16":  # 32 bits a pixel: read as four bytes
-        both = _as_raw(data, "RGBA")
+        both = _as_raw(PngImageFile(io.BytesIO(data)), "RGBA")
         high, low = both[..., 0::2], both[..., 1::2]
     else:
-        high, low = _as_raw(data, f"{mode}B"), _as_raw(data, f"{mode}L")
+        high, low = (_as_raw(PngImageFile(io.BytesIO(data)), mode + order) for order in "BL")
+    return _joined(high, low)
+
+
+def _joined(high: NDArray[np.uint8], low: NDArray[np.uint8]) -> NDArray[np.uint16]:
     return np.bitwise_or(np.left_shift(high.astype(np.uint16), 8), low, dtype=np.uint16)
 
 
-def _as_raw(data: bytes, raw_mode: str) -> NDArray[np.uint8]:
-    image = PngImageFile(io.BytesIO(data))
-    image.tile = [image.tile[0]._replace(args=raw_mode)]
+def _as_raw(image: ImageFile, raw_mode: str) -> NDArray[np.uint8]:
+    told = image.tile[0].args
+    image.tile = [image.tile[0]._replace(args=(raw_mode, *told[1:]) if isinstance(told, tuple) else raw_mode)]
     return np.asarray(image)
 
 
@@ -145,7 +153,30 @@ def _deep_tiff(data: bytes) -> Samples:
         values = np.asarray(image).astype(page.dtype, copy=False)[..., None]
         # undo Pillow's own turning: all deep files are turned in one place
         return _bands(orientation.turn_array(values, _inverse(orientation.valid(page.orientation))), page)
-    return _bands(tiff.read_samples(data), page)
+    return _bands(_tiff_samples(data, page), page)
+
+
+def _tiff_samples(data: bytes, page: tiff.TiffPage) -> NDArray[Any]:
+    try:
+        return tiff.read_samples(data)
+    except Unreadable as lacking:
+        if lacking.finding.code != UNSUPPORTED or not _libtiff_knows(page):
+            raise
+        samples = attempt(lambda: _libtiff_colour(data, page))
+        if isinstance(samples, Finding):
+            raise
+        return samples
+
+
+def _libtiff_knows(page: tiff.TiffPage) -> bool:
+    pixel = (page.photometric, page.samples, page.dtype, page.bits)
+    return pixel == (tiff.RGB, 3, "uint16", 16) and not page.planes  # of planes, Pillow keeps but one
+
+
+def _libtiff_colour(data: bytes, page: tiff.TiffPage) -> NDArray[np.uint16]:
+    """Return (H, W, 3) of a 16-bit RGB TIFF from Pillow's libtiff, which knows LZW and ZSTD; two halves as for PNG."""
+    high, low = (_as_raw(TiffDecoder(io.BytesIO(data)), raw_mode) for raw_mode in LIBTIFF_HALVES)
+    return orientation.turn_array(_joined(high, low), _inverse(orientation.valid(page.orientation)))
 
 
 def _inverse(turn: int) -> int:

@@ -5,7 +5,8 @@ the order of its path. Nothing is opened here but manifests: a file that cannot 
 
 Labels and splits by layout:
     flat          none; sub-folders are searched too
-    classes       label = the folder below the root ("good", "defect/scratch"); every image lies in a folder
+    classes       label = the folder below the root ("good", "defect/scratch"); every image lies in a folder;
+                  split = the first folder, label = the rest, where all first folders are splits ("train", "val")
     mvtec         split = first folder ("train"), label = second ("good"); `train` alone unless a split is asked for
     manifest      columns `label`, `split`, `group`
     huggingface   column `label`; split = the folder, or the column `split`
@@ -17,7 +18,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -25,13 +26,17 @@ from typing import BinaryIO
 
 from curate.errors import NothingToAudit, UsageError
 from curate.images import manifests
-from curate.images.folders import FoundFile, walk
+from curate.images.folders import FoundFile, find_images, walk
 from curate.images.integrity import invalid_name
+from curate.images.names import unicode_name, unique_names
 from curate.records import Finding, Layout, Listing
+
+__all__ = ["ALL_SPLITS", "STDIN", "list_images", "recognise", "unicode_name", "unique_names"]
 
 ALL_SPLITS = "all"
 TRAIN = "train"
 STDIN = "-"
+SPLITS = frozenset(manifests.SPLIT_FOLDERS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +72,7 @@ def list_images(
         stdin: where "-" reads from; None for the process's own.
 
     Raises:
-        UsageError: no such path, a layout that does not fit, a split that does not exist.
+        UsageError: no such path, a layout that does not fit, a split that does not exist, files on several drives.
         InputError: a manifest that cannot be used.
         NothingToAudit: not one image.
     """
@@ -96,10 +101,14 @@ def recognise(root: Path) -> Layout:
     """Return the layout that a folder shows: metadata, then `train/good`, then whether all images lie in folders."""
     if any(manifests.names_files(file) for file in manifests.metadata_files(root)):
         return Layout.HUGGINGFACE
-    if (root / TRAIN / "good").is_dir():
+    if _shows_mvtec(root):
         return Layout.MVTEC
     first = next(walk(root, Counter()), None)  # the root itself is walked before its folders
     return Layout.CLASSES if first is not None and "/" in first.name else Layout.FLAT
+
+
+def _shows_mvtec(root: Path) -> bool:
+    return (root / TRAIN / "good").is_dir()
 
 
 def _must_fit(layout: Layout | None, allowed: Sequence[Layout], what: str) -> None:
@@ -109,30 +118,37 @@ def _must_fit(layout: Layout | None, allowed: Sequence[Layout], what: str) -> No
 
 def _flat(root: Path) -> Found:
     ignored: Counter[str] = Counter()
-    entries = [Entry(name=found.name, file=found.file) for found in walk(root, ignored)]
+    entries = [Entry(name=found.name, file=found.file) for found in find_images(root, ignored)]
     return Found(root=root, layout=Layout.FLAT, entries=entries, ignored=ignored)
 
 
 def _classes(root: Path) -> Found:
     ignored: Counter[str] = Counter()
-    entries = [
-        Entry(name=found.name, file=found.file, label=unicode_name(found.name.rpartition("/")[0]))
-        for found in walk(root, ignored)
-    ]
-    outside = [entry.name for entry in entries if not entry.label]
+    images = find_images(root, ignored)
+    outside = [found.name for found in images if "/" not in found.name]
     if outside:
         raise UsageError(
             f"{_shown(root)}: the layout classes wants every image in a folder, but {len(outside)} lie outside, "
             f"such as {unicode_name(outside[0])}: move them or use the layout flat"
         )
+    tops = {found.name.partition("/")[0].lower() for found in images}
+    with_splits = tops <= SPLITS and not _shows_mvtec(root)
+    entries = [_class_entry(found, with_splits) for found in images]
     return Found(root=root, layout=Layout.CLASSES, entries=entries, ignored=ignored)
 
 
+def _class_entry(found: FoundFile, with_splits: bool) -> Entry:
+    label, split = found.name.rpartition("/")[0], ""
+    if with_splits:
+        split, _, label = label.partition("/")
+    return Entry(name=found.name, file=found.file, label=unicode_name(label), split=unicode_name(split))
+
+
 def _mvtec(root: Path) -> Found:
-    if not (root / TRAIN / "good").is_dir():
+    if not _shows_mvtec(root):
         raise UsageError(f"{_shown(root)}: the layout mvtec wants a folder train/good, which is not there")
     ignored: Counter[str] = Counter()
-    entries = [entry for found in walk(root, ignored) if (entry := _mvtec_entry(found, ignored)) is not None]
+    entries = [entry for found in find_images(root, ignored) if (entry := _mvtec_entry(found, ignored)) is not None]
     return Found(root=root, layout=Layout.MVTEC, entries=entries, ignored=ignored)
 
 
@@ -160,7 +176,7 @@ def _huggingface(root: Path) -> Found:
     ]
     ignored: Counter[str] = Counter()
     listed = {entry.name for entry in entries}
-    ignored["not in the metadata"] = sum(found.name not in listed for found in walk(root, ignored))
+    ignored["not in the metadata"] = sum(found.name not in listed for found in find_images(root, ignored))
     ignored["not an image"] -= len(files)
     return Found(root=root, layout=Layout.HUGGINGFACE, entries=entries, ignored=+ignored)
 
@@ -181,10 +197,17 @@ def _file_list(stream: BinaryIO) -> Found:
     # abspath, not resolve: a link in the list stays the link that was named
     named = [os.path.abspath(os.fsdecode(line)) for line in lines if line]  # noqa: PTH100
     files = list(dict.fromkeys(named))
-    root = Path(os.path.commonpath([Path(file).parent for file in files])) if files else Path.cwd()
+    root = _common_folder(files) if files else Path.cwd()
     entries = [Entry(name=Path(file).relative_to(root).as_posix(), file=Path(file)) for file in files]
     ignored = Counter({"listed twice": len(named) - len(files)})
     return Found(root=root, layout=Layout.FILE_LIST, entries=entries, ignored=+ignored)
+
+
+def _common_folder(files: Sequence[str]) -> Path:
+    try:
+        return Path(os.path.commonpath([Path(file).parent for file in files]))
+    except ValueError as error:
+        raise UsageError(f"{STDIN}: the files listed lie on different drives: list those of one drive a run") from error
 
 
 FOLDER_LAYOUTS: Mapping[Layout, Callable[[Path], Found]] = MappingProxyType(
@@ -232,32 +255,6 @@ def _listing(found: Found, entries: Sequence[Entry]) -> Listing:
 
 def _name_findings(path: str, name: str) -> tuple[Finding, ...]:
     return () if path == name else (invalid_name(path),)
-
-
-def unique_names(names: Iterable[str]) -> Iterator[str]:
-    r"""Yield each name as valid Unicode, undecodable bytes as `\xNN`; `~2` follows where a file has that very name."""
-    originals = list(names)
-    invalid = [name for name in originals if unicode_name(name) != name]
-    taken = set(originals) if invalid else set()
-    for name in originals:
-        shown, number = unicode_name(name), 1
-        plain = shown
-        while shown != name and shown in taken:
-            number += 1
-            shown = f"{plain}~{number}"
-        if shown != name:
-            taken.add(shown)
-        yield shown
-
-
-def unicode_name(name: str) -> str:
-    r"""Return a file name as valid Unicode: bytes that are not UTF-8 (Python's surrogates) as `\xNN`."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        escaped = (f"\\x{ord(c) - 0xDC00:02x}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in name)
-        return "".join(escaped).encode(errors="backslashreplace").decode()
-    return name
 
 
 def _shown(path: Path) -> str:

@@ -13,12 +13,13 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from curate.images.integrity import TRUNCATED, Unreadable
+from curate.images.integrity import TRUNCATED, Unreadable, needs_imagecodecs
 
 # without a handler of its own, tifffile's remarks about odd files would reach stderr by logging's last resort
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 MIN_IS_WHITE, RGB, SEPARATED = 0, 2, 5
+SEPARATE = 2
 UNASSOCIATED_ALPHA = 2
 ALPHAS = (1, UNASSOCIATED_ALPHA)
 
@@ -36,6 +37,7 @@ class TiffPage:
         colours: 1 for grey, 3 for RGB, 4 for CMYK: how many of the samples are colour.
         alpha: index of the unassociated alpha sample, -1 if there is none.
         extra: whether there are samples that are neither colour nor alpha.
+        planes: whether each sample is stored as an image of its own.
     """
 
     width_px: int
@@ -49,6 +51,7 @@ class TiffPage:
     colours: int
     alpha: int
     extra: bool
+    planes: bool
     several_pages: bool
 
 
@@ -72,6 +75,7 @@ def read_page(file: BinaryIO) -> TiffPage:
             colours=colours,
             alpha=alpha,
             extra=page.samplesperpixel - colours > sum(kind in ALPHAS for kind in kinds),
+            planes=page.samplesperpixel > 1 and int(page.planarconfig) == SEPARATE,
             several_pages=_has_next(tiff, page),
         )
 
@@ -111,8 +115,9 @@ def read_samples(data: bytes) -> NDArray[Any]:
     """Return the first page's samples as stored, (H, W, samples).
 
     Raises:
-        Unreadable: a strip or tile is missing from the file (tifffile would fill it with zeros).
-        ValueError: a compression that needs the package imagecodecs, or damaged data.
+        Unreadable: a strip or tile is missing from the file (tifffile would fill it with zeros), or its
+            compression needs the package imagecodecs, which is not there.
+        ValueError: damaged data.
     """
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
         page = _first(tiff)
@@ -120,9 +125,19 @@ def read_samples(data: bytes) -> NDArray[Any]:
         expected = math.prod(page.chunked)
         if len(segments) < expected or any(not length or start + length > len(data) for start, length in segments):
             raise Unreadable(TRUNCATED, "the file is cut short (strips of pixels are missing): copy it again")
-        samples, axes = page.asarray(maxworkers=1), page.axes
+        samples, axes = _decoded(page), page.axes
     for axis in set(axes) - set("YXS"):  # a volume: its first plane
         samples, axes = samples.take(0, axis=axes.index(axis)), axes.replace(axis, "")
     if "S" not in axes:
         samples, axes = samples[..., None], axes + "S"
     return np.ascontiguousarray(np.moveaxis(samples, [axes.index(axis) for axis in "YXS"], [0, 1, 2]))
+
+
+def _decoded(page: tifffile.TiffPage) -> NDArray[Any]:
+    try:
+        samples: NDArray[Any] = page.asarray(maxworkers=1)
+    except (ImportError, ValueError, KeyError) as error:  # which one: tifffile's own stand-ins differ by codec
+        if isinstance(error, ImportError) or "imagecodecs" in str(error):
+            raise needs_imagecodecs(getattr(page.compression, "name", str(page.compression))) from error
+        raise
+    return samples

@@ -10,7 +10,6 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from curate.records import FloatArray
 
 SHOWN_PX = 512
-SHEET_CELL_PX, SHEET_ROWS, TEXT_COLUMNS = 224, 12, 44
+SHEET_CELL_PX, TEXT_COLUMNS = 224, 44
 
 HEAT = np.array([[255, 236, 120], [255, 170, 40], [226, 60, 30], [140, 0, 60]], dtype=np.float32)
 """Colours from low to high; opacity rises with them."""
@@ -29,7 +28,7 @@ Picture = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class Flagged:
-    """One image that the audit shows.
+    """One row of the sheet.
 
     Attributes:
         path: its path in the dataset.
@@ -38,7 +37,6 @@ class Flagged:
         neighbour: (H, W, 3) RGB of its nearest kept image; None if there is none.
         neighbour_path: of that image.
         caption: score and reason in words.
-        name: of its file in `maps/`.
     """
 
     path: str
@@ -47,7 +45,6 @@ class Flagged:
     neighbour: Picture | None
     neighbour_path: str
     caption: str
-    name: str
 
 
 def overlay(picture: Picture, anomaly_map: FloatArray, low: float, high: float) -> Picture:
@@ -93,16 +90,6 @@ def hot_box(anomaly_map: FloatArray, low: float, width_px: int, height_px: int) 
     left, right = where_columns.min() * width_px // columns, -(-(where_columns.max() + 1) * width_px // columns)
     top, bottom = where_rows.min() * height_px // rows, -(-(where_rows.max() + 1) * height_px // rows)
     return [int(left), int(top), int(right - left), int(bottom - top)]
-
-
-def draw_maps(folder: Path, flagged: Sequence[Flagged], low: float, high: float) -> None:
-    """Write `maps/NAME.png` for each flagged image, and `flagged.png`, the worst of them on one sheet."""
-    if not flagged:
-        return
-    (folder / "maps").mkdir()
-    for image in flagged:
-        Image.fromarray(overlay(image.picture, image.anomaly_map, low, high)).save(folder / "maps" / image.name)
-    contact_sheet(flagged[:SHEET_ROWS], low, high).save(folder / "flagged.png")
 
 
 def contact_sheet(flagged: Sequence[Flagged], low: float, high: float) -> Image.Image:

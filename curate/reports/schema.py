@@ -57,17 +57,23 @@ FINDINGS = _table(
     _column("code", TEXT, "stable code: IMG, DUP, LBL, OOD or SET and three digits"),
     _column("severity", TEXT, "error, warning or note"),
     _column("message", TEXT, "what was found, one sentence"),
-    _column("score", REAL, "the image's anomaly_score; null where the finding is not about a score"),
+    _column("score", REAL, "the image's anomaly_score; null where the finding is not why the image is flagged"),
     _column("fence", REAL, "what the score was held against; null likewise"),
     _column("margin", REAL, "score - fence; null likewise"),
     _column("neighbours", TEXTS, "paths of the images it was compared with, nearest first"),
     _column(
         "box", pa.list_(WHOLE), "left, top, width, height in px of the upright image: where it is odd; null if nowhere"
     ),
+    _column("map", TEXT, "its picture below the audit's folder, maps/NNNNNNN.png; null where none was drawn"),
 )
 
 DUPLICATES = _table(
-    _column("path", TEXT, "the image that repeats another"),
+    _column(
+        "path",
+        TEXT,
+        "the image that repeats another; its verdict is duplicate if an earlier one of these pixels is kept, "
+        "also under another label",
+    ),
     _column("duplicate_of", TEXT, "the first image, by path, with these pixels"),
     _column("kind", TEXT, "exact: equal decoded pixels and shape"),
     _column("same_label", pa.bool_(), "false where the two carry different labels: one of them is wrong"),

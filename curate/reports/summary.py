@@ -6,8 +6,10 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from curate.images.names import unicode_name
 from curate.records import Verdict
 from curate.reports.parquet import Audit
+from curate.reports.place import SHEET
 
 WORST = 10
 
@@ -79,11 +81,10 @@ def _worst(audit: Audit) -> tuple[Worst, ...]:
 
 
 def _next_steps(audit: Audit, verdicts: Counter[str]) -> tuple[str, ...]:
-    lines = [f"Audit: {audit.path}"] if audit.path else []
-    if audit.path and (audit.path / "flagged.png").is_file():
-        lines.append(
-            f"Look at {audit.path / 'flagged.png'}: the worst images, where each is odd, a kept one beside it."
-        )
+    lines = [f"Audit: {unicode_name(str(audit.path))}"] if audit.path else []
+    if audit.path and (audit.path / SHEET).is_file():
+        sheet = unicode_name(str(audit.path / SHEET))
+        lines.append(f"Look at {sheet}: the worst images, where each is odd, a kept one beside it.")
     if verdicts[Verdict.KEEP] < audit.tables["images"].num_rows:
         lines.append(
             "Then read findings.parquet; the rows of images.parquet with verdict == 'keep' are the cleaned set."

@@ -2,62 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from curate.findings import catalogue
 from curate.images.duplicates import duplicate_pairs
-from curate.records import Embeddings, Finding, ImageFacts, IntArray, Listing, Scores, Verdict
+from curate.records import Finding, IntArray, Listing, Verdict
 from curate.reports.maps import hot_box
+from curate.reports.outcome import Outcome
 from curate.reports.schema import DUPLICATES, FINDINGS, IMAGES
-from curate.verdicts.judge import Verdicts
 
 DUPLICATE, CONFLICTING_DUPLICATE = "DUP001", "DUP002"
 
 Columns = dict[str, list[Any]]
 
 
-def audit_tables(
-    listing: Listing,
-    facts: Sequence[ImageFacts],
-    embeddings: Embeddings,
-    scores: Scores,
-    verdicts: Verdicts,
-    duplicates: IntArray,
-) -> dict[str, pa.Table]:
+def audit_tables(outcome: Outcome, maps: Mapping[int, str]) -> dict[str, pa.Table]:
     """Join what each stage found into the tables of `curate.reports.schema`.
 
     Args:
-        listing: of N files; the tables' rows are in its order.
-        facts: (N,) what decoding learned.
-        embeddings, scores, verdicts: of the M images that could be read, aligned with each other.
-        duplicates: (N,) number of the first image with the same pixels.
+        outcome: of N files; the tables' rows are in the order of its listing.
+        maps: the pictures that were drawn, by row of the listing.
     """
-    pairs = tuple(duplicate_pairs(duplicates))
-    findings = _all_findings(listing, facts, embeddings, verdicts, pairs)
+    findings = _all_findings(outcome)
     return {
-        "images": pa.table(_images(listing, facts, embeddings, scores, verdicts, pairs, findings), schema=IMAGES),
-        "findings": pa.table(_findings(listing, facts, embeddings, scores, verdicts, findings), schema=FINDINGS),
-        "duplicates": pa.table(_duplicates(listing, pairs), schema=DUPLICATES),
+        "images": pa.table(_images(outcome, findings), schema=IMAGES),
+        "findings": pa.table(_findings(outcome, findings, maps), schema=FINDINGS),
+        "duplicates": pa.table(_duplicates(outcome), schema=DUPLICATES),
     }
 
 
-def _all_findings(
-    listing: Listing,
-    facts: Sequence[ImageFacts],
-    embeddings: Embeddings,
-    verdicts: Verdicts,
-    pairs: Sequence[tuple[int, int]],
-) -> list[list[Finding]]:
+def _all_findings(outcome: Outcome) -> list[list[Finding]]:
     """Gather the findings of every file: of its name, its content, its copies, and its score."""
-    found = [[*listing.findings[i], *facts[i].findings] for i in range(len(listing))]
-    for first, other in pairs:
+    listing = outcome.listing
+    found = [[*listing.findings[i], *outcome.facts[i].findings] for i in range(len(listing))]
+    for first, other in duplicate_pairs(outcome.duplicates):
         found[other].append(_duplicate_finding(listing, first, other))
-    for index, image in enumerate(embeddings.images):
-        found[image].extend(verdicts.findings[index])
+    for index, image in enumerate(outcome.embeddings.images):
+        found[image].extend(outcome.verdicts.findings[index])
     return found
 
 
@@ -69,18 +53,10 @@ def _duplicate_finding(listing: Listing, first: int, other: int) -> Finding:
     return Finding(code=CONFLICTING_DUPLICATE, message=message)
 
 
-def _images(
-    listing: Listing,
-    facts: Sequence[ImageFacts],
-    embeddings: Embeddings,
-    scores: Scores,
-    verdicts: Verdicts,
-    pairs: Sequence[tuple[int, int]],
-    findings: Sequence[Sequence[Finding]],
-) -> Columns:
-    count = len(listing)
-    verdict = _verdict_column(count, embeddings, verdicts, pairs)
-    flagged = [v in (Verdict.MISLABELLED, Verdict.NEAR_OOD) for v in verdict]
+def _images(outcome: Outcome, findings: Sequence[Sequence[Finding]]) -> Columns:
+    listing, facts, verdicts = outcome.listing, outcome.facts, outcome.verdicts
+    nothing = [None] * len(listing)
+    judged = _spread(outcome, verdicts.verdict, Verdict.UNREADABLE)
     return {
         "path": list(listing.paths),
         "sha256": [known.sha256 for known in facts],
@@ -92,104 +68,80 @@ def _images(
         "mode": [known.mode for known in facts],
         "bit_depth": [known.bit_depth or None for known in facts],
         "skip_reason": [known.skip_reason for known in facts],
-        f"score_{scores.scorer}": _spread(count, embeddings.images, scores.values),
-        "anomaly_score": _spread(count, embeddings.images, verdicts.anomaly_score),
-        "confidence": [None] * count,
-        "p_value": [None] * count,
-        "q_value": [None] * count,
-        "verdict": [v.value for v in verdict],
-        "suggested_label": _suggested(count, embeddings.images, verdicts),
-        "round_rejected": [1 if rejected else None for rejected in flagged],
+        f"score_{outcome.scores.scorer}": _spread(outcome, outcome.scores.values.tolist(), None),
+        "anomaly_score": _spread(outcome, verdicts.anomaly_score.tolist(), None),
+        "confidence": nothing,
+        "p_value": nothing,
+        "q_value": nothing,
+        "verdict": [verdict.value for verdict in mark_duplicates(judged, outcome.duplicates)],
+        "suggested_label": _spread(outcome, verdicts.suggested_label, ""),
+        "round_rejected": _spread(outcome, [1 if flagged else None for flagged in verdicts.flagged], None),
         "reasons": [sorted({finding.code for finding in found}) for found in findings],
     }
 
 
-def _verdict_column(
-    count: int, embeddings: Embeddings, verdicts: Verdicts, pairs: Sequence[tuple[int, int]]
-) -> list[Verdict]:
-    """Judge every file: unreadable ones as such; a copy of a kept image is a duplicate, of a flagged one flagged."""
-    column = [Verdict.UNREADABLE] * count
-    for index, image in enumerate(embeddings.images):
-        column[image] = Verdict(verdicts.verdict[index])
-    for _, other in pairs:
-        if column[other] is Verdict.KEEP:
-            column[other] = Verdict.DUPLICATE
+def mark_duplicates(verdicts: Sequence[Verdict], duplicates: IntArray) -> list[Verdict]:
+    """Turn `keep` into `duplicate` where an earlier image of the same pixels is kept: each content is kept once.
+
+    Args:
+        verdicts: of N images.
+        duplicates: (N,) equal for images of the same pixels.
+    """
+    marked, kept = list(verdicts), set[int]()
+    for image, group in enumerate(duplicates.tolist()):
+        if marked[image] is Verdict.KEEP and group in kept:
+            marked[image] = Verdict.DUPLICATE
+        elif marked[image] is Verdict.KEEP:
+            kept.add(group)
+    return marked
+
+
+def _spread(outcome: Outcome, values: Sequence[Any], elsewhere: Any) -> list[Any]:
+    """Place the values of the readable images among all files."""
+    column = [elsewhere] * len(outcome.listing)
+    for image, value in zip(outcome.embeddings.images.tolist(), values, strict=True):
+        column[image] = value
     return column
 
 
-def _suggested(count: int, images: IntArray, verdicts: Verdicts) -> list[str]:
-    column = [""] * count
-    for index, image in enumerate(images):
-        column[image] = verdicts.suggested_label[index]
-    return column
-
-
-def _spread(count: int, images: IntArray, values: Sequence[float] | np.ndarray[Any, Any]) -> list[float | None]:
-    """Place the values of some images among all files, None elsewhere."""
-    column: list[float | None] = [None] * count
-    for image, value in zip(images, values, strict=True):
-        column[image] = float(value)
-    return column
-
-
-def _findings(
-    listing: Listing,
-    facts: Sequence[ImageFacts],
-    embeddings: Embeddings,
-    scores: Scores,
-    verdicts: Verdicts,
-    findings: Sequence[Sequence[Finding]],
-) -> Columns:
-    index_of = {int(image): index for index, image in enumerate(embeddings.images)}
-    low = nominal_level(scores, verdicts)
+def _findings(outcome: Outcome, findings: Sequence[Sequence[Finding]], maps: Mapping[int, str]) -> Columns:
+    verdicts = outcome.verdicts
+    flagged = {image: i for i, image in enumerate(outcome.embeddings.images.tolist()) if verdicts.flagged[i]}
     columns: Columns = {name: [] for name in FINDINGS.names}
     for image, found in enumerate(findings):
-        scored = set(map(id, verdicts.findings[index_of[image]])) if image in index_of else set()
+        why = verdicts.findings[flagged[image]] if image in flagged else ()
+        evidence = _evidence(outcome, flagged[image]) | {"map": maps.get(image)} if image in flagged else {}
         for finding in found:
-            columns["path"].append(listing.paths[image])
-            columns["code"].append(finding.code)
-            columns["severity"].append(catalogue()[finding.code].severity)
-            columns["message"].append(finding.message)
-            about_score = id(finding) in scored
-            evidence = (
-                _evidence(index_of[image], listing, facts, embeddings, scores, verdicts, low) if about_score else {}
-            )
-            for name in ("score", "fence", "margin", "neighbours", "box"):
-                columns[name].append(evidence.get(name))
+            row = {
+                "path": outcome.listing.paths[image],
+                "code": finding.code,
+                "severity": catalogue()[finding.code].severity,
+                "message": finding.message,
+            } | (evidence if finding in why else {})
+            for name, column in columns.items():
+                column.append(row.get(name))
     return columns
 
 
-def _evidence(
-    index: int,
-    listing: Listing,
-    facts: Sequence[ImageFacts],
-    embeddings: Embeddings,
-    scores: Scores,
-    verdicts: Verdicts,
-    low: float,
-) -> dict[str, Any]:
-    """Return what stands behind a finding about an image's score."""
-    known = facts[embeddings.images[index]]
-    score = float(verdicts.anomaly_score[index])
+def _evidence(outcome: Outcome, index: int) -> dict[str, Any]:
+    """Return what stands behind a finding that flags a readable image."""
+    known = outcome.facts[outcome.embeddings.images[index]]
+    score = float(outcome.verdicts.anomaly_score[index])
     return {
         "score": score,
         "fence": 1.0,
         "margin": score - 1.0,
-        "neighbours": [listing.paths[embeddings.images[n]] for n in scores.neighbours[index] if n >= 0],
-        "box": hot_box(scores.maps[index], low, known.width_px, known.height_px),
+        "neighbours": [outcome.path(n) for n in outcome.scores.neighbours[index] if n >= 0],
+        "box": hot_box(outcome.scores.maps[index], outcome.nominal_level, known.width_px, known.height_px),
     }
 
 
-def nominal_level(scores: Scores, verdicts: Verdicts) -> float:
-    """Return the median patch score of the kept images, up to 500 of them; 0 if none is kept."""
-    kept = np.flatnonzero(~verdicts.flagged)[:500]
-    return float(np.median(np.concatenate([scores.maps[i].ravel() for i in kept]))) if len(kept) else 0.0
-
-
-def _duplicates(listing: Listing, pairs: Sequence[tuple[int, int]]) -> Columns:
+def _duplicates(outcome: Outcome) -> Columns:
+    paths, labels = outcome.listing.paths, outcome.listing.labels
+    pairs = tuple(duplicate_pairs(outcome.duplicates))
     return {
-        "path": [listing.paths[other] for _, other in pairs],
-        "duplicate_of": [listing.paths[first] for first, _ in pairs],
+        "path": [paths[other] for _, other in pairs],
+        "duplicate_of": [paths[first] for first, _ in pairs],
         "kind": ["exact"] * len(pairs),
-        "same_label": [listing.labels[first] == listing.labels[other] for first, other in pairs],
+        "same_label": [labels[first] == labels[other] for first, other in pairs],
     }

@@ -12,18 +12,16 @@ cost grows with the number of images, not with its square. The image score is th
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from curate.embeddings.threads import one_core_each
 from curate.records import Embeddings, FloatArray, IntArray, Progress, Scores, no_progress
 from curate.scores.similar import similar_images, walk_order
 
@@ -79,7 +77,7 @@ class Neighbours:
             gaps = bank.nearest(image, near[image][near[image] >= 0], self.config.images)
             return image, mean_of_found(gaps).reshape(embeddings.grids[image])
 
-        with _one_thread_each() as pool:
+        with one_core_each("score") as pool:
             for image, anomaly_map in pool.map(score_one, walk_order(embeddings, leaf=64).tolist()):
                 maps[image] = anomaly_map
                 progress(1)
@@ -113,18 +111,6 @@ class Neighbours:
 
         shares = list(pool.map(share_found, some, others))
         return {"recall": round(float(np.mean(shares)), 4), "recall_against": max(map(len, others))}
-
-
-@contextmanager
-def _one_thread_each() -> Iterator[ThreadPoolExecutor]:
-    """Give a thread a core, each running torch on one: small products do not share cores well."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(max(1, os.cpu_count() or 1), thread_name_prefix="score") as pool:
-            yield pool
-    finally:
-        torch.set_num_threads(before)
 
 
 class _Bank:

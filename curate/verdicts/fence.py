@@ -28,6 +28,9 @@ VALLEY_DEPTH = 0.5
 LEAST_BELOW, LEAST_ABOVE = 0.45, 0.15
 """Shares of the scores that a valley must have below and above it. A smaller share above does not mask Q3."""
 
+LEAST_PEAK = 8
+"""Images that a peak above the valley must have: fewer come about by chance."""
+
 CURVE_POINTS = 512
 """Points of the density's curve, and quantiles that stand for the scores of a larger set."""
 
@@ -113,7 +116,7 @@ def valley(values: Sorted) -> float | None:
 
     Returns:
         The score at its bottom; None if there is none with `LEAST_BELOW` and `LEAST_ABOVE` of the scores on its
-        sides, deeper than `VALLEY_DEPTH`.
+        sides, `LEAST_PEAK` scores above it, and deeper than `VALLEY_DEPTH`.
     """
     points = np.quantile(values, np.linspace(0, 1, min(len(values), CURVE_POINTS)))
     place = np.linspace(points[0], np.quantile(points, 0.95), CURVE_POINTS)  # beyond, too little lies above
@@ -122,7 +125,7 @@ def valley(values: Sorted) -> float | None:
     lower = np.minimum(left, right)
     depth = np.divide(curve, lower, out=np.ones_like(curve), where=lower > 0)  # no peak beside it: no valley
     below = np.searchsorted(points, place) / len(points)
-    depth[(below < LEAST_BELOW) | (below > 1 - LEAST_ABOVE)] = 1.0
+    depth[(below < LEAST_BELOW) | (below > 1 - max(LEAST_ABOVE, LEAST_PEAK / len(values)))] = 1.0
     deepest = int(depth.argmin())
     return float(place[deepest]) if depth[deepest] < VALLEY_DEPTH else None
 

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import shutil
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +15,12 @@ from torch import nn
 from curate.embeddings.backbones import Backbone
 from curate.embeddings.engines import local
 from curate.embeddings.engines.local import Cache, EmbedReport, EmbedSettings, embed
-from curate.errors import CouldNotFinish
+from curate.errors import CouldNotFinish, WriteError
+from curate.images import integrity
 from curate.images.decode import DecodeConfig
 from curate.images.levels import Levels
 from curate.images.sources import list_images
-from curate.records import Embeddings, ImageFacts
+from curate.records import Embeddings, Finding, ImageFacts
 from tests.plates import draw_plate, draw_plates
 
 
@@ -48,10 +54,13 @@ def backbone(name: str = "tiny", *, spoilt: bool = False) -> Backbone:
     )
 
 
+SETTINGS = EmbedSettings(long_px=128, decode=DecodeConfig(), levels=Levels())
+
+
 def run(
-    folder: Path, cache: Path, *, long_px: int = 128, batch_size: int | None = None, name: str = "tiny", progress=None
+    folder: Path, cache: Path, *, name: str = "tiny", progress=None, max_pixels: int = 10**6, **changes
 ) -> tuple[list[ImageFacts], Embeddings, EmbedReport]:
-    settings = EmbedSettings(long_px=long_px, decode=DecodeConfig(), levels=Levels(), batch_size=batch_size)
+    settings = replace(SETTINGS, decode=DecodeConfig(max_pixels=max_pixels), **changes)
     network = backbone(name)
     return embed(
         list_images(folder),
@@ -140,6 +149,148 @@ def test_an_interrupted_scan_goes_on_where_it_stopped(tmp_path: Path):
     with pytest.raises(KeyboardInterrupt):
         run(folder, tmp_path / "cache", batch_size=2, progress=stop_half_way)
     assert run(folder, tmp_path / "cache", batch_size=2)[2].embedded == 10
+
+
+def flip_the_middle(shard: Path) -> None:
+    content = bytearray(shard.read_bytes())
+    for place in range(len(content) // 3, 2 * len(content) // 3):
+        content[place] ^= 0xFF
+    shard.write_bytes(content)
+
+
+def zero_the_head(shard: Path) -> None:
+    content = shard.read_bytes()
+    shard.write_bytes(bytes(1200) + content[1200:])
+
+
+def zero_the_middle(shard: Path) -> None:
+    content = shard.read_bytes()
+    third = len(content) // 3
+    shard.write_bytes(content[:third] + bytes(third) + content[2 * third :])
+
+
+def cut_short(shard: Path) -> None:
+    shard.write_bytes(shard.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("harm", [flip_the_middle, zero_the_middle, zero_the_head, cut_short, Path.unlink])
+@pytest.mark.parametrize("which", ["facts", "vectors"])
+def test_a_damaged_cache_is_mended_and_the_bytes_are_those_of_a_fresh_scan(tmp_path: Path, which: str, harm):
+    folder = draw_plates(tmp_path / "plates", 6)
+    facts, fresh, _ = run(folder, tmp_path / "cache")
+    patches = all_patches(fresh)
+    harm(next((tmp_path / "cache").glob(f"{which}-*/*.arrow")))
+    again, mended, report = run(folder, tmp_path / "cache")
+    assert again == facts
+    assert (report.embedded > 0) == (which == "vectors")
+    assert run(folder, tmp_path / "cache")[2].embedded == 0
+    np.testing.assert_array_equal(all_patches(mended), patches)
+    np.testing.assert_array_equal(mended.pooled, fresh.pooled)
+
+
+def test_a_cache_deleted_during_the_scan_is_one_sentence_and_another_scan_mends_it(tmp_path: Path):
+    folder = draw_plates(tmp_path / "plates", 4)
+    patches = all_patches(run(folder, tmp_path / "cache")[1])
+    left = iter([None, None, None, tmp_path / "cache"])
+    with pytest.raises(CouldNotFinish, match="scan again"):
+        run(folder, tmp_path / "cache", progress=lambda _: (gone := next(left)) and shutil.rmtree(gone))
+    np.testing.assert_array_equal(all_patches(run(folder, tmp_path / "cache")[1]), patches)
+
+
+def test_patches_that_vanish_before_they_are_scored_are_one_sentence(tmp_path: Path):
+    _, embeddings, _ = run(draw_plates(tmp_path / "plates", 2), tmp_path / "cache")
+    shutil.rmtree(tmp_path / "cache")
+    with pytest.raises(CouldNotFinish, match="scan again"):
+        embeddings.patches(0)
+
+
+def test_a_cache_that_cannot_be_written_is_told_before_the_scan(tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(WriteError, match="--cache"):
+        Cache(tmp_path / "file" / "cache", backbone(), SETTINGS)
+
+
+@pytest.mark.parametrize("code", [integrity.NO_MEMORY, integrity.UNSUPPORTED, integrity.TOO_LARGE])
+def test_why_a_file_was_skipped_is_not_kept_where_it_may_be_read_next_time(tmp_path: Path, code: str):
+    cache = Cache(tmp_path, backbone(), SETTINGS)
+    lasting = ImageFacts(
+        sha256="01" * 32, skip_reason="why", findings=(Finding(code=integrity.DAMAGED, message="why"),)
+    )
+    passing = replace(lasting, sha256="02" * 32, findings=(Finding(code=code, message="why"),))
+    cache.facts.append(cache.facts_rows([passing, lasting]))
+    assert cache.facts_of(bytes.fromhex(lasting.sha256)) == lasting
+    assert cache.facts_of(bytes.fromhex(passing.sha256)) is None
+
+
+def test_another_pixel_limit_gives_what_a_fresh_scan_gives(tmp_path: Path):
+    folder = draw_plates(tmp_path / "plates", 2)
+    for limit in (10**6, 100, 10**7, 10**6):
+        cached, fresh = (run(folder, tmp_path / cache, max_pixels=limit)[0] for cache in ("one", f"{limit}"))
+        assert cached == fresh
+        assert bool(cached[0].skip_reason) == (limit == 100)
+        shutil.rmtree(tmp_path / f"{limit}")
+
+
+@pytest.mark.parametrize(
+    ("change", "facts_meet", "vectors_meet"),
+    [
+        ({"levels": Levels(origin="sample", files_sampled=9)}, True, True),
+        ({"decode": DecodeConfig(max_pixels=9)}, True, True),
+        ({"levels": Levels(integer_white=4095)}, False, True),
+        ({"levels": Levels(float_black=-1)}, False, True),
+        ({"device": "cuda"}, True, False),
+        ({"seed": 1}, True, False),
+    ],
+)
+def test_a_key_holds_what_decides_its_row_and_nothing_else(
+    tmp_path: Path, change: dict[str, object], facts_meet: bool, vectors_meet: bool
+):
+    one, other = (Cache(tmp_path, backbone(), settings) for settings in (SETTINGS, replace(SETTINGS, **change)))
+    assert (one.facts.folder == other.facts.folder) == facts_meet
+    assert (one.vectors.folder == other.vectors.folder) == vectors_meet
+
+
+def test_pixels_that_wait_for_their_batch_are_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = draw_plates(tmp_path / "plates", 7)
+    monkeypatch.setattr(local, "WAITING_BYTES", 3 * 3 * 128 * 128)
+    assert run(folder, tmp_path / "cache", batch_size=100)[2].batch_size == 3
+
+
+def test_images_larger_than_the_room_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = draw_plates(tmp_path / "plates", 8)
+    decode, decoding, most = local.decode_image, [], []
+
+    def watch(*args, **options):
+        decoding.append(None)
+        most.append(len(decoding))
+        time.sleep(0.005)  # time for another thread to come in
+        decoding.pop()
+        return decode(*args, **options)
+
+    monkeypatch.setattr(local, "decode_image", watch)
+    monkeypatch.setattr(local, "PIXELS_DECODED_AT_A_TIME", 100)
+    monkeypatch.setattr(local.os, "cpu_count", lambda: 4)
+    run(folder, tmp_path / "cache")
+    assert most == [1] * 8
+
+
+def test_no_more_is_held_at_a_time_than_there_is_room_and_the_largest_is_held_alone():
+    room, lock, held, most = local._Room(10), threading.Lock(), [], []
+
+    def hold(amount: int) -> None:
+        with room.taken(amount):
+            with lock:
+                held.append(amount)
+                most.append(sum(held) if len(held) > 1 else 0)
+            time.sleep(0.002)
+            with lock:
+                held.remove(amount)
+
+    amounts = [4, 6, 25, 1, 9, 3, 3, 3, 10, 2] * 4
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(hold, amounts))
+    assert len(most) == len(amounts)
+    assert 0 < max(most) <= 10
 
 
 def test_an_unreadable_file_is_a_fact_and_has_no_embedding(tmp_path: Path):

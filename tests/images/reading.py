@@ -17,7 +17,6 @@ def decode(
     *,
     size: tuple[int, int] | None = None,
     levels: Levels | None = None,
-    full_hash: bool = False,
     max_pixels: int = 1_000_000,
 ) -> DecodedImage | ImageFacts:
     """Decode at native size, or at `size` (width, height)."""
@@ -26,7 +25,6 @@ def decode(
         size=same if size is None else lambda width, height: size,
         levels=levels or Levels(),
         config=DecodeConfig(max_pixels=max_pixels),
-        full_hash=full_hash,
     )
 
 

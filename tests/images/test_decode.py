@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from curate.images.decode import decode_image
+from curate.images.decode import REDUCED, decode_image, full_key, header_pixels
 from curate.images.levels import DecodeConfig, Levels
 from curate.records import ImageFacts
 from tests.images.reading import codes, decode, read
@@ -65,7 +65,7 @@ def test_deep_grey_agrees_with_the_8_bit_picture(name):
     np.testing.assert_allclose(pixels, np.dstack([grey()] * 3), atol=tolerance)
 
 
-@pytest.mark.parametrize("name", ["rgb_16.png", "rgb_16.tiff", "planes_16.tif"])
+@pytest.mark.parametrize("name", ["rgb_16.png", "rgb_16.tiff", "planes_16.tif", "rgb_lzw_16.tif"])
 def test_deep_colour_agrees_with_the_8_bit_picture(name):
     np.testing.assert_allclose(read(MODES[name]).pixels, picture(), atol=1e-3)
 
@@ -127,7 +127,7 @@ def test_size_is_asked_with_the_upright_size_and_obeyed():
         asked.append((width, height))
         return 20, 10
 
-    decoded = decode_image(data, size=rule, levels=Levels(), config=DecodeConfig(), full_hash=False)
+    decoded = decode_image(data, size=rule, levels=Levels(), config=DecodeConfig())
     assert asked == [(48, 32)]
     assert decoded.pixels.shape == (10, 20, 3)
 
@@ -145,12 +145,6 @@ def test_more_than_pillows_own_limit_is_read_without_a_warning(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     for name in ("rgb.png", "rgb.jpg", "rgb.bmp", "rgb.tif", "one_bit.tif", "rgb.jp2", "one.gif", "rgb.ppm"):
         read(MODES[name])
-
-
-@pytest.mark.parametrize("full_hash", [False, True])
-def test_resized_pixels_do_not_depend_on_how_duplicates_are_found(full_hash):
-    data = encode(Image.fromarray(np.tile(picture(), (8, 8, 1))), "JPEG")
-    assert read(data, size=(48, 32), full_hash=full_hash).facts.pixel_hash == read(data, size=(48, 32)).facts.pixel_hash
 
 
 def test_a_jpeg_decoded_at_reduced_scale_looks_like_one_decoded_in_full():
@@ -215,22 +209,47 @@ def test_equal_colours_in_another_shape_are_no_duplicate():
     assert read(encode(wide, "PNG")).facts.duplicate_key != read(encode(tall, "PNG")).facts.duplicate_key
 
 
-def test_a_jpeg_matches_its_png_only_with_the_full_hash():
-    photo = encode(Image.fromarray(np.tile(picture(), (8, 8, 1))), "JPEG")
-    full = read(photo, full_hash=True).pixels
-    copy = encode(Image.fromarray(full), "PNG")
-    small = (48, 32)
-    key = read(copy, size=small).facts.duplicate_key
-    assert read(photo, size=small, full_hash=True).facts.duplicate_key == key
-    assert read(photo, size=small).facts.duplicate_key != key
-
-
 def test_a_jpeg_that_was_only_rewrapped_keeps_its_reduced_key():
     photo = encode(Image.fromarray(np.tile(picture(), (8, 8, 1))), "JPEG")
     commented = photo[:2] + b"\xff\xfe\0\x07hello" + photo[2:]
     first, second = (read(data, size=(48, 32)).facts for data in (photo, commented))
     assert first.sha256 != second.sha256
     assert first.duplicate_key == second.duplicate_key
+
+
+def test_only_a_key_of_reduced_pixels_is_marked_as_such():
+    photo = encode(Image.fromarray(np.tile(picture(), (8, 8, 1))), "JPEG")
+    assert read(photo, size=(48, 32)).facts.duplicate_key.startswith(REDUCED)
+    assert not read(photo).facts.duplicate_key.startswith(REDUCED)
+    assert not read(MODES["rgb.png"], size=(6, 4)).facts.duplicate_key.startswith(REDUCED)
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_the_full_key_is_that_of_decoding_at_native_size(tmp_path, name):
+    (tmp_path / name).write_bytes(MODES[name])
+    key = full_key(tmp_path / name, Levels(), DecodeConfig())
+    assert key == read(MODES[name]).facts.duplicate_key
+
+
+def test_a_file_without_a_full_key_says_why(tmp_path):
+    (tmp_path / "text.png").write_bytes(b"no image")
+    (tmp_path / "large.png").write_bytes(MODES["rgb.png"])
+    keys = [
+        full_key(tmp_path / name, Levels(), DecodeConfig(max_pixels=9)) for name in ("gone", "text.png", "large.png")
+    ]
+    assert [finding.code for finding in keys] == ["IMG007", "IMG002", "IMG005"]
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_the_header_tells_how_many_pixels_there_are_to_hold(name):
+    facts = read(MODES[name]).facts
+    assert header_pixels(MODES[name]) == facts.width_px * facts.height_px
+
+
+def test_bands_weigh_as_pixels_and_what_is_no_image_weighs_nothing():
+    bands = tiff(np.zeros((8, 8, 400), np.uint8), photometric="minisblack", planarconfig="contig")
+    assert header_pixels(bands) == 8 * 8 * 100
+    assert header_pixels(b"no image") == header_pixels(b"") == 0
 
 
 def test_one_dot_on_a_blank_image_is_not_one_colour():

@@ -1,14 +1,21 @@
-"""Groups of equal keys, stars of pairs, and kin by any chain."""
+"""Keys that are equal only for equal pixels, groups of equal keys, stars of pairs, and kin by any chain."""
 
 from __future__ import annotations
 
+import io
 import time
+from pathlib import Path
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
-from curate.images.duplicates import duplicate_groups, duplicate_pairs, kin, needs_full_hash
+from curate.images.decode import read_image
+from curate.images.duplicates import confirmed_keys, duplicate_groups, duplicate_pairs, kin
+from curate.images.levels import DecodeConfig, Levels
+from curate.records import DecodedImage, ImageFacts
+from tests.images.torture import encode
 
 KEYS = st.lists(st.sampled_from(["", "a", "b", "c", "d"]))
 
@@ -55,8 +62,82 @@ def test_a_set_without_images_has_no_groups():
     assert kin(duplicate_groups([]), []).dtype == np.int64
 
 
-def test_the_full_hash_is_needed_where_jpeg_meets_another_format():
-    assert needs_full_hash(["a.jpg", "b.PNG"])
-    assert not needs_full_hash(["a.jpg", "b.JPEG"])
-    assert not needs_full_hash(["a.png", "b.bmp"])
-    assert not needs_full_hash([])
+def mosaic(changed: int = 0) -> bytes:
+    """Return a JPEG of flat 8 x 8 blocks; `changed` pixels of the last block differ, and its mean does not."""
+    blocks = np.random.default_rng(3).integers(40, 200, (24, 32), dtype=np.uint8)
+    pixels = blocks.repeat(8, axis=0).repeat(8, axis=1)
+    pixels[-4:, -8 : -8 + changed // 8] += 40
+    pixels[-8:-4, -8 : -8 + changed // 8] -= 40
+    return encode(Image.fromarray(pixels), "JPEG", quality=95)
+
+
+def rewrapped(photo: bytes) -> bytes:
+    return photo[:2] + b"\xff\xfe\0\x07hello" + photo[2:]
+
+
+def as_png(photo: bytes) -> bytes:
+    return encode(Image.open(io.BytesIO(photo)), "PNG")
+
+
+def known(folder: Path, contents: dict[str, bytes]) -> tuple[list[Path], list[ImageFacts]]:
+    """Write files and return them with the facts of decoding them at an eighth of their size."""
+    files, facts = [folder / name for name in contents], []
+    for file, data in zip(files, contents.values(), strict=True):
+        file.write_bytes(data)
+        image = read_image(
+            file, size=lambda width, height: (width // 16, height // 16), levels=Levels(), config=DecodeConfig()
+        )
+        facts.append(image.facts if isinstance(image, DecodedImage) else image)
+    return files, facts
+
+
+def confirm(files: list[Path], facts: list[ImageFacts]) -> list[str]:
+    return confirmed_keys(files, facts, levels=Levels(), config=DecodeConfig())
+
+
+def test_jpegs_that_agree_only_at_reduced_scale_are_no_duplicates(tmp_path):
+    photo, touched = mosaic(), mosaic(changed=32)
+    files, facts = known(tmp_path, {"a.jpg": photo, "b.jpg": touched, "c.jpg": rewrapped(photo), "d.jpg": photo})
+    assert len({fact.duplicate_key for fact in facts}) == 1  # what there is to confirm
+    assert duplicate_groups(confirm(files, facts)).tolist() == [0, 1, 0, 0]
+
+
+def test_a_jpeg_matches_the_png_made_of_it_and_no_other(tmp_path):
+    photo, touched = mosaic(), mosaic(changed=32)
+    files, facts = known(tmp_path, {"a.jpg": photo, "b.jpg": touched, "a.png": as_png(photo)})
+    assert duplicate_groups(confirm(files, facts)).tolist() == [0, 1, 0]
+    assert duplicate_groups(confirm(files[::2], facts[::2])).tolist() == [0, 0]
+
+
+def test_only_files_that_could_be_duplicates_are_opened_again(tmp_path):
+    photo = mosaic()
+    small = encode(Image.new("L", (16, 16), 3), "PNG")
+    deep = encode(Image.new("I;16", Image.open(io.BytesIO(photo)).size, 3), "PNG")
+    others = {"small.png": small, "broken.jpg": b"no image", "deep.png": deep}
+    files, facts = known(tmp_path, {"a.jpg": photo, "copy.jpg": photo, **others})
+    for file in files:
+        file.unlink()
+    keys = confirm(files, facts)
+    assert keys == [fact.duplicate_key for fact in facts]
+    assert keys[0] == keys[1] != ""
+    assert keys[3] == ""
+
+
+def test_a_suspect_that_vanished_is_a_duplicate_of_its_own_bytes_alone(tmp_path):
+    photo = mosaic()
+    files, facts = known(tmp_path, {"a.jpg": photo, "b.jpg": rewrapped(photo), "c.jpg": photo})
+    files[0].unlink()
+    files[2].unlink()
+    assert duplicate_groups(confirm(files, facts)).tolist() == [0, 1, 0]
+
+
+def test_keys_do_not_depend_on_the_order_of_the_files(tmp_path):
+    photo = mosaic()
+    contents = {
+        "a.jpg": photo,
+        "b.jpg": mosaic(changed=32),
+        "c.jpg": rewrapped(photo),
+        "d.png": as_png(photo),
+    }
+    files, facts = known(tmp_path, contents)
+    assert confirm(files[::-1], facts[::-1])[::-1] == confirm(files, facts)

@@ -90,7 +90,7 @@ def test_a_changed_tiff_directory_never_raises(changes):
 def test_special_paths_never_raise_and_never_wait(tmp_path):
     (tmp_path / "folder.png").mkdir()
     for name in ("gone.png", "folder.png", "nul\0.png", "surrogate \ud800.png", "x" * 5000 + ".png", "a.png/b.png"):
-        facts = read_image(tmp_path / name, size=same, levels=Levels(), config=DecodeConfig(), full_hash=False)
+        facts = read_image(tmp_path / name, size=same, levels=Levels(), config=DecodeConfig())
         assert isinstance(facts, ImageFacts)
         assert facts.skip_reason
         assert facts.sha256 == ""
@@ -104,5 +104,5 @@ def test_a_sparse_file_of_a_terabyte_is_not_taken_into_memory(tmp_path):
             stream.truncate(2**40)
     except OSError:
         pytest.skip("this file system holds no sparse files")
-    facts = read_image(file, size=same, levels=Levels(), config=DecodeConfig(), full_hash=False)
+    facts = read_image(file, size=same, levels=Levels(), config=DecodeConfig())
     assert [finding.code for finding in facts.findings] == ["IMG005"]

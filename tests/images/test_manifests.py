@@ -70,6 +70,49 @@ def test_numbers_are_labels_and_null_is_none(tmp_path):
         assert list_images(write(tmp_path / f"list{suffix}", rows)).labels == ("0", "", "3")
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_a_cell_reads_as_a_person_would_write_it(tmp_path, suffix):
+    told = {
+        "floats": ([1.0, float("nan"), None, 2.5, -0.0], ("1", "", "", "2.5", "0")),
+        "truths": ([True, False, None], ("true", "false", "")),
+        "texts": (["1.0", "nan", "True"], ("1.0", "nan", "True")),
+    }
+    for cells, expected in told.values():
+        rows = [{"path": f"{number}.png", "label": cell, "group": cell} for number, cell in enumerate(cells)]
+        listing = list_images(write(tmp_path / f"list{suffix}", rows))
+        assert listing.labels == listing.groups == expected
+
+
+def test_texts_become_valid_unicode_whatever_json_escapes(tmp_path):
+    row = r'{"path": "a\ud800.png", "label": "b\ud800", "split": "c\udcff", "group": "d\ud83d\ude00"}'
+    (tmp_path / "list.jsonl").write_text(row, encoding="ascii")
+    listing = list_images(tmp_path / "list.jsonl")
+    assert columns(listing) == [(r"a\ud800.png", r"b\ud800", r"c\xff", "d\N{GRINNING FACE}")]
+
+
+@pytest.mark.parametrize("column", ["label", "split", "group"])
+def test_a_text_of_1000_characters_is_taken_and_a_longer_one_refused(tmp_path, column):
+    for suffix, place in ((".csv", "line 3"), (".jsonl", "line 2"), (".parquet", "row 2")):
+        rows = [{"path": "a.png", column: "x" * 1000}, {"path": "b.png", column: "y"}]
+        assert len(list_images(write(tmp_path / f"list{suffix}", rows))) == 2
+        rows[1][column] = "y" * 1001
+        with pytest.raises(InputError, match=f"list{suffix}, {place}: {column} has 1001 characters") as caught:
+            list_images(write(tmp_path / f"list{suffix}", rows))
+        assert "\n" not in str(caught.value)
+
+
+def test_a_parquet_with_a_column_twice_is_refused(tmp_path):
+    table = pa.table([["a.png"], ["good"], ["bad"]], names=["path", "label", "label"])
+    pa.parquet.write_table(table, tmp_path / "list.parquet")
+    with pytest.raises(InputError, match="the column 'label' stands there twice"):
+        list_images(tmp_path / "list.parquet")
+
+
+def test_columns_without_a_name_may_be_many(tmp_path):
+    (tmp_path / "list.csv").write_bytes(b"path,,\na.png,,\n")
+    assert list_images(tmp_path / "list.csv").paths == ("a.png",)
+
+
 def test_an_absolute_path_inside_the_folder_is_taken(tmp_path):
     listing = list_images(write(tmp_path / "list.csv", [{"path": f"{tmp_path}/x/../a.png"}]))
     assert listing.paths == ("a.png",)
@@ -91,6 +134,8 @@ def test_a_path_that_leaves_the_folder_is_refused(tmp_path, path, suffix):
         ("list.csv", b"file,label\na.png,good\n", "line 1: there is no column 'path' \\(columns: file, label\\)"),
         ("list.csv", b"path\na.png\nb.png\na.png\n", "line 4: 'a.png' is listed already in line 2"),
         ("list.csv", b"path\na.png\nx/../a.png\n", "line 3: 'a.png' is listed already in line 2"),
+        ("list.csv", b"path,label,label\na.png,x,y\n", "line 1: the column 'label' stands there twice"),
+        ("list.csv", b"path,label, path\na.png,x,y\n", "line 1: the column 'path' stands there twice"),
         ("list.csv", b"path,label\na.png\n", "line 2: 1 cells where the header has 2"),
         ("list.csv", b"path\na.png,b\n", "line 2: 2 cells where the header has 1"),
         ("list.csv", b"path,label\n,good\n", "line 2: the path is empty"),

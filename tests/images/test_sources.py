@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import NothingToAudit, UsageError
-from curate.images.sources import list_images, recognise, unicode_name, unique_names
+from curate.images.names import unicode_name, unique_names
+from curate.images.sources import list_images, recognise
 from curate.records import Layout
 
 
@@ -53,6 +54,69 @@ def test_the_folder_is_the_class(tmp_path):
         "good/1.png": "good",
     }
     assert listing.ignored == {"mask": 2}
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("mask/a.png", "good/b.png", "good/c.png"),
+        ("mask/1.png", "good/1.png", "scratch/1.png"),  # numbered by class: the stem names no one image
+        ("mask/a.png", "mask/b.png"),
+        ("good/1.png", "defect/masks/7.png", "defect/masks/8.png"),
+        ("masks/left/a.png", "good/left/b.png", "good/right/a.png"),
+    ],
+)
+def test_a_class_may_be_called_mask(tmp_path, names):
+    listing = list_images(touch(tmp_path, *names))
+    assert listing.paths == tuple(sorted(names))
+    assert listing.labels == tuple(name.rpartition("/")[0] for name in sorted(names))
+    assert listing.ignored == {}
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        (("images/a.jpg", "images/b.jpg"), ("masks/a.png", "masks/b.png")),
+        (("images/a.jpg", "images/b.jpg"), ("Mask/a_mask.png", "Mask/B_MASK.png")),
+        (("good/0.jpg", "defect/hole/1.jpg", "defect/crack/1.jpg"), ("masks/hole/1.png", "masks/crack/1.png")),
+        (("test/hole/1.jpg", "test/crack/1.jpg"), ("masks/hole/1_mask.png", "masks/crack/1_mask.png")),
+        (("hole/1.jpg", "crack/1.jpg"), ("hole/mask/1.png", "crack/mask/1.png")),
+        (("a.png", "b.png"), ("masks/a.png", "masks/b.png", "masks/left_over.png")),
+        (("good/a.png",), ("ground_truth/x.png", "good/ground_truth/y.png")),
+    ],
+)
+def test_masks_are_passed_over_and_counted(tmp_path, images, masks):
+    listing = list_images(touch(tmp_path, *images, *masks))
+    assert listing.paths == tuple(sorted(images))
+    assert listing.ignored == {"mask": len(masks)}
+
+
+def test_top_folders_that_are_all_splits_are_splits(tmp_path):
+    names = ("train/crack/1.png", "val/a/b/2.png", "Test/3.png", "train/crack/masks/1.png")
+    listing = list_images(touch(tmp_path, *names))
+    assert listing.layout is Layout.CLASSES
+    assert dict(zip(listing.paths, zip(listing.splits, listing.labels, strict=True), strict=True)) == {
+        "train/crack/1.png": ("train", "crack"),
+        "val/a/b/2.png": ("val", "a/b"),
+        "Test/3.png": ("Test", ""),
+    }
+    assert list_images(tmp_path, split="val").paths == ("val/a/b/2.png",)
+
+
+def test_one_top_folder_that_is_no_split_makes_all_of_them_classes(tmp_path):
+    listing = list_images(touch(tmp_path, "train/a/1.png", "test/a/2.png", "good/3.png"))
+    assert listing.labels == ("good", "test/a", "train/a")
+    assert set(listing.splits) == {""}
+
+
+def test_files_on_several_drives_are_one_sentence(monkeypatch):
+    def refuse(paths: object) -> str:
+        raise ValueError("Paths don't have the same drive")  # what Windows says
+
+    monkeypatch.setattr(os.path, "commonpath", refuse)
+    with pytest.raises(UsageError, match="different drives: list those of one drive") as caught:
+        list_images("-", stdin=io.BytesIO(b"a.png\nb.png\n"))
+    assert "\n" not in str(caught.value)
 
 
 def test_mvtec_lists_train_unless_a_split_is_asked_for(tmp_path):

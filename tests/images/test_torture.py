@@ -30,7 +30,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[Listing, dict[str, 
 
 
 def read_file(file: Path, levels: Levels | None = None) -> DecodedImage | ImageFacts:
-    return read_image(file, size=same, levels=levels or Levels(), config=DecodeConfig(), full_hash=True)
+    return read_image(file, size=same, levels=levels or Levels(), config=DecodeConfig())
 
 
 def test_every_file_of_the_torture_set_is_a_row(drawn):
@@ -116,17 +116,51 @@ def test_a_file_without_permission_is_a_row(tmp_path):
 
 
 def test_decoding_works_without_imagecodecs_but_for_rare_compressions():
-    program = (
-        "import sys; sys.modules['imagecodecs'] = None; sys.path.insert(0, '.')\n"
-        "from tests.images.torture import modes\n"
+    answer = without_imagecodecs(
+        "from tests.images.torture import lzw, modes, packed_colour_tiff, picture\n"
         "from tests.images.reading import read\n"
-        "for name, data in modes(): read(data)\n"
-        "print('torch' in sys.modules)"
+        "pixels = {name: read(data).pixels for name, data in modes()}\n"
+        "print('torch' in sys.modules)\n"
+        "print(abs(pixels['rgb_lzw_16.tif'] - picture()).max() < 1e-3)\n"
+        "print(abs(pixels['turned_lzw_16.tif'] - picture().swapaxes(0, 1)[:, ::-1]).max() < 1e-3)\n"
+        "strip = lzw((picture().astype('<u2') * 256).tobytes())\n"  # low bytes of 0
+        "dark = read(packed_colour_tiff(48, 32, compression=5, strip=strip)).pixels\n"
+        "print(abs(dark * (257 / 256) - picture()).max() < 1e-3)"
     )
+    assert answer == ["False", "True", "True", "True"]
+
+
+@pytest.mark.parametrize(("compression", "planes"), [("LERC", False), ("JPEGXL", False), ("LZW", True)])
+def test_a_compression_that_needs_imagecodecs_says_so_and_how_to_get_it(compression, planes):
+    answer = without_imagecodecs(
+        "import tifffile\n"
+        "from tests.images.torture import grey, lzw, packed_colour_tiff\n"
+        "from tests.images.reading import decode\n"
+        f"number = tifffile.COMPRESSION.{compression}\n"
+        "strip = lzw(grey().astype('<u2').tobytes())\n"
+        f"facts = decode(packed_colour_tiff(48, 32, compression=number, strip=strip, planes={planes}))\n"
+        "print(facts.findings[0].code); print(facts.skip_reason)"
+    )
+    assert answer[0] == integrity.UNSUPPORTED
+    assert compression in answer[1]
+    assert "pip install imagecodecs" in answer[1]
+
+
+def without_imagecodecs(program: str) -> list[str]:
+    """Return the lines that a program prints where that package is not installed."""
+    program = f"import sys; sys.modules['imagecodecs'] = None; sys.path.insert(0, '.')\n{program}"
     answer = subprocess.run(
         [sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
-    assert answer.stdout == "False\n", answer.stderr
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout.splitlines()
+
+
+def test_what_another_run_may_read_is_told_from_what_none_will():
+    assert {integrity.NO_MEMORY, integrity.UNSUPPORTED} == integrity.TRANSIENT_CODES < integrity.UNREADABLE_CODES
+    assert integrity.failure(MemoryError()).code in integrity.TRANSIENT_CODES
+    assert integrity.failure(NotImplementedError("odd")).code in integrity.TRANSIENT_CODES
+    assert integrity.failure(ValueError("broken")).code not in integrity.TRANSIENT_CODES
 
 
 def test_every_code_is_explained_in_the_catalogue():

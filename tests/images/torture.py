@@ -83,6 +83,29 @@ def packed_12_bit(counts: NDArray[np.uint16]) -> bytes:
     return tiff_by_hand(counts.shape[1], counts.shape[0], 12, data)
 
 
+def lzw(data: bytes) -> bytes:
+    """Return TIFF's LZW of some bytes: every byte a code of its own, the table cleared before codes grow to 10 bits."""
+    codes = [code for at in range(0, len(data), 250) for code in (256, *data[at : at + 250])]
+    bits = "".join(f"{code:09b}" for code in [*codes, 257])
+    bits += "0" * (-len(bits) % 8)
+    return bytes(int(bits[at : at + 8], 2) for at in range(0, len(bits), 8))
+
+
+def packed_colour_tiff(
+    width: int, height: int, *, compression: int, strip: bytes, orientation: int = 1, planes: bool = False
+) -> bytes:
+    """Return a TIFF of 16-bit RGB in one strip that is compressed already, or one for three equal planes."""
+    at, strips = 8 + 6 + 24, 3 if planes else 1
+    tables = struct.pack("<3H6I", 16, 16, 16, at, at, at, *[len(strip)] * 3)
+    tags = (
+        *((256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, 8), (259, 3, 1, compression), (262, 3, 1, 2)),
+        *((273, 4, strips, 14 if planes else at), (274, 3, 1, orientation), (277, 3, 1, 3), (278, 4, 1, height)),
+        *((279, 4, strips, 26 if planes else len(strip)), (284, 3, 1, 2 if planes else 1)),
+    )
+    body = b"".join(struct.pack("<HHII", *tag) for tag in tags)
+    return struct.pack("<2sHI", b"II", 42, at + len(strip)) + tables + strip + struct.pack("<H", 11) + body + bytes(4)
+
+
 def pgm(counts: NDArray[np.uint16], largest: int) -> bytes:
     """Return a binary PGM of counts up to `largest`."""
     return b"P5\n# camera 7\n%d %d\n%d\n" % (*counts.shape[::-1], largest) + counts.astype(">u2").tobytes()
@@ -140,6 +163,9 @@ def modes() -> Iterator[tuple[str, bytes]]:
     yield "big_endian_16.tif", tiff(deep, byteorder=">")
     yield "tiles_16.tif", tiff(deep, tile=(16, 16))
     yield "deflate_16.tif", tiff(deep, compression="zlib")
+    packed = lzw(deep_rgb.astype("<u2").tobytes())
+    yield "rgb_lzw_16.tif", packed_colour_tiff(WIDTH, HEIGHT, compression=5, strip=packed)
+    yield "turned_lzw_16.tif", packed_colour_tiff(WIDTH, HEIGHT, compression=5, strip=packed, orientation=6)
     yield "rgb_16.tiff", tiff(deep_rgb, photometric="rgb")
     yield "planes_16.tif", tiff(np.moveaxis(deep_rgb, 2, 0), photometric="rgb", planarconfig="separate")
     yield "float32.tif", tiff(grey().astype(np.float32) / 255)

@@ -72,6 +72,11 @@ def test_the_valley_lies_between_two_peaks_and_one_peak_has_none():
     assert valley(np.sort(scores[~truth])) is None
 
 
+def test_a_handful_of_scores_is_no_second_peak():
+    assert valley(np.sort([1.0, 1.1, 1.2, 1.3, 1.4] * 4 + [3.0] * 7)) is None
+    assert valley(np.sort([1.0, 1.1, 1.2, 1.3, 1.4] * 4 + [3.0] * 8)) is not None
+
+
 def test_one_score_far_away_does_not_hide_the_valley():
     scores, _ = contaminated(0.4, 0)
     assert valley(np.sort(np.append(scores, 1000.0))) == pytest.approx(valley(np.sort(scores)), abs=0.3)

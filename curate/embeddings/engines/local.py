@@ -1,6 +1,6 @@
 """Embedding on this machine: decode, forward and write at the same time, in bounded memory.
 
-    files -> threads: read, hash, decode -> one at a time: batch by size, forward -> thread: write
+    files -> threads: read, hash, decode -> batch by size -> threads: forward -> thread: write
 
 The caller sees images in the order of the listing; batches hold images of one size. On a CPU an image's
 descriptors do not depend on the batch that it was in, so a cached scan and a fresh one agree bit by bit.
@@ -9,123 +9,55 @@ descriptors do not depend on the batch that it was in, so a cached scan and a fr
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from collections import deque
+import threading
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from curate.embeddings import pyramid
 from curate.embeddings.backbones import Backbone, forward
+from curate.embeddings.engines.cache import Cache, CachedPatches, EmbedSettings, vector_rows
 from curate.embeddings.frame import frame_size, tiling
-from curate.embeddings.runtimes import Precision, Run, Runtime, prepare
-from curate.embeddings.store import Shelf, content_key
+from curate.embeddings.runtimes import Run, Runtime, prepare
+from curate.embeddings.store import Shelf
+from curate.embeddings.threads import lane_count, one_core_each
 from curate.errors import CouldNotFinish
-from curate.images.decode import DecodeConfig, check_suffix, decode_image, read_file, unread
-from curate.images.levels import Levels
+from curate.images.decode import check_suffix, decode_image, header_pixels, read_file, unread
 from curate.records import DecodedImage, Embeddings, Finding, FloatArray, ImageFacts, Listing, Progress, no_progress
 
-VERSION = 1
-"""Part of every cache key: raise it when the same image and settings give other descriptors."""
+__all__ = ["Cache", "EmbedReport", "EmbedSettings", "embed"]
 
 PIXELS_A_BATCH_CPU, PIXELS_A_BATCH_CUDA = 1_000_000, 16_000_000
+PIXELS_DECODED_AT_A_TIME = 600_000_000
+WAITING_BYTES = 256 << 20
+"""Of resized pixels that wait for their batch to fill, or for an earlier image to be decoded."""
 
 Pixels = NDArray[np.uint8] | NDArray[np.float32]
-
-
-@dataclass(frozen=True, kw_only=True)
-class EmbedSettings:
-    """What decides the descriptors of an image, besides its backbone.
-
-    Attributes:
-        long_px: what the longest side of an image becomes.
-        decode: how files are decoded.
-        levels: where black and white lie in deep files.
-        full_hash: decode JPEGs in full for the duplicate key, since the set mixes formats.
-        seed: of the projection.
-        device: "cpu" or "cuda".
-        runtime, precision: what runs the network on a CPU, and in what numbers; CUDA runs torch in fp32.
-        batch_size: images a forward pass; None to find it.
-    """
-
-    long_px: int
-    decode: DecodeConfig
-    levels: Levels
-    full_hash: bool = False
-    seed: int = 0
-    device: str = "cpu"
-    runtime: Runtime = Runtime.TORCH
-    precision: Precision = Precision.FP32
-    batch_size: int | None = None
 
 
 @dataclass
 class EmbedReport:
     """What the embedding did, for `run.json`: counts of images, and seconds by stage.
 
-    `decode_s` is the sum over threads; the others are wall time of the one forward thread.
+    `decode_s` and `forward_s` are sums over threads; `wait_s` is wall time that nothing was there to batch.
     """
 
     embedded: int = 0
     from_cache: int = 0
     batch_size: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: {"decode_s": 0.0, "wait_s": 0.0, "forward_s": 0.0})
-
-
-class Cache:
-    """The two shelves of the content-addressed cache: what a file holds, and what an image looks like."""
-
-    def __init__(self, folder: Path, backbone: Backbone, settings: EmbedSettings) -> None:
-        decoding = content_key(
-            VERSION, settings.long_px, asdict(settings.decode), settings.levels.as_json(), settings.full_hash
-        )
-        describing = content_key(
-            VERSION,
-            (backbone.sha256, backbone.name, backbone.strides),
-            (settings.runtime, settings.precision),
-            pyramid.RECIPE,
-            settings.seed,
-        )
-        facts = pa.schema([("key", pa.binary(32)), ("facts", pa.string())])
-        vectors = pa.schema(
-            [
-                ("key", pa.binary(32)),
-                ("rows", pa.int32()),
-                ("columns", pa.int32()),
-                ("pooled", pa.large_binary()),
-                ("patches", pa.large_binary()),
-            ]
-        )
-        self.facts = Shelf(folder / f"facts-{decoding.hex()[:16]}", facts)
-        self.vectors = Shelf(folder / f"vectors-{describing.hex()[:16]}", vectors, heavy="patches")
-
-    def flush(self) -> None:
-        """Write what is pending; see `Shelf.flush`."""
-        self.vectors.flush()
-        self.facts.flush()
-
-
-@dataclass(frozen=True)
-class CachedPatches:
-    """Patch descriptors read from the cache, an image at a time."""
-
-    shelf: Shelf
-    keys: tuple[bytes, ...]
-
-    def read(self, index: int) -> NDArray[np.float16]:
-        values = np.frombuffer(self.shelf.heavy(self.keys[index]), dtype=np.float16)
-        return values.reshape(-1, pyramid.WIDTH)
 
 
 def embed(
@@ -144,18 +76,24 @@ def embed(
 
     Raises:
         WriteError: the cache cannot be written.
-        CouldNotFinish: the network gave values that are not finite.
+        CouldNotFinish: the network gave values that are not finite, or the cache was damaged meanwhile.
     """
     report = EmbedReport()
     facts: list[ImageFacts] = []
-    with ThreadPoolExecutor(1, thread_name_prefix="write") as writer:
-        batches = _Batches(_Network(backbone, settings), cache, writer, report)
+    room = _Room(PIXELS_DECODED_AT_A_TIME)
+    with ThreadPoolExecutor(1, thread_name_prefix="write") as writer, _lanes(settings) as lanes:
+        batches = _Batches(_Network(backbone, settings), cache, lanes, writer, report)
         try:
-            for prepared in _in_order(listing.files, lambda file: _prepare(file, settings, cache), report):
+            for prepared in _in_order(
+                listing.files, lambda f: _prepare(f, settings, cache, room), report, settings.long_px
+            ):
                 facts.append(replace(prepared.facts, findings=prepared.facts.findings + prepared.named))
                 batches.add(prepared)
                 progress(1)
             batches.finish()
+        except KeyboardInterrupt:
+            batches.collect()  # what was embedded stays embedded
+            raise
         finally:
             writer.shutdown(wait=True)
             cache.flush()
@@ -173,42 +111,69 @@ class _Prepared:
     decode_s: float
 
 
-def _prepare(file: Path, settings: EmbedSettings, cache: Cache) -> _Prepared:
+class _Room:
+    """Bounds a sum over threads: one that takes more than is free waits; one larger than all waits until alone."""
+
+    def __init__(self, size: int) -> None:
+        self._size = self._free = size
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, amount: int) -> Iterator[None]:
+        """Hold `amount` for the length of a `with` block."""
+        amount = min(amount, self._size)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= amount)
+            self._free -= amount
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += amount
+                self._changed.notify_all()
+
+
+def _pixels_held(data: bytes) -> int:
+    """Return how many pixels a file's decoding holds; where its header tells nothing, a guess from its length."""
+    return header_pixels(data) or 4 * len(data)
+
+
+def _prepare(file: Path, settings: EmbedSettings, cache: Cache, room: _Room) -> _Prepared:
     """Read, hash and, unless the cache knows the file, decode it. Runs in a thread."""
     start = perf_counter()
     data = read_file(file, settings.decode)
     if isinstance(data, Finding):
         return _Prepared(unread(data), None, True, (), 0.0)
     named = check_suffix(file, data)
-    sha256 = hashlib.sha256(data).digest()
-    known = sha256 in cache.facts
-    if known:
-        facts = _facts_from_json(cache.facts.read(sha256)["facts"])
-        if facts.skip_reason or bytes.fromhex(facts.pixel_hash) in cache.vectors:
-            return _Prepared(facts, None, True, named, 0.0)
-    image = decode_image(
-        data,
-        size=lambda width, height: frame_size(width, height, settings.long_px),
-        levels=settings.levels,
-        config=settings.decode,
-        full_hash=settings.full_hash,
-    )
+    facts = cache.facts_of(hashlib.sha256(data).digest())
+    if facts is not None and (facts.skip_reason or cache.describes(facts.pixel_hash)):
+        return _Prepared(facts, None, True, named, 0.0)
+    with room.taken(_pixels_held(data)):
+        image = decode_image(
+            data,
+            size=lambda width, height: frame_size(width, height, settings.long_px),
+            levels=settings.levels,
+            config=settings.decode,
+        )
     seconds = perf_counter() - start
     if isinstance(image, DecodedImage):
-        return _Prepared(image.facts, image.pixels, known, named, seconds)
-    return _Prepared(image, None, known, named, seconds)
+        return _Prepared(image.facts, image.pixels, facts is not None, named, seconds)
+    return _Prepared(image, None, facts is not None, named, seconds)
 
 
-def _in_order(files: Sequence[Path], prepare: Callable[[Path], _Prepared], report: EmbedReport) -> Iterator[_Prepared]:
+def _in_order(
+    files: Sequence[Path], prepare: Callable[[Path], _Prepared], report: EmbedReport, long_px: int
+) -> Iterator[_Prepared]:
     """Prepare files in threads, a bounded number ahead, and yield them in order."""
     workers = max(1, min(8, os.cpu_count() or 1))
+    ahead = max(workers, min(4 * workers, WAITING_BYTES // (12 * long_px**2)))  # 12: three channels of float32
     waiting: deque[Future[_Prepared]] = deque()
     left = iter(files)
     with ThreadPoolExecutor(workers, thread_name_prefix="decode") as pool:
         try:
             for file in left:
                 waiting.append(pool.submit(prepare, file))
-                if len(waiting) >= 4 * workers:
+                if len(waiting) >= ahead:
                     yield _next(waiting, report)
             while waiting:
                 yield _next(waiting, report)
@@ -225,12 +190,39 @@ def _next(waiting: deque[Future[_Prepared]], report: EmbedReport) -> _Prepared:
     return prepared
 
 
-class _Batches:
-    """Collects images of one size until a batch is full, runs it, and hands it to the writer."""
+def _lanes(settings: EmbedSettings) -> AbstractContextManager[ThreadPoolExecutor]:
+    """Return the threads that run the network: one a core for torch on a CPU, else one that drives the device."""
+    if settings.device == "cpu" and settings.runtime is Runtime.TORCH:
+        return one_core_each("forward")
+    return ThreadPoolExecutor(1, thread_name_prefix="forward")
 
-    def __init__(self, network: _Network, cache: Cache, writer: ThreadPoolExecutor, report: EmbedReport) -> None:
-        self._network, self._cache, self._writer, self._report = network, cache, writer, report
+
+@dataclass(frozen=True)
+class _Described:
+    """A batch that came out of the network."""
+
+    keys: tuple[bytes, ...]
+    patches: NDArray[np.float16]
+    pooled: FloatArray
+    seconds: float
+
+
+class _Batches:
+    """Collects images of one size until a batch is full, has it run, and hands it to the writer."""
+
+    def __init__(
+        self,
+        network: _Network,
+        cache: Cache,
+        lanes: ThreadPoolExecutor,
+        writer: ThreadPoolExecutor,
+        report: EmbedReport,
+    ) -> None:
+        self._network, self._cache, self._report = network, cache, report
+        self._lanes, self._writer = lanes, writer
+        self._running: deque[Future[_Described]] = deque()
         self._waiting: dict[tuple[int, ...], list[tuple[bytes, Pixels]]] = {}
+        self._waiting_bytes: Counter[tuple[int, ...]] = Counter()
         self._seen: set[bytes] = set()
         self._facts: list[ImageFacts] = []
         self._writes: deque[Future[None]] = deque()
@@ -243,56 +235,60 @@ class _Batches:
             self._report.from_cache += not prepared.facts.skip_reason
             return
         key = bytes.fromhex(prepared.facts.pixel_hash)
-        if key in self._seen or key in self._cache.vectors:
+        if key in self._seen or self._cache.describes(prepared.facts.pixel_hash):
             self._report.from_cache += 1
             return
         self._seen.add(key)
         shape = prepared.pixels.shape
         self._waiting.setdefault(shape, []).append((key, prepared.pixels))
+        self._waiting_bytes[shape] += prepared.pixels.nbytes
         if len(self._waiting[shape]) >= self._network.images_a_batch(shape):
             self._run(shape)
-        elif sum(len(images) for images in self._waiting.values()) >= 256:
-            self._run(max(self._waiting, key=lambda s: len(self._waiting[s])))
+        elif self._waiting_bytes.total() >= WAITING_BYTES:
+            self._run(self._waiting_bytes.most_common(1)[0][0])
 
     def finish(self) -> None:
         """Run what is left and wait until all is handed to the cache."""
         for shape in list(self._waiting):
             self._run(shape)
+        self.collect()
         self._write_facts()
         while self._writes:
             self._writes.popleft().result()
 
     def _run(self, shape: tuple[int, ...]) -> None:
         keys, pixels = zip(*self._waiting.pop(shape), strict=True)
+        del self._waiting_bytes[shape]
+        self._running.append(self._lanes.submit(self._describe, keys, np.stack(pixels)))
+        self.collect(at_most=lane_count() + 1)
+
+    def _describe(self, keys: tuple[bytes, ...], pixels: Pixels) -> _Described:
         start = perf_counter()
-        patches, pooled = self._network.describe(np.stack(pixels))
-        self._report.seconds["forward_s"] += perf_counter() - start
-        self._report.embedded += len(keys)
-        self._report.batch_size = max(self._report.batch_size, len(keys))
-        self._submit(self._cache.vectors, lambda: _rows(keys, patches, pooled))
-        self._write_facts()
+        patches, pooled = self._network.describe(pixels)
+        return _Described(keys, patches, pooled, perf_counter() - start)
+
+    def collect(self, *, at_most: int = 0) -> None:
+        """Hand what came out of the network to the writer, in order, until `at_most` batches are under way."""
+        while len(self._running) > at_most:
+            done = self._running.popleft().result()
+            self._report.seconds["forward_s"] += done.seconds
+            self._report.embedded += len(done.keys)
+            self._report.batch_size = max(self._report.batch_size, len(done.keys))
+            self._write_batch(done)
+            self._write_facts()
+
+    def _write_batch(self, done: _Described) -> None:
+        self._submit(self._cache.vectors, lambda: vector_rows(done.keys, done.patches, done.pooled))
 
     def _write_facts(self) -> None:
         facts, self._facts = self._facts, []
         if facts:
-            keys = [bytes.fromhex(known.sha256) for known in facts]
-            self._submit(self._cache.facts, lambda: {"key": keys, "facts": [json.dumps(asdict(f)) for f in facts]})
+            self._submit(self._cache.facts, lambda: self._cache.facts_rows(facts))
 
     def _submit(self, shelf: Shelf, rows: Callable[[], dict[str, list[Any]]]) -> None:
         self._writes.append(self._writer.submit(lambda: shelf.append(rows())))
         while len(self._writes) > 8:
             self._writes.popleft().result()
-
-
-def _rows(keys: Sequence[bytes], patches: NDArray[np.float16], pooled: FloatArray) -> dict[str, list[Any]]:
-    count, rows, columns, _ = patches.shape
-    return {
-        "key": list(keys),
-        "rows": [rows] * count,
-        "columns": [columns] * count,
-        "pooled": [vector.tobytes() for vector in pooled],
-        "patches": [image.tobytes() for image in patches],
-    }
 
 
 class _Network:
@@ -363,12 +359,6 @@ def _runner(backbone: Backbone, settings: EmbedSettings) -> Run:
         return prepare(backbone.network, settings.runtime, precision=settings.precision)
     backbone.network.to(settings.device)
     return lambda batch: list(forward(backbone, batch))
-
-
-def _facts_from_json(text: str) -> ImageFacts:
-    values = json.loads(text)
-    values["findings"] = tuple(Finding(**finding) for finding in values["findings"])
-    return ImageFacts(**values)
 
 
 def _embeddings(facts: Sequence[ImageFacts], backbone: Backbone, cache: Cache) -> Embeddings:

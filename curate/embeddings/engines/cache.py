@@ -1,0 +1,148 @@
+"""What the local engine keeps on disk: the facts of a file, and the descriptors of an image.
+
+A row's shelf and key hold all that decides it, so other settings never meet; `EmbedSettings` lists them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from curate.embeddings import pyramid
+from curate.embeddings.backbones import Backbone
+from curate.embeddings.runtimes import Precision, Runtime
+from curate.embeddings.store import Shelf, check_writable, content_key
+from curate.images import integrity
+from curate.images.decode import DecodeConfig
+from curate.images.levels import Levels
+from curate.records import Finding, FloatArray, ImageFacts
+
+VERSION = 3
+"""Part of every cache key: raise it when the same image and settings give other descriptors or other facts."""
+
+NOT_KEPT = integrity.TRANSIENT_CODES | {integrity.TOO_LARGE}
+"""Why a file was skipped that may be gone next time: more memory, another package, another --max-pixels."""
+
+FACTS = pa.schema([("key", pa.binary(32)), ("max_pixels", pa.int64()), ("facts", pa.string())])
+VECTORS = pa.schema(
+    [
+        ("key", pa.binary(32)),
+        ("rows", pa.int32()),
+        ("columns", pa.int32()),
+        ("pooled", pa.large_binary()),
+        ("patches", pa.large_binary()),
+    ]
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedSettings:
+    """What decides the descriptors of an image, besides its backbone.
+
+    Attributes:
+        long_px: what the longest side of an image becomes.
+        decode: how files are decoded.
+        levels: where black and white lie in deep files.
+        seed: of the projection.
+        device: "cpu" or "cuda".
+        runtime, precision: what runs the network on a CPU, and in what numbers; CUDA runs torch in fp32.
+        batch_size: images a forward pass; None to find it.
+    """
+
+    long_px: int
+    decode: DecodeConfig
+    levels: Levels
+    seed: int = 0
+    device: str = "cpu"
+    runtime: Runtime = Runtime.TORCH
+    precision: Precision = Precision.FP32
+    batch_size: int | None = None
+
+
+class Cache:
+    """The two shelves of the content-addressed cache: what a file holds, and what an image looks like.
+
+    Raises:
+        WriteError: the folder cannot be made or written to.
+    """
+
+    def __init__(self, folder: Path, backbone: Backbone, settings: EmbedSettings) -> None:
+        check_writable(folder)
+        levels = settings.levels
+        decoding = content_key(
+            VERSION,
+            settings.long_px,
+            (levels.integer_black, levels.integer_white, levels.float_black, levels.float_white),
+        )
+        describing = content_key(
+            VERSION,
+            (backbone.sha256, backbone.name, backbone.strides),
+            (settings.runtime, settings.precision, settings.device),
+            pyramid.RECIPE,
+            settings.seed,
+        )
+        self.max_pixels = settings.decode.max_pixels
+        self.facts = Shelf(folder / f"facts-{decoding.hex()[:16]}", FACTS)
+        self.vectors = Shelf(folder / f"vectors-{describing.hex()[:16]}", VECTORS, heavy="patches")
+
+    def facts_of(self, sha256: bytes) -> ImageFacts | None:
+        """Return what is known of a file's content, if it would be found again under today's --max-pixels."""
+        row = self.facts.find(sha256)
+        if row is None:
+            return None
+        if row["max_pixels"] > self.max_pixels:
+            self.facts.forget(sha256)  # what is found under a smaller limit holds for both
+            return None
+        values = json.loads(row["facts"])
+        values["findings"] = tuple(Finding(**finding) for finding in values["findings"])
+        return ImageFacts(**values)
+
+    def describes(self, pixel_hash: str) -> bool:
+        """Return whether the descriptors of an image are there and whole."""
+        return self.vectors.find(bytes.fromhex(pixel_hash), whole=True) is not None
+
+    def facts_rows(self, facts: Sequence[ImageFacts]) -> dict[str, list[Any]]:
+        """Return the rows of the facts shelf for files that were decoded, but for those of `NOT_KEPT`."""
+        kept = [f for f in facts if not (f.skip_reason and NOT_KEPT & {finding.code for finding in f.findings})]
+        return {
+            "key": [bytes.fromhex(known.sha256) for known in kept],
+            "max_pixels": [self.max_pixels] * len(kept),
+            "facts": [json.dumps(asdict(known)) for known in kept],
+        }
+
+    def flush(self) -> None:
+        """Write what is pending; see `Shelf.flush`."""
+        self.vectors.flush()
+        self.facts.flush()
+
+
+def vector_rows(keys: Sequence[bytes], patches: NDArray[np.float16], pooled: FloatArray) -> dict[str, list[Any]]:
+    """Return the rows of the vectors shelf for a batch: patches (B, rows, columns, width), pooled (B, P)."""
+    count, rows, columns, _ = patches.shape
+    return {
+        "key": list(keys),
+        "rows": [rows] * count,
+        "columns": [columns] * count,
+        "pooled": [vector.tobytes() for vector in pooled],
+        "patches": [image.tobytes() for image in patches],
+    }
+
+
+@dataclass(frozen=True)
+class CachedPatches:
+    """Patch descriptors read from the cache, an image at a time."""
+
+    shelf: Shelf
+    keys: tuple[bytes, ...]
+
+    def read(self, index: int) -> NDArray[np.float16]:
+        """Return the patches of image `index`. Raises CouldNotFinish where they were damaged since `embed`."""
+        values = np.frombuffer(self.shelf.heavy(self.keys[index]), dtype=np.float16)
+        return values.reshape(-1, pyramid.WIDTH)

@@ -1,0 +1,49 @@
+"""What all stages found about one set, handed on as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from curate.records import Embeddings, ImageFacts, IntArray, Listing, Scores
+from curate.verdicts.judge import Verdicts
+
+NOMINAL_IMAGES = 500
+"""Kept images whose patches say what is usual."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A set that was judged.
+
+    Attributes:
+        listing: of N files.
+        facts: (N,) what decoding learned.
+        duplicates: (N,) number of the first image with the same pixels.
+        embeddings, scores, verdicts: of the M images that could be read, aligned with each other.
+    """
+
+    listing: Listing
+    facts: Sequence[ImageFacts]
+    duplicates: IntArray
+    embeddings: Embeddings
+    scores: Scores
+    verdicts: Verdicts
+
+    def path(self, index: int) -> str:
+        """Return the path of readable image `index`, 0 to M - 1."""
+        return self.listing.paths[int(self.embeddings.images[index])]
+
+    @cached_property
+    def nominal_level(self) -> float:
+        """Return the median patch score of the kept images, up to 500 of them; 0 if none is kept."""
+        kept = np.flatnonzero(~self.verdicts.flagged)[:NOMINAL_IMAGES]
+        return float(np.median(np.concatenate([self.scores.maps[i].ravel() for i in kept]))) if len(kept) else 0.0
+
+    def worst_first(self) -> IntArray:
+        """Return the flagged images, 0 to M - 1, the highest anomaly score first."""
+        flagged = np.flatnonzero(self.verdicts.flagged)
+        return flagged[np.argsort(-self.verdicts.anomaly_score[flagged], kind="stable")]

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from curate.errors import InputError
+from curate.reports.parquet import Audit, read_audit, write_audit
+from curate.reports.schema import SCHEMA_VERSION, TABLES
+
+
+def empty_audit() -> Audit:
+    tables = {name: schema.empty_table() for name, schema in TABLES.items()}
+    return Audit(tables=tables, run={"schema_version": SCHEMA_VERSION})
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are Unicode there")
+def test_an_audit_is_written_and_read_in_a_folder_whose_name_is_not_utf8(tmp_path: Path):
+    folder = tmp_path / os.fsdecode(b"o\xff")
+    folder.mkdir()
+    write_audit(empty_audit(), folder)
+    assert read_audit(folder).run == {"schema_version": SCHEMA_VERSION}
+
+
+@pytest.mark.parametrize("run", ["[]", "null", "3", "{", '{"schema_version": 99}'])
+def test_a_run_that_is_none_is_one_sentence(tmp_path: Path, run: str):
+    write_audit(empty_audit(), tmp_path)
+    (tmp_path / "run.json").write_text(run)
+    with pytest.raises(InputError, match="scan"):
+        read_audit(tmp_path)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_column_that_lacks_or_has_another_type_is_named(tmp_path: Path, name: str):
+    audit = empty_audit()
+    whole = audit.tables[name]
+    binary = whole.set_column(0, "path", pa.array([], pa.binary()))
+    for table in (whole.drop_columns(["path"]), binary):
+        write_audit(Audit(tables={**audit.tables, name: table}, run=audit.run), tmp_path)
+        with pytest.raises(InputError, match=rf"{name}\.parquet: lacks the column 'path' of type string"):
+            read_audit(tmp_path)
+
+
+def test_a_column_more_than_expected_is_welcome(tmp_path: Path):
+    audit = empty_audit()
+    more = audit.tables["images"].append_column("later", pa.array([], pa.int32()))
+    write_audit(Audit(tables={**audit.tables, "images": more}, run=audit.run), tmp_path)
+    assert "later" in read_audit(tmp_path).images
+    assert json.loads((tmp_path / "run.json").read_text()) == audit.run
