@@ -32,6 +32,9 @@ from curate.errors import CouldNotFinish, WriteError
 
 KEY_BYTES = 32
 SHARD_BYTES = 64 << 20
+OPEN_FILES = 4
+"""Files that a thread keeps open."""
+
 SHARD_ROWS = 2_000
 PROBE_BYTES = 64 << 10
 PART_LIVES_S = 24 * 3600
@@ -221,14 +224,30 @@ def _crc(values: Mapping[str, Any]) -> int:
     return crc
 
 
+class _OpenFiles(threading.local):
+    """The files that a thread reads from, by path, identity and columns."""
+
+    def __init__(self) -> None:
+        self.readers: dict[tuple[Any, ...], ipc.RecordBatchFileReader] = {}
+
+
+_open = _OpenFiles()
+
+
 def _read_row(path: Path, number: int, columns: list[str], schema: pa.Schema) -> pa.RecordBatch:
     """Return a row of a shard, some columns of it or, for an empty list, all. Raises one of `DAMAGE`.
 
-    The file is opened anew, 0.03 ms, so that threads read side by side and no file is held open.
+    Each thread keeps its last files open, as long as they are still the same: reads mostly follow each other in them.
     """
-    options = ipc.IpcReadOptions(included_fields=[schema.get_field_index(name) for name in columns], use_threads=False)
-    with pa.OSFile(str(path)) as file:
-        row = ipc.open_file(file, options=options).get_batch(number)
+    status = path.stat()
+    wanted = (path, status.st_ino, status.st_mtime_ns, *columns)
+    if wanted not in _open.readers:
+        fields = [schema.get_field_index(name) for name in columns]
+        options = ipc.IpcReadOptions(included_fields=fields, use_threads=False)
+        if len(_open.readers) >= OPEN_FILES:
+            _open.readers.clear()
+        _open.readers[wanted] = ipc.open_file(pa.OSFile(str(path)), options=options)
+    row = _open.readers[wanted].get_batch(number)
     if row.num_rows != 1:
         raise ValueError("a record batch has not one row")
     row.validate(full=True)  # Arrow trusts the offsets in a file: wrong ones would read foreign memory

@@ -28,6 +28,9 @@ from curate.scores.similar import similar_images, walk_order
 RESOLUTION = 4e-6
 """Squared distances below this share of a patch's squared length are 0: fp16 does not resolve them."""
 
+AT_A_TIME = 256
+"""Images that are handed to the threads at once."""
+
 MEMORY_BYTES = 128 << 20
 """Patches of other images that are held in memory; the rest is read again when it is needed."""
 
@@ -71,16 +74,17 @@ class Neighbours:
         wanted = min(max(self.config.compared, self.config.images), len(embeddings))
         similar = similar_images(embeddings, kin, wanted)
         near = similar.near
-        bank, maps = _Bank(embeddings), [np.zeros((0, 0), dtype=np.float32)] * len(embeddings)
+        bank, maps = _Bank(embeddings), empty_maps(embeddings)
 
-        def score_one(image: int) -> tuple[int, FloatArray]:
+        def fill(image: int) -> None:
             gaps = bank.nearest(image, near[image][near[image] >= 0], self.config.images)
-            return image, mean_of_found(gaps).reshape(embeddings.grids[image])
+            maps[image][:] = mean_of_found(gaps).reshape(maps[image].shape)
 
+        order = walk_order(embeddings, leaf=64)
         with one_core_each("score") as pool:
-            for image, anomaly_map in pool.map(score_one, walk_order(embeddings, leaf=64).tolist()):
-                maps[image] = anomaly_map
-                progress(1)
+            for start in range(0, len(order), AT_A_TIME):
+                for _ in pool.map(fill, order[start : start + AT_A_TIME].tolist()):
+                    progress(1)
             recall = self._recall(bank, near, kin, pool)
         search = {"search": similar.search, "search_recall": similar.recall}
         return Scores(
@@ -160,6 +164,16 @@ class _Bank:
             while self._bytes > MEMORY_BYTES and len(self._held) > 1:
                 self._bytes -= self._held.popitem(last=False)[1].nbytes
         return value
+
+
+def empty_maps(embeddings: Embeddings) -> list[FloatArray]:
+    """Return room for N maps, (rows, columns) each, in one piece: many small pieces would leave holes in memory."""
+    counts = embeddings.patch_counts()
+    edges = np.concatenate([[0], np.cumsum(counts)]).tolist()
+    room = np.zeros(edges[-1], dtype=np.float32)
+    return [
+        room[a:b].reshape(grid) for a, b, grid in zip(edges[:-1], edges[1:], embeddings.grids.tolist(), strict=True)
+    ]
 
 
 def mean_of_found(gaps: FloatArray) -> FloatArray:

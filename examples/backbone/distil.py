@@ -1,6 +1,6 @@
 """Train the packaged backbone: dense distillation from a frozen teacher on images drawn by code, on nothing else.
 
-    python distil.py --pool POOL --run RUN --teacher resnet18.safetensors --steps 7000
+    python distil.py --pool POOL --run RUN --teacher resnet18.safetensors --steps 8500
     python distil.py --run RUN --export curate_s.safetensors
 
 Three processes of one thread each: one draws into the pool (see draw.py) for as long as the training runs; the feeder
