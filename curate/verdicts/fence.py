@@ -25,8 +25,8 @@ PUBLISHED_REACH, REACH = 1.5, 2.0
 VALLEY_DEPTH = 0.5
 """A valley counts if its density is below this share of the lower of the two peaks beside it."""
 
-LEAST_BELOW, LEAST_ABOVE = 0.45, 0.15
-"""Shares of the scores that a valley must have below and above it. A smaller share above does not mask Q3."""
+LEAST_BELOW, LEAST_ABOVE = 0.45, 0.2
+"""Shares of the scores that a valley must have below and above it. A smaller share above leaves Q3 nominal."""
 
 LEAST_PEAK = 8
 """Images that a peak above the valley must have: fewer come about by chance."""
