@@ -1,8 +1,7 @@
 """How an image is laid before the network: its size, and the tiles of a large one.
 
 An image keeps its aspect ratio. Its sides are rounded to whole patches, so the patch grid covers it
-exactly and no border is padded. Everything here is our own decision; the reasons are measured in
-`examples/bench/`.
+exactly and no border is padded. Everything here is our own decision.
 """
 
 from __future__ import annotations

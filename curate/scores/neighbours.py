@@ -5,7 +5,7 @@ images (a memory bank as in Roth et al. 2022, PatchCore, §3.1, but leave-one-ou
 defect that a second image repeats is still seen, since the distance is the mean over the k nearest *different*
 images, and exact duplicates count as the image itself.
 
-Ours, and measured on real parts (`examples/bench/`): an image is compared with the images most like it as a whole,
+Ours, and measured on four labelled sets of real parts: an image is compared with the images most like it as a whole,
 32 of them. That finds as much as comparing with all, more where a set is very mixed or badly contaminated, and its
 cost grows with the number of images, not with its square. The image score is the mean of the highest 1 % of the map.
 """

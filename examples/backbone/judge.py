@@ -3,7 +3,7 @@
     python judge.py --data DATA --weights WEIGHTS --seeds 0,1,2 NAME=WHAT [NAME=WHAT ...]
 
 WHAT is `resnet18`, `mobilenetv2_100`, `packaged`, `random`, or a .safetensors file of a packaged net. The labelled sets
-judge, they never train. Contaminated sets are those of `shared/bench/make_noisy.py` (imported from --bench).
+judge, they never train. Contaminated sets are those of `make_noisy.py` (imported from --bench).
 The scorer is the recipe of a few lines: longest side 256 px, `curate`'s own patch descriptors (three stages averaged
 3 x 3 on a 16 px grid, each at unit length, projected to 128); a patch's distance to the nearest patch of each other
 image, averaged over the 5 nearest images; an image's score is its maximum.
