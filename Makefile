@@ -13,7 +13,6 @@ help:
 demo: $(VENV)/installed
 	@rm -rf $(DEMO)/widgets && $(BIN)/python examples/draw_demo.py $(DEMO)/widgets
 	$(BIN)/curate scan $(DEMO)/widgets --force -o $(DEMO)/audit
-	@echo "Look at $(DEMO)/audit/flagged.png: the worst images, where each is odd, and a kept one beside it."
 
 # README's picture: the first rows of the demo's sheet
 picture: demo

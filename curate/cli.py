@@ -115,7 +115,7 @@ def scan(
     ] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     runtime: Annotated[
-        str, typer.Option(help="torch, or openvino: faster on a CPU, the extra curate[openvino].")
+        str, typer.Option(help="torch, or openvino: faster on some CPUs, the extra curate[openvino].")
     ] = "torch",
     precision: Annotated[
         str, typer.Option(help="fp32, or bf16: faster on CPUs with AMX or AVX512-BF16, and rounds.")

@@ -20,6 +20,9 @@ from curate.records import Progress as ProgressCall
 from curate.records import Verdict, no_progress
 from curate.reports.summary import Summary
 
+NOT_JUDGED = "SET001"
+"""The finding of images that are too few, or too equal, to have a fence."""
+
 VERDICT_STYLE = {
     Verdict.MISLABELLED: "red",
     Verdict.NEAR_OOD: "magenta",
@@ -73,9 +76,13 @@ class Screen:
 def show(*results: RenderableType, soft_wrap: bool = False) -> None:
     """Print results on stdout: tables keep within a terminal's width, lines elsewhere are never broken."""
     console = _Console(file=sys.stdout, highlight=False)
-    if not console.is_terminal:
-        console.width = UNWRAPPED_COLUMNS
-    console.print(*results, sep="\n", soft_wrap=soft_wrap)
+    if console.is_terminal:
+        console.print(*results, sep="\n", soft_wrap=soft_wrap)
+        return
+    console.width = UNWRAPPED_COLUMNS
+    with console.capture() as printed:
+        console.print(*results, sep="\n", soft_wrap=soft_wrap)
+    sys.stdout.write("\n".join(line.rstrip() for line in printed.get().split("\n")))  # tables pad their lines
 
 
 def printable(text: str) -> str:
@@ -107,7 +114,9 @@ def _counts(summary: Summary) -> RenderableType:
 
 def _worst(summary: Summary) -> list[RenderableType]:
     if not summary.worst:
-        return [Text("\nNo image lies above its fence.", style="green")]
+        unjudged = summary.codes.get(NOT_JUDGED, 0)
+        but = f" {unjudged} could not be judged, see {NOT_JUDGED}." if unjudged else ""
+        return [Text(f"\nNo image lies above its fence.{but}", style="yellow" if unjudged else "green")]
     table = Table(title="\nThe worst images (1.00 is the fence)", title_justify="left", title_style="bold", box=None)
     for name in ("score", "verdict", "image", "reason"):
         table.add_column(name, justify="right" if name == "score" else "left", overflow="fold", vertical="top")

@@ -1,9 +1,7 @@
 """Run a frozen backbone faster: BatchNorm folded, channels last; in bfloat16, or by OpenVINO, where asked for.
 
-Measured on two cores of a CPU with AMX, images of 256 px a second, as multiples of ResNet-18's under torch
-(`examples/backbone/README.md`): the packaged backbone 3.4 under torch, 3.8 under OpenVINO, 10.6 under torch in
-bfloat16 and 12.2 under OpenVINO in bfloat16. In fp32 all runtimes give the same scores to 1e-3. bfloat16 is faster
-only where the CPU has instructions for it (AMX, AVX512-BF16), and rounds: scores move by 0.07 % in the mean.
+`examples/backbone/speed.py` measures what each is worth on a machine. In fp32 all runtimes give the same scores to
+1e-3. bfloat16 is faster only where the CPU has instructions for it (AMX, AVX512-BF16), and rounds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Several threads, each running torch on one core.
 
 For many products of middling size that beats one call spread over all cores, whose threads wait for each other at
-every step, and the more so while others decode images: on two cores it embeds a quarter more images a second.
+every step, and the more so while others decode images.
 """
 
 from __future__ import annotations
