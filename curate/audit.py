@@ -10,9 +10,9 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any, BinaryIO, Protocol
@@ -41,9 +41,11 @@ from curate.reports.pictures import draw_flagged, pen, to_draw
 from curate.reports.place import check_output, replacing
 from curate.reports.schema import SCHEMA_VERSION
 from curate.reports.tables import audit_tables
-from curate.scores.by_label import score_by_label
+from curate.scores.base import Scorer
 from curate.scores.neighbours import Neighbours, NeighboursConfig
+from curate.verdicts.fence import Method
 from curate.verdicts.judge import judge
+from curate.verdicts.rounds import RefineConfig, Refined, refine
 
 log = logging.getLogger(__name__)
 
@@ -140,10 +142,12 @@ def _scan(
     clock.mark("copies_s")
     outcome = _judge(listing, facts, duplicates, embeddings, config, screen, clock)
     with replacing(target) as folder:
+        ink = pen(outcome, settings.decode, settings.levels)
         with screen.stage("draw", len(to_draw(outcome))) as progress:
-            maps = draw_flagged(folder, pen(outcome, settings.decode, settings.levels), progress=progress)
+            maps = draw_flagged(folder, ink, progress=progress)
         clock.mark("draw_s")
-        run = _run(outcome, config, backbone, settings, report) | {"seconds": clock.seconds | report.seconds}
+        run = _run(outcome, config, backbone, settings, report)
+        run |= {"map_scale": {"low": ink.low, "high": ink.high}, "seconds": clock.seconds | report.seconds}
         audit = Audit(tables=audit_tables(outcome, maps), run=run, path=target)
         write_audit(audit, folder)
     log.info("seconds: %s", json.dumps(audit.run["seconds"]))
@@ -162,18 +166,47 @@ def _judge(
     """Score and judge the images that could be embedded."""
     relatives = kin(duplicates, listing.groups)[embeddings.images]
     labels = [listing.labels[i] for i in embeddings.images]
-    scorer = Neighbours(config=NeighboursConfig(images=config.neighbours, seed=config.seed))
-    with screen.stage("score", len(embeddings)) as progress:
-        scores = score_by_label(scorer, embeddings, relatives, labels, progress=progress)
+    own = duplicates[embeddings.images]
+    with screen.stage("score", len(embeddings) * len(config.scorers) * config.rounds) as progress:
+        refined = refine(
+            embeddings, relatives, labels, own, make_scorers(config), refine_config(config), progress=progress
+        )
     clock.mark("score_s")
-    verdicts = judge(scores, embeddings, labels, duplicates[embeddings.images])
+    verdicts = judge(refined, embeddings, labels, own)
     clock.mark("judge_s")
-    for label in sorted(set(labels)):
-        log.info("label %r: %s: %s", label, scores.scorer, json.dumps(scores.facts.get(label)))
-        log.info("label %r: fence: %s", label, json.dumps(verdicts.facts.get(label)))
+    for view in refined.views:
+        log.info("%s: %s", view.scorer, json.dumps(view.facts))
+    log.info("fences: %s", json.dumps(_fences(refined)))
     return Outcome(
-        listing=listing, facts=facts, duplicates=duplicates, embeddings=embeddings, scores=scores, verdicts=verdicts
+        listing=listing, facts=facts, duplicates=duplicates, embeddings=embeddings, refined=refined, verdicts=verdicts
     )
+
+
+def make_scorers(config: ScanConfig) -> list[Scorer]:
+    """Return the scorers that a scan asks for, one that keeps a meta-set before those that use it."""
+    makers: dict[str, Callable[[], Scorer]] = {
+        "neighbours": lambda: Neighbours(config=NeighboursConfig(images=config.neighbours, seed=config.seed)),
+    }
+    missing = [name for name in config.scorers if name not in makers]
+    if missing:
+        raise UsageError(f"--scorers {missing[0]}: not in this version; there is {', '.join(makers)}")
+    return [make() for name, make in makers.items() if name in config.scorers]
+
+
+def refine_config(config: ScanConfig) -> RefineConfig:
+    """Return what a scan's settings say of the rounds."""
+    return RefineConfig(
+        rounds=config.rounds, method=Method(config.fence), max_share=config.max_share, min_keep=config.min_keep
+    )
+
+
+def _fences(refined: Refined) -> dict[str, dict[str, Any]]:
+    """Return the fence of each label: of the hybrid score, and of each view on its own scale."""
+    fences: dict[str, dict[str, Any]] = {label: {"hybrid": asdict(found)} for label, found in refined.fences.items()}
+    for name, by_label in refined.view_fences.items():
+        for label, found in by_label.items():
+            fences[label][name] = asdict(found)
+    return fences
 
 
 def _log_settings(backbone: Backbone, settings: EmbedSettings, config: ScanConfig) -> None:
@@ -300,8 +333,9 @@ def _run(
         "levels": settings.levels.as_json(),
         "backbone": {k: _plain(getattr(backbone, k)) for k in BACKBONE_FACTS},
         "embedding": {"embedded": report.embedded, "from_cache": report.from_cache, "batch_size": report.batch_size},
-        "scorers": {outcome.scores.scorer: outcome.scores.facts},
-        "fences": outcome.verdicts.facts,
+        "scorers": {view.scorer: view.facts for view in outcome.refined.views},
+        "fences": _fences(outcome.refined),
+        "contamination": outcome.refined.contamination(),
         "machine": {
             "python": platform.python_version(),
             "torch": torch.__version__,

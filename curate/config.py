@@ -13,6 +13,8 @@ from curate.records import Layout
 
 DEFAULT_BACKBONE = "curate_s"
 
+ScorerName = Literal["flow", "student", "neighbours"]
+
 
 def default_cache() -> Path:
     """Return the embedding cache: $CURATE_CACHE, else the user's cache folder."""
@@ -42,6 +44,11 @@ class ScanConfig(BaseModel):
         neighbours: k, how many other images must agree that a patch is nominal.
         max_pixels: larger images are not decoded, but reported.
         white_level: the value of white in files of more than 8 bits; None to take it from the set.
+        scorers: the views that are joined.
+        rounds: how often at most the set is fenced, and learnt from anew without the rejected images.
+        fence: how the fence is found; see `verdicts.fence.Method`.
+        max_share: the share of a class that is rejected at most.
+        min_keep: a class that would keep fewer images is left alone.
         seed: of the projection and of every sample that is drawn. 0 is a seed.
         offline: refuse every use of the network.
         cache: folder of the embedding cache.
@@ -61,6 +68,11 @@ class ScanConfig(BaseModel):
     neighbours: int = Field(default=5, ge=1, le=100)
     max_pixels: int = Field(default=512_000_000, ge=1)
     white_level: float | None = Field(default=None, gt=0)
+    scorers: tuple[ScorerName, ...] = Field(default=("neighbours",), min_length=1)
+    rounds: int = Field(default=1, ge=1, le=100)
+    fence: Literal["valley", "iqr"] = "valley"
+    max_share: float = Field(default=0.5, ge=0, le=1)
+    min_keep: int = Field(default=8, ge=0)
     seed: int = Field(default=0, ge=0)
     offline: bool = False
     cache: Path = Field(default_factory=default_cache)

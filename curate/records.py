@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 
 
 class Layout(StrEnum):
@@ -211,6 +212,30 @@ class _Subset:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MetaSet:
+    """The Evolving Meta-Set of N images: those that a view takes as most nominal, as they changed while it learned.
+
+    Source: MLG-STPM (Sensors 2025, 25(19), 6255).
+
+    Attributes:
+        epochs: (E,) the epochs after which all images were ranked again, ascending.
+        members: E sets of indices, each ascending; the last one is the meta-set that holds.
+    """
+
+    epochs: tuple[int, ...]
+    members: tuple[IntArray, ...]
+
+    def __post_init__(self) -> None:
+        if not self.epochs or len(self.epochs) != len(self.members):
+            raise ValueError("a meta-set needs its members for each of its epochs")
+
+    @property
+    def final(self) -> IntArray:
+        """The members that hold at the end."""
+        return self.members[-1]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scores:
     """One scorer's view of N images. Higher is more anomalous.
 
@@ -221,6 +246,8 @@ class Scores:
         neighbours: (N, k) indices of the images nearest to each, nearest first; -1 where there are fewer.
             k is 0 for a scorer that knows no neighbours.
         facts: what the run should record: index, recall, settings (JSON values only).
+        meta_set: the images that this view takes as most nominal; None for a view that keeps no such set.
+        model: what the scorer starts from in the next round (`Guide.model`); None for one that always starts anew.
     """
 
     scorer: str
@@ -228,6 +255,8 @@ class Scores:
     maps: Sequence[FloatArray]
     neighbours: IntArray
     facts: dict[str, Any] = field(default_factory=dict)
+    meta_set: MetaSet | None = None
+    model: Any = None
 
     def __post_init__(self) -> None:
         if not len(self.values) == len(self.maps) == len(self.neighbours):

@@ -10,6 +10,7 @@ import numpy as np
 
 from curate.records import Embeddings, ImageFacts, IntArray, Listing, Scores
 from curate.verdicts.judge import Verdicts
+from curate.verdicts.rounds import Refined
 
 NOMINAL_IMAGES = 500
 """Kept images whose patches say what is usual."""
@@ -23,15 +24,20 @@ class Outcome:
         listing: of N files.
         facts: (N,) what decoding learned.
         duplicates: (N,) number of the first image with the same pixels.
-        embeddings, scores, verdicts: of the M images that could be read, aligned with each other.
+        embeddings, refined, verdicts: of the M images that could be read, aligned with each other.
     """
 
     listing: Listing
     facts: Sequence[ImageFacts]
     duplicates: IntArray
     embeddings: Embeddings
-    scores: Scores
+    refined: Refined
     verdicts: Verdicts
+
+    @property
+    def scores(self) -> Scores:
+        """The hybrid score of the M images."""
+        return self.refined.hybrid
 
     def path(self, index: int) -> str:
         """Return the path of readable image `index`, 0 to M - 1."""
@@ -42,6 +48,11 @@ class Outcome:
         """Return the median patch score of the kept images, up to 500 of them; 0 if none is kept."""
         kept = np.flatnonzero(~self.verdicts.flagged)[:NOMINAL_IMAGES]
         return float(np.median(np.concatenate([self.scores.maps[i].ravel() for i in kept]))) if len(kept) else 0.0
+
+    def nearest_kept(self, index: int) -> list[int]:
+        """Return the images, 0 to M - 1, that are most like image `index` and kept, nearest first."""
+        near = self.scores.neighbours[index]
+        return [int(n) for n in near if n >= 0 and not self.verdicts.flagged[n]]
 
     def worst_first(self) -> IntArray:
         """Return the flagged images, 0 to M - 1, the highest anomaly score first."""

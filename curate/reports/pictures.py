@@ -56,7 +56,7 @@ class Pen:
         found, picture = self.outcome, self.picture(index)
         if picture is None:
             return None
-        kept = [int(n) for n in found.scores.neighbours[index] if n >= 0 and not found.verdicts.flagged[n]]
+        kept = found.nearest_kept(index)
         reason = found.verdicts.findings[index][0].message if found.verdicts.findings[index] else ""
         return Flagged(
             path=found.path(index),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 def _column(name: str, kind: pa.DataType, comment: str) -> pa.Field:
@@ -33,23 +33,20 @@ IMAGES = _table(
     _column("mode", TEXT, "the file's pixel format: L, RGB, I;16, float32, ..."),
     _column("bit_depth", WHOLE, "bits per channel; null if unknown"),
     _column("skip_reason", TEXT, "why the image could not be judged, one sentence; empty if it was judged"),
-    _column(
-        "score_neighbours",
-        REAL,
-        "patch distance to other images of its label; higher is more anomalous; null if skipped",
-    ),
-    _column(
-        "anomaly_score",
-        REAL,
-        "higher is more anomalous: the score in units of the fence of its label, above 1 is flagged; null if skipped",
-    ),
-    _column("confidence", REAL, "0-1, that the image is nominal; null: no scorer of this version gives it"),
-    _column("p_value", REAL, "0-1, from the nominal side of the scores; null: not given by this version"),
-    _column("q_value", REAL, "0-1, Benjamini-Hochberg; null: not given by this version"),
+    _column("score_flow", REAL, "negative log-likelihood under the flow; higher is more anomalous; null if not scored"),
+    _column("score_student", REAL, "disagreement with the student; higher is more anomalous; null if not scored"),
+    _column("score_neighbours", REAL, "patch distance to other images; higher is more anomalous; null if not scored"),
+    _column("anomaly_score", REAL, "all views; 0 is the median of its label, 1 the fence; higher is more anomalous"),
+    _column("confidence", REAL, "0-1, that the image is nominal; null if skipped"),
+    _column("p_value", REAL, "0-1, how often a nominal image scores as high; null if skipped"),
+    _column("q_value", REAL, "0-1, false share among all that score as high, Benjamini-Hochberg; null if skipped"),
     _column("verdict", TEXT, "keep, mislabelled, near_ood, duplicate or unreadable; keep is the cleaned split"),
     _column("suggested_label", TEXT, "the label that the image looks like, where it is mislabelled; empty if none"),
     _column("round_rejected", WHOLE, "refinement round that rejected the image, from 1; null if kept"),
     _column("reasons", TEXTS, "codes of its findings; see findings.parquet"),
+    _column("nearest", TEXTS, "paths of the kept images of its label most like it, nearest first, three at most"),
+    _column("pca_1", REAL, "first principal component of the pooled vectors, for a map of the set; null if skipped"),
+    _column("pca_2", REAL, "second principal component; null if skipped"),
 )
 
 FINDINGS = _table(
@@ -79,4 +76,38 @@ DUPLICATES = _table(
     _column("same_label", pa.bool_(), "false where the two carry different labels: one of them is wrong"),
 )
 
-TABLES = {"images": IMAGES, "findings": FINDINGS, "duplicates": DUPLICATES}
+ROUNDS = _table(
+    _column("label", TEXT, "the class"),
+    _column("round", WHOLE, "from 1"),
+    _column("images", WHOLE, "of the class, that could be read"),
+    _column("fence", REAL, "on the scale of the hybrid score of that round"),
+    _column("q1", REAL, "first quartile of the hybrid scores"),
+    _column("q3", REAL, "third quartile"),
+    _column("kept", WHOLE, "images that stand kept after the round"),
+    _column("rejected", WHOLE, "images rejected in this round that were kept before"),
+    _column("reinstated", WHOLE, "images kept in this round that were rejected before"),
+    _column("contamination", REAL, "estimated share of anomalous images, 0-1"),
+    _column("contamination_low", REAL, "lower end of its interval of 90 %"),
+    _column("contamination_high", REAL, "upper end"),
+)
+
+META_SET = _table(
+    _column("path", TEXT, "a member of the Evolving Meta-Set"),
+    _column("epoch", WHOLE, "the student's epoch after which it was one; the largest epoch is the final set"),
+)
+
+MAPS = _table(
+    _column("path", TEXT, "a flagged image whose anomaly map was drawn"),
+    _column("rows", WHOLE, "of its patch grid"),
+    _column("columns", WHOLE, "of its patch grid"),
+    _column("values", pa.list_(REAL), "rows * columns anomaly scores of patches, row by row"),
+)
+
+TABLES = {
+    "images": IMAGES,
+    "findings": FINDINGS,
+    "duplicates": DUPLICATES,
+    "rounds": ROUNDS,
+    "meta_set": META_SET,
+    "maps": MAPS,
+}

@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from curate.findings import catalogue
 from curate.images.duplicates import duplicate_pairs
-from curate.records import Finding, IntArray, Listing, Verdict
+from curate.records import Finding, FloatArray, IntArray, Listing, Verdict
 from curate.reports.maps import hot_box
 from curate.reports.outcome import Outcome
-from curate.reports.schema import DUPLICATES, FINDINGS, IMAGES
+from curate.reports.schema import DUPLICATES, FINDINGS, IMAGES, MAPS, META_SET, ROUNDS
 
 DUPLICATE, CONFLICTING_DUPLICATE = "DUP001", "DUP002"
+
+VIEWS = ("flow", "student", "neighbours")
+NEAREST_NAMED = 3
 
 Columns = dict[str, list[Any]]
 
@@ -31,6 +35,9 @@ def audit_tables(outcome: Outcome, maps: Mapping[int, str]) -> dict[str, pa.Tabl
         "images": pa.table(_images(outcome, findings), schema=IMAGES),
         "findings": pa.table(_findings(outcome, findings, maps), schema=FINDINGS),
         "duplicates": pa.table(_duplicates(outcome), schema=DUPLICATES),
+        "rounds": pa.table(_rounds(outcome), schema=ROUNDS),
+        "meta_set": pa.table(_meta_set(outcome), schema=META_SET),
+        "maps": pa.table(_maps(outcome, maps), schema=MAPS),
     }
 
 
@@ -57,6 +64,7 @@ def _images(outcome: Outcome, findings: Sequence[Sequence[Finding]]) -> Columns:
     listing, facts, verdicts = outcome.listing, outcome.facts, outcome.verdicts
     nothing = [None] * len(listing)
     judged = _spread(outcome, verdicts.verdict, Verdict.UNREADABLE)
+    components = principal_components(outcome.embeddings.pooled)
     return {
         "path": list(listing.paths),
         "sha256": [known.sha256 for known in facts],
@@ -68,16 +76,44 @@ def _images(outcome: Outcome, findings: Sequence[Sequence[Finding]]) -> Columns:
         "mode": [known.mode for known in facts],
         "bit_depth": [known.bit_depth or None for known in facts],
         "skip_reason": [known.skip_reason for known in facts],
-        f"score_{outcome.scores.scorer}": _spread(outcome, outcome.scores.values.tolist(), None),
+        **{f"score_{name}": _view(outcome, name) for name in VIEWS},
         "anomaly_score": _spread(outcome, verdicts.anomaly_score.tolist(), None),
         "confidence": nothing,
         "p_value": nothing,
         "q_value": nothing,
         "verdict": [verdict.value for verdict in mark_duplicates(judged, outcome.duplicates)],
         "suggested_label": _spread(outcome, verdicts.suggested_label, ""),
-        "round_rejected": _spread(outcome, [1 if flagged else None for flagged in verdicts.flagged], None),
+        "round_rejected": _spread(outcome, [r or None for r in outcome.refined.round_rejected.tolist()], None),
         "reasons": [sorted({finding.code for finding in found}) for found in findings],
+        "nearest": _spread(outcome, _nearest(outcome), []),
+        "pca_1": _spread(outcome, components[:, 0].tolist(), None),
+        "pca_2": _spread(outcome, components[:, 1].tolist(), None),
     }
+
+
+def _view(outcome: Outcome, name: str) -> list[Any]:
+    """Return the scores of one view, by file; null throughout if it did not run."""
+    found = [view for view in outcome.refined.views if view.scorer == name]
+    return _spread(outcome, found[0].values.tolist(), None) if found else [None] * len(outcome.listing)
+
+
+def _nearest(outcome: Outcome) -> list[list[str]]:
+    count = len(outcome.embeddings)
+    return [[outcome.path(n) for n in outcome.nearest_kept(i)[:NEAREST_NAMED]] for i in range(count)]
+
+
+def principal_components(vectors: FloatArray) -> FloatArray:
+    """Return the first two principal components of N vectors, (N, 2); 0 where there is no second.
+
+    The sign is such that the largest loading of each is positive.
+    """
+    centered = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    _, axes = np.linalg.eigh(centered.T @ centered)  # ascending
+    axes = axes[:, ::-1][:, :2]
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])])
+    found = np.zeros((len(vectors), 2), dtype=np.float32)
+    found[:, : axes.shape[1]] = centered @ axes
+    return found
 
 
 def mark_duplicates(verdicts: Sequence[Verdict], duplicates: IntArray) -> list[Verdict]:
@@ -144,4 +180,42 @@ def _duplicates(outcome: Outcome) -> Columns:
         "duplicate_of": [paths[first] for first, _ in pairs],
         "kind": ["exact"] * len(pairs),
         "same_label": [labels[first] == labels[other] for first, other in pairs],
+    }
+
+
+def _rounds(outcome: Outcome) -> Columns:
+    told = outcome.refined.rounds
+    return {
+        "label": [r.label for r in told],
+        "round": [r.number for r in told],
+        "images": [r.images for r in told],
+        "fence": [r.fence.value for r in told],
+        "q1": [r.fence.q1 for r in told],
+        "q3": [r.fence.q3 for r in told],
+        "kept": [r.kept for r in told],
+        "rejected": [r.rejected for r in told],
+        "reinstated": [r.reinstated for r in told],
+        "contamination": [r.fence.contamination for r in told],
+        "contamination_low": [r.fence.contamination_low for r in told],
+        "contamination_high": [r.fence.contamination_high for r in told],
+    }
+
+
+def _meta_set(outcome: Outcome) -> Columns:
+    evolved = outcome.scores.meta_set
+    pairs = [] if evolved is None else list(zip(evolved.epochs, evolved.members, strict=True))
+    return {
+        "path": [outcome.path(int(i)) for _, members in pairs for i in members],
+        "epoch": [epoch for epoch, members in pairs for _ in members],
+    }
+
+
+def _maps(outcome: Outcome, drawn: Mapping[int, str]) -> Columns:
+    rows = {image: i for i, image in enumerate(outcome.embeddings.images.tolist())}
+    found = [(image, outcome.scores.maps[rows[image]]) for image in drawn]
+    return {
+        "path": [outcome.listing.paths[image] for image, _ in found],
+        "rows": [anomaly_map.shape[0] for _, anomaly_map in found],
+        "columns": [anomaly_map.shape[1] for _, anomaly_map in found],
+        "values": [anomaly_map.ravel().tolist() for _, anomaly_map in found],
     }

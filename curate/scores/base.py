@@ -2,9 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
-from curate.records import Embeddings, IntArray, Progress, Scores, no_progress
+import numpy as np
+
+from curate.records import BoolArray, Embeddings, IntArray, Progress, Scores, no_progress
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guide:
+    """What a scorer is told about N images by earlier rounds and other views; nothing in a first pass.
+
+    Attributes:
+        nominal: (N,) whether an image may be learnt from: false for those that the round before rejected. They are
+            scored all the same. None for all.
+        meta_set: indices of the images that another view takes as most nominal; None if none says so.
+        model: `Scores.model` of the same scorer in the round before; None in the first round.
+    """
+
+    nominal: BoolArray | None = None
+    meta_set: IntArray | None = None
+    model: Any = None
+
+    def teachers(self, count: int) -> BoolArray:
+        """Return (count,) whether each image may be learnt from."""
+        return np.ones(count, dtype=np.bool_) if self.nominal is None else self.nominal
+
+
+NO_GUIDE = Guide()
 
 
 class Scorer(Protocol):
@@ -15,13 +41,16 @@ class Scorer(Protocol):
         """The name of the column `score_<name>` in the audit."""
         ...
 
-    def score(self, embeddings: Embeddings, kin: IntArray, *, progress: Progress = no_progress) -> Scores:
+    def score(
+        self, embeddings: Embeddings, kin: IntArray, *, guide: Guide = NO_GUIDE, progress: Progress = no_progress
+    ) -> Scores:
         """Score every image of a set.
 
         Args:
             embeddings: of N images.
             kin: (N,) images with equal numbers are kin (exact duplicates, one group): none of them may
                 speak for another.
+            guide: what earlier rounds and other views know.
             progress: called with the number of images just finished; N in all.
 
         Returns:

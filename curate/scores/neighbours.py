@@ -22,7 +22,8 @@ import torch
 from torch import Tensor
 
 from curate.embeddings.threads import one_core_each
-from curate.records import Embeddings, FloatArray, IntArray, Progress, Scores, no_progress
+from curate.records import BoolArray, Embeddings, FloatArray, IntArray, Progress, Scores, no_progress
+from curate.scores.base import NO_GUIDE, Guide
 from curate.scores.similar import similar_images, walk_order
 
 RESOLUTION = 4e-6
@@ -63,7 +64,9 @@ class Neighbours:
     config: NeighboursConfig = field(default_factory=NeighboursConfig)
     name: str = "neighbours"
 
-    def score(self, embeddings: Embeddings, kin: IntArray, *, progress: Progress = no_progress) -> Scores:
+    def score(
+        self, embeddings: Embeddings, kin: IntArray, *, guide: Guide = NO_GUIDE, progress: Progress = no_progress
+    ) -> Scores:
         """Score every image by its patches' distances to other images; see `Scorer.score`.
 
         A set in which all images are kin (one image, say) scores 0 throughout: nothing can be compared.
@@ -72,7 +75,7 @@ class Neighbours:
             CouldNotFinish: faiss is not installed.
         """
         wanted = min(max(self.config.compared, self.config.images), len(embeddings))
-        similar = similar_images(embeddings, kin, wanted)
+        similar = similar_images(embeddings, kin, wanted, allowed=guide.teachers(len(embeddings)))
         near = similar.near
         bank, maps = _Bank(embeddings), empty_maps(embeddings)
 
@@ -85,7 +88,7 @@ class Neighbours:
             for start in range(0, len(order), AT_A_TIME):
                 for _ in pool.map(fill, order[start : start + AT_A_TIME].tolist()):
                     progress(1)
-            recall = self._recall(bank, near, kin, pool)
+            recall = self._recall(bank, near, kin, guide.teachers(len(embeddings)), pool)
         search = {"search": similar.search, "search_recall": similar.recall}
         return Scores(
             scorer=self.name,
@@ -95,7 +98,9 @@ class Neighbours:
             facts={"settings": asdict(self.config), **search, **recall},
         )
 
-    def _recall(self, bank: _Bank, near: IntArray, kin: IntArray, pool: ThreadPoolExecutor) -> dict[str, float]:
+    def _recall(
+        self, bank: _Bank, near: IntArray, kin: IntArray, allowed: BoolArray, pool: ThreadPoolExecutor
+    ) -> dict[str, float]:
         """Measure which share of each patch's k nearest images the compared images hold, on a seeded sample.
 
         Returns:
@@ -104,7 +109,7 @@ class Neighbours:
         """
         rng = np.random.default_rng(self.config.seed)
         some = rng.permutation(len(kin))[: self.config.recall_images].tolist()
-        others = [rng.permutation(np.flatnonzero(kin != kin[i]))[: self.config.recall_others] for i in some]
+        others = [rng.permutation(np.flatnonzero((kin != kin[i]) & allowed))[: self.config.recall_others] for i in some]
 
         def share_found(image: int, against: IntArray) -> float:
             held = near[image][near[image] >= 0]

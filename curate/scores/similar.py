@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from curate.errors import CouldNotFinish
-from curate.records import Embeddings, FloatArray, IntArray
+from curate.records import BoolArray, Embeddings, FloatArray, IntArray
 
 EXACT_UP_TO = 100_000
 """Images whose pooled vectors are compared one by one; above that through an inverted-file index."""
@@ -39,7 +39,14 @@ class Similar:
     recall: float
 
 
-def similar_images(embeddings: Embeddings, kin: IntArray, count: int, rows: IntArray | None = None) -> Similar:
+def similar_images(
+    embeddings: Embeddings,
+    kin: IntArray,
+    count: int,
+    rows: IntArray | None = None,
+    *,
+    allowed: BoolArray | None = None,
+) -> Similar:
     """Find the images most like each as a whole; kin are left out, copies of one image count once.
 
     Args:
@@ -47,6 +54,7 @@ def similar_images(embeddings: Embeddings, kin: IntArray, count: int, rows: IntA
         kin: (N,) see `Scorer.score`.
         count: how many are wanted.
         rows: the R images to answer for; None for all.
+        allowed: (N,) whether an image may be named; None for all.
 
     Raises:
         CouldNotFinish: faiss is not installed.
@@ -55,7 +63,8 @@ def similar_images(embeddings: Embeddings, kin: IntArray, count: int, rows: IntA
     rows = np.arange(len(vectors)) if rows is None else rows
     out = np.full((len(rows), count), -1, dtype=np.int64)
     known = _without_copies(embeddings.pooled, kin)
-    if len(np.unique(kin[known])) < 2 or not len(rows):
+    known = known if allowed is None else known[allowed[known]]
+    if len(np.unique(kin)) < 2 or not len(known) or not len(rows):
         return Similar(out, "exact", 1.0)
     index, exact = _index(vectors[known])
     short = np.arange(len(rows))
@@ -116,6 +125,8 @@ def _search_around(
     """Answer for the rows of one large family among all images outside it; writes into `out`."""
     mine = short[kin[rows[short]] == family]
     outside = known[kin[known] != family]
+    if not len(outside):
+        return
     index, _ = _index(vectors[outside])
     count = min(out.shape[1], len(outside))
     found = _search(index, vectors[rows[mine]], count)

@@ -31,6 +31,9 @@ LEAST_BELOW, LEAST_ABOVE = 0.45, 0.2
 LEAST_PEAK = 8
 """Images that a peak above the valley must have: fewer come about by chance."""
 
+Z_90 = 1.6449
+"""Standard deviations that hold 90 % of a normal curve between them and their negative."""
+
 CURVE_POINTS = 512
 """Points of the density's curve, and quantiles that stand for the scores of a larger set."""
 
@@ -60,7 +63,8 @@ class Fence:
         value: scores above it (strictly) are anomalous; finite.
         q1, q3: quartiles of all scores.
         valley: the end of what was taken as nominal; None if there is no valley and that was all.
-        contamination: share of the scores above the fence, 0-1.
+        contamination: estimated share of anomalous images, 0-1.
+        contamination_low, contamination_high: its interval of 90 %.
         method: how `value` was found.
         note: why nothing can be flagged, in words; "" where something can.
     """
@@ -70,6 +74,8 @@ class Fence:
     q3: float
     valley: float | None
     contamination: float
+    contamination_low: float
+    contamination_high: float
     method: Method
     note: str = ""
 
@@ -92,7 +98,26 @@ def fence(scores: FloatArray, method: Method = Method.VALLEY) -> Fence:
     nominal = values if end is None else values[values <= end]
     place = float(values[-1]) if note else _above_quartiles(nominal, PUBLISHED_REACH if method is Method.IQR else REACH)
     above = float(np.mean(values > place))
-    return Fence(value=place, q1=q1, q3=q3, valley=end, contamination=above, method=method, note=note)
+    low, high = wilson(above, len(values))
+    return Fence(
+        value=place,
+        q1=q1,
+        q3=q3,
+        valley=end,
+        contamination=above,
+        contamination_low=low,
+        contamination_high=high,
+        method=method,
+        note=note,
+    )
+
+
+def wilson(share: float, count: int) -> tuple[float, float]:
+    """Return the 90 % interval of a share seen in `count` images (Wilson 1927)."""
+    square = Z_90**2
+    middle = (share + square / (2 * count)) / (1 + square / count)
+    half = Z_90 / (1 + square / count) * float(np.sqrt(share * (1 - share) / count + square / (4 * count**2)))
+    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def _why_none(values: Sorted) -> str:

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.records import Embeddings, Finding, FloatArray, IntArray, Scores, Verdict
+from curate.records import Embeddings, Finding, FloatArray, IntArray, Verdict
 from curate.scores.by_label import label_rows
 from curate.scores.similar import similar_images
-from curate.verdicts.fence import Fence, Method, fence
+from curate.verdicts.rounds import Refined, over_fence
 
 POOLED_NEIGHBOURS = 5
 """How many images, by pooled vectors, say to which class an image is near."""
@@ -30,11 +29,10 @@ class Verdicts:
 
     Attributes:
         verdict: N verdicts: `keep`, `mislabelled` or `near_ood`.
-        anomaly_score: (N,) score divided by the fence of the image's class: above 1 an image is flagged.
+        anomaly_score: (N,) see `Refined.height`: 0 is the median image of the class, 1 its fence.
         flagged: (N,) whether it is.
         suggested_label: N labels; "" where nothing speaks for another label than the image's own.
         findings: N tuples, empty where nothing was found.
-        facts: what the run should record: the fence of each class by its label (JSON values only).
     """
 
     verdict: tuple[Verdict, ...]
@@ -42,7 +40,6 @@ class Verdicts:
     flagged: NDArray[np.bool_]
     suggested_label: tuple[str, ...]
     findings: tuple[tuple[Finding, ...], ...]
-    facts: dict[str, Any]
 
     def __post_init__(self) -> None:
         aligned = (self.anomaly_score, self.flagged, self.suggested_label, self.findings)
@@ -52,31 +49,22 @@ class Verdicts:
         self.flagged.setflags(write=False)
 
 
-def judge(
-    scores: Scores,
-    embeddings: Embeddings,
-    labels: Sequence[str],
-    duplicates: IntArray,
-    *,
-    method: Method = Method.VALLEY,
-) -> Verdicts:
-    """Judge every image of a set.
+def judge(refined: Refined, embeddings: Embeddings, labels: Sequence[str], duplicates: IntArray) -> Verdicts:
+    """Say of every image what becomes of it, and why.
 
     Args:
-        scores: of N images, each scored within its own class, not negative.
+        refined: where the rounds ended, for N images.
         embeddings: of the same images.
         labels: N class names; "" where the source says nothing.
-        duplicates: (N,) equal numbers for exact duplicates: together they count once in the fence, and none
-            vouches for another.
-        method: of the fence.
+        duplicates: (N,) equal numbers for exact duplicates: none vouches for another.
 
     Returns:
-        Verdicts aligned with `scores`.
+        Verdicts aligned with the images.
     """
-    fences, height = over_fence(scores.values, labels, duplicates, method)
-    middles = np.array([np.median(m) for m in scores.maps], dtype=np.float32)
+    maps, height, flagged = refined.hybrid.maps, refined.height, refined.flagged
+    middles = np.array([np.median(m) for m in maps], dtype=np.float32)
+    method = next(iter(refined.fences.values())).method
     _, middle_height = over_fence(middles, labels, duplicates, method)
-    flagged = height > 1
     others = other_labels(embeddings, labels, duplicates, np.flatnonzero(flagged))
     outcome: list[tuple[Verdict, tuple[Finding, ...]]] = [(Verdict.KEEP, ())] * len(labels)
     for i in np.flatnonzero(flagged).tolist():
@@ -85,44 +73,30 @@ def judge(
         elif middle_height[i] > 1:
             verdict, finding = _unlike_all(float(height[i]), float(middle_height[i]))
         else:
-            verdict, finding = _local(float(height[i]), scores.maps[i])
+            verdict, finding = _local(float(height[i]), maps[i])
         outcome[i] = verdict, (finding,)
     for label, rows in label_rows(labels).items():
-        if fences[label].note:
-            note = Finding(code="SET001", message=f"{fences[label].note}, so nothing of this label is flagged")
+        for note in _notes(refined, label):
             for i in rows.tolist():
-                outcome[i] = Verdict.KEEP, (note,)
+                outcome[i] = outcome[i][0], (*outcome[i][1], note)
     return Verdicts(
         verdict=tuple(verdict for verdict, _ in outcome),
         anomaly_score=height,
         flagged=flagged,
         suggested_label=tuple(others[i][0] if i in others else "" for i in range(len(labels))),
         findings=tuple(findings for _, findings in outcome),
-        facts={label: asdict(found) for label, found in fences.items()},
     )
 
 
-def over_fence(
-    values: FloatArray, labels: Sequence[str], duplicates: IntArray, method: Method
-) -> tuple[dict[str, Fence], FloatArray]:
-    """Fence the values of each class, and divide each value by its class's fence.
-
-    Args:
-        values: (N,) not negative.
-        labels: N class names.
-        duplicates: (N,) only the first of equal numbers counts.
-        method: of the fence.
-
-    Returns:
-        The fence of each class, and (N,) values in units of it; 0 where the fence is 0.
-    """
-    fences, height = {}, np.zeros(len(values), dtype=np.float32)
-    for label, rows in label_rows(labels).items():
-        _, first = np.unique(duplicates[rows], return_index=True)
-        found = fences[label] = fence(values[rows[first]], method)
-        if found.value > 0:
-            height[rows] = values[rows] / found.value
-    return fences, height
+def _notes(refined: Refined, label: str) -> list[Finding]:
+    """Return what holds for all images of a label: that it could not be judged, or that some were held back."""
+    notes = []
+    if refined.fences[label].note:
+        text = f"{refined.fences[label].note}, so nothing of this label is flagged"
+        notes.append(Finding(code="SET001", message=text))
+    if label in refined.held_back:
+        notes.append(Finding(code="SET002", message=refined.held_back[label]))
+    return notes
 
 
 def other_labels(

@@ -1,12 +1,12 @@
 """The verdicts: what is flagged, as what, and what is said."""
 
-import json
-
 import numpy as np
 import pytest
 
-from curate.records import Embeddings, PatchesInMemory, Scores, Verdict
+from curate.records import Embeddings, PatchesInMemory, Scores, Verdict, no_progress
+from curate.scores.base import NO_GUIDE, Guide
 from curate.verdicts.judge import judge
+from curate.verdicts.rounds import RefineConfig, refine
 
 N = 40
 
@@ -23,14 +23,22 @@ def embeddings_of(pooled: np.ndarray) -> Embeddings:
     )
 
 
-def scores_of(maps: np.ndarray) -> Scores:
-    values = maps.reshape(len(maps), -1).max(axis=1)
-    return Scores(
-        scorer="drawn",
-        values=values.astype(np.float32),
-        maps=list(maps.astype(np.float32)),
-        neighbours=np.zeros((len(maps), 0), dtype=np.int64),
-    )
+class Drawn:
+    """A scorer that has looked already: its maps are drawn, its scores are their maxima."""
+
+    name = "drawn"
+
+    def __init__(self, maps: np.ndarray) -> None:
+        self.maps = {i: m.astype(np.float32) for i, m in enumerate(maps)}
+
+    def score(self, embeddings: Embeddings, kin: np.ndarray, *, guide: Guide = NO_GUIDE, progress=no_progress):
+        maps = [self.maps[int(i)] for i in embeddings.images]
+        return Scores(
+            scorer=self.name,
+            values=np.array([m.max() for m in maps], dtype=np.float32),
+            maps=maps,
+            neighbours=np.zeros((len(maps), 0), dtype=np.int64),
+        )
 
 
 @pytest.fixture
@@ -42,12 +50,15 @@ def judged(maps: np.ndarray, labels=None, pooled=None, duplicates=None):
     count = len(maps)
     pooled = np.random.default_rng(1).normal(size=(count, 3)) if pooled is None else pooled
     labels = [""] * count if labels is None else labels
-    return judge(scores_of(maps), embeddings_of(pooled), labels, np.arange(count) if duplicates is None else duplicates)
+    duplicates = np.arange(count) if duplicates is None else duplicates
+    embeddings, config = embeddings_of(pooled), RefineConfig(max_share=1)
+    refined = refine(embeddings, duplicates, labels, duplicates, [Drawn(maps)], config)
+    return judge(refined, embeddings, labels, duplicates), refined.fences
 
 
 def test_one_odd_place_is_mislabelled_and_the_message_says_where(maps: np.ndarray):
     maps[3, 0, 3] = 9
-    verdicts = judged(maps)
+    verdicts, _ = judged(maps)
     assert verdicts.verdict[3] is Verdict.MISLABELLED
     (finding,) = verdicts.findings[3]
     assert finding.code == "LBL001"
@@ -56,7 +67,7 @@ def test_one_odd_place_is_mislabelled_and_the_message_says_where(maps: np.ndarra
 
 def test_an_image_that_is_odd_all_over_is_near_ood(maps: np.ndarray):
     maps[5] += 4
-    verdicts = judged(maps)
+    verdicts, _ = judged(maps)
     assert verdicts.verdict[5] is Verdict.NEAR_OOD
     assert [f.code for f in verdicts.findings[5]] == ["OOD001"]
 
@@ -66,7 +77,7 @@ def test_an_image_among_another_class_is_mislabelled_with_the_other_label_sugges
     pooled = np.random.default_rng(2).normal(0, 0.1, (N, 3)) + np.repeat([[0], [5]], 20, axis=0)
     pooled[4] = pooled[30] + 0.01
     maps[4] += 4
-    verdicts = judged(maps, labels, pooled)
+    verdicts, _ = judged(maps, labels, pooled)
     assert verdicts.verdict[4] is Verdict.MISLABELLED
     assert verdicts.suggested_label[4] == "b"
     assert verdicts.findings[4][0].code == "LBL002"
@@ -75,7 +86,7 @@ def test_an_image_among_another_class_is_mislabelled_with_the_other_label_sugges
 
 def test_flagged_is_above_one_and_has_a_finding_and_nothing_else_has(maps: np.ndarray):
     maps[7, 1, 1], maps[9] = 5, 6
-    verdicts = judged(maps)
+    verdicts, _ = judged(maps)
     assert (verdicts.flagged == (verdicts.anomaly_score > 1)).all()
     assert [bool(found) for found in verdicts.findings] == verdicts.flagged.tolist()
     assert [v is not Verdict.KEEP for v in verdicts.verdict] == verdicts.flagged.tolist()
@@ -83,27 +94,23 @@ def test_flagged_is_above_one_and_has_a_finding_and_nothing_else_has(maps: np.nd
 
 def test_each_class_has_its_own_fence(maps: np.ndarray):
     maps[20:] *= 10  # a class whose images differ more from one another is not anomalous for that
-    verdicts = judged(maps, ["a"] * 20 + ["b"] * 20)
+    verdicts, fences = judged(maps, ["a"] * 20 + ["b"] * 20)
     assert verdicts.flagged.mean() < 0.2
-    assert set(verdicts.facts) == {"a", "b"}
+    assert set(fences) == {"a", "b"}
 
 
 def test_copies_count_once_in_the_fence(maps: np.ndarray):
     maps[30, 0, 0] = 8
-    alone = judged(maps)
+    _, alone = judged(maps)
     copied = np.concatenate([maps, np.repeat(maps[30:31], 60, axis=0)])
-    again = judged(copied, duplicates=np.concatenate([np.arange(N), np.full(60, 30)]))
-    assert again.facts[""]["value"] == alone.facts[""]["value"]
+    again, fences = judged(copied, duplicates=np.concatenate([np.arange(N), np.full(60, 30)]))
+    assert fences[""].value == pytest.approx(alone[""].value)
     assert again.flagged[30]
     assert again.flagged[N:].all()
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 30])
 def test_equal_or_few_images_are_all_kept(count: int):
-    verdicts = judged(np.zeros((count, 4, 4)))
+    verdicts, _ = judged(np.zeros((count, 4, 4)))
     assert set(verdicts.verdict) == {Verdict.KEEP}
     assert np.isfinite(verdicts.anomaly_score).all()
-
-
-def test_the_facts_can_be_written_as_json(maps: np.ndarray):
-    assert json.loads(json.dumps(judged(maps).facts, allow_nan=False))[""]["method"] == "valley"

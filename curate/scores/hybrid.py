@@ -1,0 +1,83 @@
+"""The hybrid score: several views of one set, joined on a common scale.
+
+Meta-IR (arXiv 2503.01569) names a hybrid anomaly score without giving its formula; this one is our own decision. Each
+view is measured in its own nominal bulk: 0 is the middle of the shortest half of its scores, 1 is a standard deviation
+of a normal curve with that half. The shortest half stays nominal as long as half of the images are. The hybrid is the
+mean of the views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from curate.records import FloatArray, IntArray, Scores
+from curate.scores.by_label import label_rows
+
+SHORTEST_HALF_OF_NORMAL = 1.349
+"""Width of the shortest half of a normal curve, in its standard deviations."""
+
+LEAST_SPREAD = 1e-5
+"""A spread below this share of the largest score is rounding, not spread."""
+
+PATCHES_SAMPLED = 200_000
+
+
+@dataclass(frozen=True)
+class Bulk:
+    """Where the nominal scores of one view lie: their middle, and their standard deviation, above 0."""
+
+    middle: float
+    spread: float
+
+    def standard(self, values: FloatArray) -> FloatArray:
+        """Return values in standard deviations from the middle."""
+        return np.asarray((values - self.middle) / self.spread, dtype=np.float32)
+
+
+def bulk(values: FloatArray) -> Bulk:
+    """Measure the shortest half of some values, (N,), N at least 1."""
+    ordered = np.sort(values.astype(np.float64).ravel())
+    half = -(-len(ordered) // 2)
+    widths = ordered[half - 1 :] - ordered[: len(ordered) - half + 1]
+    start = int(widths.argmin())
+    spread = max(float(widths[start]) / SHORTEST_HALF_OF_NORMAL, LEAST_SPREAD * float(np.abs(ordered).max()), 1e-12)
+    return Bulk(float(ordered[start] + ordered[start + half - 1]) / 2, spread)
+
+
+def join(views: Sequence[Scores], labels: Sequence[str], duplicates: IntArray) -> Scores:
+    """Join the views of N images into the hybrid score.
+
+    Args:
+        views: at least one, each of the same N images.
+        labels: N class names: each class has its own scale.
+        duplicates: (N,) only the first of equal numbers counts in the bulk.
+
+    Returns:
+        Scores named "hybrid"; `neighbours` and `meta_set` are those of the views that have them.
+    """
+    values = np.zeros(len(labels), dtype=np.float32)
+    maps: list[FloatArray] = [np.zeros((0, 0), dtype=np.float32)] * len(labels)
+    for rows in label_rows(labels).values():
+        _, first = np.unique(duplicates[rows], return_index=True)
+        values[rows] = np.mean([bulk(v.values[rows[first]]).standard(v.values[rows]) for v in views], axis=0)
+        scales = [_map_bulk(view, rows[first]) for view in views]
+        for row in rows.tolist():
+            standard = [scale.standard(view.maps[row]) for view, scale in zip(views, scales, strict=True)]
+            maps[row] = np.mean(standard, axis=0, dtype=np.float32)
+    return Scores(
+        scorer="hybrid",
+        values=values,
+        maps=maps,
+        neighbours=next((v.neighbours for v in views if v.neighbours.shape[1]), views[0].neighbours),
+        meta_set=next((v.meta_set for v in views if v.meta_set is not None), None),
+        facts={},
+    )
+
+
+def _map_bulk(view: Scores, rows: IntArray) -> Bulk:
+    """Measure the bulk of a view's patch scores over some images, on an even sample of them."""
+    patches = np.concatenate([view.maps[row].ravel() for row in rows.tolist()])
+    return bulk(patches[:: -(-len(patches) // PATCHES_SAMPLED)])

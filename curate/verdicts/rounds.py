@@ -1,0 +1,230 @@
+"""Refinement: fence, reject, learn again from what is left, score all images again, reinstate; until nothing changes.
+
+Source: Meta-IR (arXiv 2503.01569), iterative rejection with a threshold that is found anew in every round. Differs:
+every round scores all images, also rejected ones, so that an image can come back; at most a share of a class is
+rejected, and a class keeps a number of images at least.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from curate.records import BoolArray, Embeddings, FloatArray, IntArray, Progress, Scores, no_progress
+from curate.scores.base import Guide, Scorer
+from curate.scores.by_label import label_rows, score_by_label
+from curate.scores.hybrid import join
+from curate.verdicts.fence import Fence, Method, fence
+
+CHANGED_SHARE = 0.001
+"""Rounds end when fewer than this share of the images changes sides."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineConfig:
+    """The settings of the rounds.
+
+    Attributes:
+        rounds: how many at most, from 1.
+        method: of the fence.
+        max_share: the share of a class, 0-1, that is rejected at most.
+        min_keep: a class that would keep fewer images is left alone.
+    """
+
+    rounds: int = 1
+    method: Method = Method.VALLEY
+    max_share: float = 0.5
+    min_keep: int = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """What one round did to one class: `rejected` and `reinstated` count against the round before."""
+
+    label: str
+    number: int
+    images: int
+    fence: Fence
+    kept: int
+    rejected: int
+    reinstated: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refined:
+    """Where the rounds ended, for N images.
+
+    Attributes:
+        views: the scores of each scorer in the last round.
+        hybrid: the joined score.
+        fences: by label, of the hybrid score.
+        height: (N,) hybrid score, affine by label: 0 is the median image, 1 the fence.
+        flagged: (N,) rejected in the last round.
+        round_rejected: (N,) the round since which an image stands rejected, from 1; 0 for one that is kept.
+        held_back: by label, why fewer images are rejected than lie above the fence, one sentence.
+        rounds: one a round and class.
+        view_fences: by scorer and label, the fence of that view's own scores.
+    """
+
+    views: tuple[Scores, ...]
+    hybrid: Scores
+    fences: dict[str, Fence]
+    height: FloatArray
+    flagged: BoolArray
+    round_rejected: IntArray
+    held_back: dict[str, str]
+    rounds: tuple[Round, ...]
+    view_fences: dict[str, dict[str, Fence]]
+
+    def contamination(self) -> dict[str, float]:
+        """Return the estimated share of anomalous images of the whole set, and its interval, 0-1."""
+        last = {told.label: told for told in self.rounds}.values()
+        images = sum(told.images for told in last)
+        names = {"estimate": "contamination", "low": "contamination_low", "high": "contamination_high"}
+        return {key: sum(getattr(t.fence, name) * t.images for t in last) / images for key, name in names.items()}
+
+
+def refine(
+    embeddings: Embeddings,
+    kin: IntArray,
+    labels: Sequence[str],
+    duplicates: IntArray,
+    scorers: Sequence[Scorer],
+    config: RefineConfig,
+    *,
+    progress: Progress = no_progress,
+) -> Refined:
+    """Score and fence a set, round by round.
+
+    Args:
+        embeddings: of N images.
+        kin: (N,) see `Scorer.score`.
+        labels: N class names.
+        duplicates: (N,) equal numbers for exact duplicates: together they count once in a fence.
+        scorers: the views, in the order in which they run: one that keeps a meta-set before those that use it.
+        config: see there.
+        progress: called with the number of images that a scorer has just finished.
+    """
+    count = len(embeddings)
+    rejected, since = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.int64)
+    views: tuple[Scores, ...] = ()
+    story: list[Round] = []
+    seen: set[bytes] = set()
+    for number in range(1, config.rounds + 1):
+        views = look(embeddings, kin, labels, scorers, ~rejected, views, progress=progress)
+        hybrid = join(views, labels, duplicates)
+        fences, height = over_fence(hybrid.values, labels, duplicates, config.method)
+        flagged, held_back = guarded(height, labels, fences, config)
+        story += _told(number, labels, fences, rejected, flagged)
+        since = np.where(flagged, np.where(since > 0, since, number), 0)
+        seen.add(rejected.tobytes())
+        settled = (flagged != rejected).mean() < CHANGED_SHARE or flagged.tobytes() in seen
+        rejected = flagged
+        if settled:
+            break
+    return Refined(
+        views=views,
+        hybrid=hybrid,
+        fences=fences,
+        height=height,
+        flagged=rejected,
+        round_rejected=since,
+        held_back=held_back,
+        rounds=tuple(story),
+        view_fences={v.scorer: over_fence(v.values, labels, duplicates, config.method)[0] for v in views},
+    )
+
+
+def look(
+    embeddings: Embeddings,
+    kin: IntArray,
+    labels: Sequence[str],
+    scorers: Sequence[Scorer],
+    nominal: BoolArray,
+    before: Sequence[Scores],
+    *,
+    progress: Progress = no_progress,
+) -> tuple[Scores, ...]:
+    """Let every scorer look at all images once, having learnt from the nominal ones.
+
+    Args:
+        embeddings, kin, labels, scorers: see `refine`.
+        nominal: (N,) images that may be learnt from.
+        before: the scores of the round before; empty in the first.
+        progress: see `refine`.
+    """
+    models = {scores.scorer: scores.model for scores in before}
+    views: list[Scores] = []
+    for scorer in scorers:
+        meta_set = next((view.meta_set.final for view in views if view.meta_set is not None), None)
+        guide = Guide(nominal=nominal if before else None, meta_set=meta_set, model=models.get(scorer.name))
+        views.append(score_by_label(scorer, embeddings, kin, labels, guide=guide, progress=progress))
+    return tuple(views)
+
+
+def over_fence(
+    values: FloatArray, labels: Sequence[str], duplicates: IntArray, method: Method
+) -> tuple[dict[str, Fence], FloatArray]:
+    """Fence the values of each class and measure them against it.
+
+    Args:
+        values: (N,) higher is more anomalous.
+        labels: N class names.
+        duplicates: (N,) only the first of equal numbers counts.
+        method: of the fence.
+
+    Returns:
+        The fence of each class, and (N,) heights: 0 at the class's median, 1 at its fence; 0 throughout where the two
+        are one.
+    """
+    fences, height = {}, np.zeros(len(values), dtype=np.float32)
+    for label, rows in label_rows(labels).items():
+        _, first = np.unique(duplicates[rows], return_index=True)
+        found = fences[label] = fence(values[rows[first]], method)
+        middle = float(np.median(values[rows[first]]))
+        if found.value > middle:
+            height[rows] = (values[rows].astype(np.float64) - middle) / (found.value - middle)
+    return fences, height
+
+
+def guarded(
+    height: FloatArray, labels: Sequence[str], fences: dict[str, Fence], config: RefineConfig
+) -> tuple[BoolArray, dict[str, str]]:
+    """Say which images are rejected: those above the fence, but never too many of a class.
+
+    Returns:
+        (N,) whether an image is rejected, and a sentence for each class in which some above the fence are not.
+    """
+    flagged, held_back = height > 1, dict[str, str]()
+    for label, rows in label_rows(labels).items():
+        if fences[label].note:
+            flagged[rows] = False
+            continue
+        above = rows[flagged[rows]]
+        most = int(config.max_share * len(rows))
+        if len(above) > most:
+            flagged[above[np.argsort(-height[above], kind="stable")[most:]]] = False
+            held_back[label] = f"{len(above)} of {len(rows)} images lie above the fence; the worst {most} are rejected"
+        if flagged[rows].any() and len(rows) - int(flagged[rows].sum()) < config.min_keep:
+            flagged[rows] = False
+            held_back[label] = f"fewer than {config.min_keep} images would be left, so none is rejected"
+    return flagged, held_back
+
+
+def _told(
+    number: int, labels: Sequence[str], fences: dict[str, Fence], before: BoolArray, now: BoolArray
+) -> list[Round]:
+    return [
+        Round(
+            label=label,
+            number=number,
+            images=len(rows),
+            fence=fences[label],
+            kept=int((~now[rows]).sum()),
+            rejected=int((now[rows] & ~before[rows]).sum()),
+            reinstated=int((before[rows] & ~now[rows]).sum()),
+        )
+        for label, rows in label_rows(labels).items()
+    ]
