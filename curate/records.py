@@ -157,6 +157,7 @@ class Embeddings:
         stages: where each stage stands in `pooled`'s columns.
         source: patch descriptors, fp16, D wide.
         width: D.
+        parts: where each stage stands in a patch descriptor's columns; one for all if nothing is said.
     """
 
     images: IntArray
@@ -165,6 +166,7 @@ class Embeddings:
     stages: tuple[slice, ...]
     source: PatchSource
     width: int
+    parts: tuple[slice, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.images)
@@ -172,6 +174,8 @@ class Embeddings:
             raise ValueError("arrays of the embeddings differ in length")
         for array in (self.images, self.grids, self.pooled):
             array.setflags(write=False)
+        if not self.parts:
+            object.__setattr__(self, "parts", (slice(0, self.width),))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -199,6 +203,7 @@ class Embeddings:
             stages=self.stages,
             source=_Subset(self.source, indices),
             width=self.width,
+            parts=self.parts,
         )
 
 

@@ -3,7 +3,7 @@
 A patch descriptor joins the stages of the pyramid at one place of a grid of 16 px cells. Each stage is averaged
 over 3 x 3 of its own locations (locally aware features, Roth et al. 2022, PatchCore, §3.1), brought to the grid
 by averaging, and scaled to unit length at each place, so that no stage drowns another and the scale of the
-backbone does not matter. A seeded Gaussian projection (Johnson-Lindenstrauss) reduces the whole to a fixed
+backbone does not matter. A seeded Gaussian projection (Johnson-Lindenstrauss) of each stage reduces the whole to a fixed
 width. Unit length and projection are our own decisions: neither needs a fit, so a descriptor depends on its
 image alone and can be cached.
 """
@@ -11,6 +11,7 @@ image alone and can be cached.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from curate.embeddings.frame import PATCH_PX
 WIDTH = 128
 """Width of a patch descriptor after the projection."""
 
-RECIPE = ("mean3x3", "unit length by stage", PATCH_PX, WIDTH)
+RECIPE = ("mean3x3", "unit length by stage", "projected by stage", PATCH_PX, WIDTH)
 """What a descriptor is, as a part of the cache's keys: change it with the code below."""
 
 
@@ -50,6 +51,26 @@ def projection(channels: int, width: int, seed: int) -> Tensor:
     generator = np.random.default_rng(np.random.SeedSequence((seed, channels, width)))
     matrix = generator.standard_normal((channels, width)) / np.sqrt(width)
     return torch.from_numpy(matrix.astype(np.float32))
+
+
+def stage_columns(stages: int, width: int) -> tuple[slice, ...]:
+    """Return which of a descriptor's `width` columns each stage fills, as evenly as can be."""
+    edges = [width * stage // stages for stage in range(stages + 1)]
+    return tuple(slice(a, b) for a, b in pairwise(edges))
+
+
+def projection_by_stage(channels: Sequence[int], width: int, seed: int) -> Tensor:
+    """Return one projection a stage as one matrix, (sum of channels, width), zero between the stages.
+
+    Stages stay apart in a descriptor, so that a student can learn one from another; squared distances are kept all
+    the same.
+    """
+    matrix = torch.zeros((sum(channels), width))
+    top = 0
+    for count, part in zip(channels, stage_columns(len(channels), width), strict=True):
+        matrix[top : top + count, part] = projection(count, part.stop - part.start, seed)
+        top += count
+    return matrix
 
 
 def describe(maps: Sequence[Tensor], matrix: Tensor) -> Tensor:

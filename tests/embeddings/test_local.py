@@ -322,3 +322,15 @@ def test_the_projection_keeps_distances_in_the_mean():
     ratio = torch.pdist(points @ local.pyramid.projection(384, 128, 0)) / torch.pdist(points)
     assert abs(float(ratio.mean()) - 1) < 0.02
     assert float(ratio.std()) < 0.1
+
+
+def test_stages_stay_apart_in_a_descriptor_and_fill_it():
+    channels, width = (24, 40, 64), 32
+    columns = local.pyramid.stage_columns(3, width)
+    assert [(c.start, c.stop) for c in columns] == [(0, 10), (10, 21), (21, 32)]
+    matrix = local.pyramid.projection_by_stage(channels, width, 0)
+    features = torch.randn(5, 128, generator=torch.Generator().manual_seed(0))
+    changed = features.clone()
+    changed[:, 24:64] = 0  # the middle stage
+    moved = (features @ matrix != changed @ matrix).any(dim=0)
+    assert moved.nonzero().ravel().tolist() == list(range(10, 21))

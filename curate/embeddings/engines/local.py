@@ -297,7 +297,7 @@ class _Network:
     def __init__(self, backbone: Backbone, settings: EmbedSettings) -> None:
         self._backbone, self._device = backbone, torch.device(settings.device)
         self._run = _runner(backbone, settings)
-        self._matrix = pyramid.projection(sum(backbone.channels), pyramid.WIDTH, settings.seed).to(self._device)
+        self._matrix = pyramid.projection_by_stage(backbone.channels, pyramid.WIDTH, settings.seed).to(self._device)
         self._asked = settings.batch_size
         self._pixels = PIXELS_A_BATCH_CPU if settings.device == "cpu" else PIXELS_A_BATCH_CUDA
 
@@ -379,4 +379,5 @@ def _embeddings(facts: Sequence[ImageFacts], backbone: Backbone, cache: Cache) -
         stages=tuple(slice(int(a), int(b)) for a, b in pairwise(edges)),
         source=CachedPatches(cache.vectors, keys),
         width=pyramid.WIDTH,
+        parts=pyramid.stage_columns(len(backbone.channels), pyramid.WIDTH),
     )
