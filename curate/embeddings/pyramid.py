@@ -3,7 +3,7 @@
 A patch descriptor joins the stages of the pyramid at one place of a grid of 16 px cells. Each stage is averaged
 over 3 x 3 of its own locations (locally aware features, Roth et al. 2022, PatchCore, §3.1), brought to the grid
 by averaging, and scaled to unit length at each place, so that no stage drowns another and the scale of the
-backbone does not matter. A seeded Gaussian projection (Johnson-Lindenstrauss) of each stage reduces the whole to a fixed
+backbone does not matter. A seeded Gaussian projection (Johnson-Lindenstrauss) of each stage makes the whole of a fixed
 width. Unit length and projection are our own decisions: neither needs a fit, so a descriptor depends on its
 image alone and can be cached.
 """
