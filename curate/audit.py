@@ -12,7 +12,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import Any, BinaryIO, Protocol
@@ -196,16 +196,20 @@ def make_scorers(config: ScanConfig) -> list[Scorer]:
 def refine_config(config: ScanConfig) -> RefineConfig:
     """Return what a scan's settings say of the rounds."""
     return RefineConfig(
-        rounds=config.rounds, method=Method(config.fence), max_share=config.max_share, min_keep=config.min_keep
+        rounds=config.rounds,
+        method=Method(config.fence),
+        fdr=config.fdr,
+        max_share=config.max_share,
+        min_keep=config.min_keep,
     )
 
 
 def _fences(refined: Refined) -> dict[str, dict[str, Any]]:
     """Return the fence of each label: of the hybrid score, and of each view on its own scale."""
-    fences: dict[str, dict[str, Any]] = {label: {"hybrid": asdict(found)} for label, found in refined.fences.items()}
+    fences: dict[str, dict[str, Any]] = {label: {"hybrid": found.as_json()} for label, found in refined.fences.items()}
     for name, by_label in refined.view_fences.items():
         for label, found in by_label.items():
-            fences[label][name] = asdict(found)
+            fences[label][name] = found.as_json()
     return fences
 
 

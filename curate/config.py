@@ -47,6 +47,7 @@ class ScanConfig(BaseModel):
         scorers: the views that are joined.
         rounds: how often at most the set is fenced, and learnt from anew without the rejected images.
         fence: how the fence is found; see `verdicts.fence.Method`.
+        fdr: flag by q-value instead, with this share of false alarms among the flagged; None for the fence.
         max_share: the share of a class that is rejected at most.
         min_keep: a class that would keep fewer images is left alone.
         seed: of the projection and of every sample that is drawn. 0 is a seed.
@@ -70,7 +71,8 @@ class ScanConfig(BaseModel):
     white_level: float | None = Field(default=None, gt=0)
     scorers: tuple[ScorerName, ...] = Field(default=("neighbours",), min_length=1)
     rounds: int = Field(default=1, ge=1, le=100)
-    fence: Literal["valley", "iqr"] = "valley"
+    fence: Literal["mixture", "iqr"] = "mixture"
+    fdr: float | None = Field(default=None, gt=0, lt=1)
     max_share: float = Field(default=0.5, ge=0, le=1)
     min_keep: int = Field(default=8, ge=0)
     seed: int = Field(default=0, ge=0)

@@ -62,7 +62,7 @@ def _duplicate_finding(listing: Listing, first: int, other: int) -> Finding:
 
 def _images(outcome: Outcome, findings: Sequence[Sequence[Finding]]) -> Columns:
     listing, facts, verdicts = outcome.listing, outcome.facts, outcome.verdicts
-    nothing = [None] * len(listing)
+    sure = verdicts.significance
     judged = _spread(outcome, verdicts.verdict, Verdict.UNREADABLE)
     components = principal_components(outcome.embeddings.pooled)
     return {
@@ -78,9 +78,9 @@ def _images(outcome: Outcome, findings: Sequence[Sequence[Finding]]) -> Columns:
         "skip_reason": [known.skip_reason for known in facts],
         **{f"score_{name}": _view(outcome, name) for name in VIEWS},
         "anomaly_score": _spread(outcome, verdicts.anomaly_score.tolist(), None),
-        "confidence": nothing,
-        "p_value": nothing,
-        "q_value": nothing,
+        "confidence": _spread(outcome, sure.confidence.tolist(), None),
+        "p_value": _spread(outcome, sure.p_value.tolist(), None),
+        "q_value": _spread(outcome, sure.q_value.tolist(), None),
         "verdict": [verdict.value for verdict in mark_duplicates(judged, outcome.duplicates)],
         "suggested_label": _spread(outcome, verdicts.suggested_label, ""),
         "round_rejected": _spread(outcome, [r or None for r in outcome.refined.round_rejected.tolist()], None),

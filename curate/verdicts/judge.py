@@ -18,6 +18,7 @@ from curate.records import Embeddings, Finding, FloatArray, IntArray, Verdict
 from curate.scores.by_label import label_rows
 from curate.scores.similar import similar_images
 from curate.verdicts.rounds import Refined, over_fence
+from curate.verdicts.significance import Significance, significance
 
 POOLED_NEIGHBOURS = 5
 """How many images, by pooled vectors, say to which class an image is near."""
@@ -31,6 +32,7 @@ class Verdicts:
         verdict: N verdicts: `keep`, `mislabelled` or `near_ood`.
         anomaly_score: (N,) see `Refined.height`: 0 is the median image of the class, 1 its fence.
         flagged: (N,) whether it is.
+        significance: how sure that is.
         suggested_label: N labels; "" where nothing speaks for another label than the image's own.
         findings: N tuples, empty where nothing was found.
     """
@@ -38,6 +40,7 @@ class Verdicts:
     verdict: tuple[Verdict, ...]
     anomaly_score: FloatArray
     flagged: NDArray[np.bool_]
+    significance: Significance
     suggested_label: tuple[str, ...]
     findings: tuple[tuple[Finding, ...], ...]
 
@@ -83,6 +86,7 @@ def judge(refined: Refined, embeddings: Embeddings, labels: Sequence[str], dupli
         verdict=tuple(verdict for verdict, _ in outcome),
         anomaly_score=height,
         flagged=flagged,
+        significance=significance(refined.hybrid.values, labels, refined.fences),
         suggested_label=tuple(others[i][0] if i in others else "" for i in range(len(labels))),
         findings=tuple(findings for _, findings in outcome),
     )

@@ -29,12 +29,14 @@ class RefineConfig:
     Attributes:
         rounds: how many at most, from 1.
         method: of the fence.
+        fdr: the share of false alarms among the flagged to allow, in place of the fence; None for the fence.
         max_share: the share of a class, 0-1, that is rejected at most.
         min_keep: a class that would keep fewer images is left alone.
     """
 
     rounds: int = 1
-    method: Method = Method.VALLEY
+    method: Method = Method.MIXTURE
+    fdr: float | None = None
     max_share: float = 0.5
     min_keep: int = 8
 
@@ -115,7 +117,7 @@ def refine(
     for number in range(1, config.rounds + 1):
         views = look(embeddings, kin, labels, scorers, ~rejected, views, progress=progress)
         hybrid = join(views, labels, duplicates)
-        fences, height = over_fence(hybrid.values, labels, duplicates, config.method)
+        fences, height = over_fence(hybrid.values, labels, duplicates, config.method, fdr=config.fdr)
         flagged, held_back = guarded(height, labels, fences, config)
         story += _told(number, labels, fences, rejected, flagged)
         since = np.where(flagged, np.where(since > 0, since, number), 0)
@@ -165,7 +167,7 @@ def look(
 
 
 def over_fence(
-    values: FloatArray, labels: Sequence[str], duplicates: IntArray, method: Method
+    values: FloatArray, labels: Sequence[str], duplicates: IntArray, method: Method, *, fdr: float | None = None
 ) -> tuple[dict[str, Fence], FloatArray]:
     """Fence the values of each class and measure them against it.
 
@@ -173,7 +175,7 @@ def over_fence(
         values: (N,) higher is more anomalous.
         labels: N class names.
         duplicates: (N,) only the first of equal numbers counts.
-        method: of the fence.
+        method, fdr: see `fence`.
 
     Returns:
         The fence of each class, and (N,) heights: 0 at the class's median, 1 at its fence; 0 throughout where the two
@@ -182,7 +184,7 @@ def over_fence(
     fences, height = {}, np.zeros(len(values), dtype=np.float32)
     for label, rows in label_rows(labels).items():
         _, first = np.unique(duplicates[rows], return_index=True)
-        found = fences[label] = fence(values[rows[first]], method)
+        found = fences[label] = fence(values[rows[first]], method, fdr=fdr)
         middle = float(np.median(values[rows[first]]))
         if found.value > middle:
             height[rows] = (values[rows].astype(np.float64) - middle) / (found.value - middle)

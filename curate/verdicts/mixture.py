@@ -1,0 +1,209 @@
+"""What the scores of one set say about who is nominal: a mixture of two kinds of images, weighed by how likely it is.
+
+Nobody knows which of a set's images are nominal, so their scores are taken as a mixture: a share pi is anomalous, and
+an anomalous image scores what a nominal one scores *plus* an effect above 0. Nominal scores follow a normal curve or
+one with a longer tail above (an exponentially modified normal curve, its median and the quantile below it held).
+Effects follow a gamma distribution that keeps away from 0, since an effect near 0 cannot be told from a tail. Where the
+nominal bulk lies is read from the lower scores, which an anomaly cannot lower: so it holds up to half of a set.
+
+No single fit is trusted. All combinations on a grid are weighed by their likelihood and a prior (two in three sets have
+nothing wrong; otherwise small shares are likelier than large ones), and what is asked for is the mean over them. Since
+an anomaly adds to a nominal score, the confidence falls as the score rises.
+
+All of it is our own decision. Meta-IR (arXiv 2503.01569) rejects above Q3 + k (Q3 - Q1), which is masked once a quarter
+of the set is anomalous; that rule stands beside as `Method.IQR`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Doubles = NDArray[np.float64]
+
+TAILS = (0.0, 0.7, 1.4, 2.5)
+"""Nominal shapes: the exponential part's length, in standard deviations of the normal part; 0 is a normal curve."""
+
+EFFECTS = (
+    *((3.0, float(mean)) for mean in np.geomspace(2, 25, 9)),
+    *((8.0, float(mean)) for mean in np.geomspace(5, 25, 5)),
+)
+"""Shape and mean of each gamma distribution of effects, means in nominal standard deviations.
+
+The spread of effects is their mean over the root of the shape. Effects below 2 cannot be told from a tail, and a narrow
+bunch of effects below 5 not from a shoulder of a clean set's scores.
+"""
+
+BULK_LEVELS = (0.22, 0.26, 0.30, 0.34, 0.38, 0.42, 0.46, 0.50)
+"""Where the nominal median may lie, as quantiles of all scores: 0.5 in a clean set, 0.25 if half are anomalous."""
+
+SPREAD_FACTORS = (0.7, 0.85, 1.0, 1.2, 1.45)
+"""By how much the nominal spread may differ from what the scores below the median show."""
+
+SPREAD_DEVIATION = 0.25
+"""Standard deviation of the logarithm of that factor, a priori."""
+
+SHARES = (0.0, *np.geomspace(0.005, 0.6, 24).tolist())
+"""Shares of anomalous images."""
+
+CLEAN_PRIOR, SHARE_PRIOR = 2 / 3, (1.0, 6.0)
+"""How likely a set is clean, a priori; and the beta distribution of the share if it is not (mean 1 in 7)."""
+
+POINTS = 256
+"""Scores that are weighed; a larger set is represented by as many of its quantiles."""
+
+LEAST_WEIGHT = 1e-3
+"""Models less likely than this share of the likeliest are left out."""
+
+BELOW_ONE_SIGMA = float(2 * stats.norm.cdf(-1))
+"""Twice the share of a normal curve that lies more than a standard deviation below its median."""
+
+STEP, LOWEST, HIGHEST = 0.05, -6.0, 90.0
+"""The grid of scores on which densities are tabulated, in nominal standard deviations from the nominal median."""
+
+FLOOR = 1e-12
+"""Densities below this are not told apart."""
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """On the grid: the nominal density (T, G), its upper tail (T, G), the anomalous density (T, E, G) and its ratio to
+    the nominal one, which never falls.
+    """
+
+    nominal: Doubles
+    above: Doubles
+    anomalous: Doubles
+    ratio: Doubles
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """The likely models of one set's scores.
+
+    Attributes:
+        weight: (M,) posterior probabilities, adding up to 1.
+        share: (M,) of anomalous images.
+        middle, spread: (M,) median and standard deviation of the nominal scores.
+        tail, effect: (M,) which nominal shape, and which distribution of effects.
+        contamination: the expected share of anomalous images, 0-1.
+        contamination_low, contamination_high: its interval of 90 %.
+    """
+
+    weight: Doubles
+    share: Doubles
+    middle: Doubles
+    spread: Doubles
+    tail: NDArray[np.int64]
+    effect: NDArray[np.int64]
+    contamination: float
+    contamination_low: float
+    contamination_high: float
+
+    def confidence(self, values: Doubles) -> Doubles:
+        """Return (N,) the probability, 0-1, that an image of each score is nominal."""
+        ratio = _tables().ratio[self.tail[:, None], self.effect[:, None], self._places(values)]
+        nominal, anomalous = 1 - self.share[:, None], self.share[:, None] * ratio
+        return np.asarray(self.weight @ (nominal / (nominal + anomalous)), dtype=np.float64)
+
+    def p_value(self, values: Doubles) -> Doubles:
+        """Return (N,) how often, 0-1, a nominal image scores at least as high as each score."""
+        return np.asarray(self.weight @ _tables().above[self.tail[:, None], self._places(values)], dtype=np.float64)
+
+    def _places(self, values: Doubles) -> NDArray[np.int64]:
+        return _place((values[None, :] - self.middle[:, None]) / self.spread[:, None])
+
+
+def fit_mixture(values: Doubles, least_spread: float) -> Mixture:
+    """Weigh all models of one set's scores.
+
+    Args:
+        values: (N,) finite, ascending, N at least 2.
+        least_spread: a nominal spread below this, above 0, is rounding.
+    """
+    points = values if len(values) <= POINTS else np.quantile(values, (np.arange(POINTS) + 0.5) / POINTS)
+    bulks = [_bulk(values, level, factor, least_spread) for level, factor in product(BULK_LEVELS, SPREAD_FACTORS)]
+    logs = np.stack([_log_posterior(points, *bulk) for bulk in bulks])  # (B, T, E, S)
+    posterior = np.exp(logs - logs.max())
+    total = posterior.sum(axis=(0, 1, 2)) / posterior.sum()
+    bulk, tail, effect, share = np.nonzero(posterior > LEAST_WEIGHT * posterior.max())
+    weight = posterior[bulk, tail, effect, share]
+    places = np.array(bulks)
+    cumulated = np.cumsum(total)
+    low, high = (min(int(np.searchsorted(cumulated, end)), len(SHARES) - 1) for end in (0.05, 0.95))
+    return Mixture(
+        weight=weight / weight.sum(),
+        share=np.array(SHARES)[share],
+        middle=places[bulk, 0],
+        spread=places[bulk, 1],
+        tail=tail,
+        effect=effect,
+        contamination=float(total @ SHARES),
+        contamination_low=SHARES[low],
+        contamination_high=SHARES[high],
+    )
+
+
+def _bulk(values: Doubles, level: float, factor: float, least_spread: float) -> tuple[float, float, float]:
+    """Return the nominal median at a quantile of all scores, the spread below it times `factor`, and `factor`."""
+    middle, below = (float(q) for q in np.quantile(values, (level, level * BELOW_ONE_SIGMA)))
+    return middle, factor * max(middle - below, least_spread), factor
+
+
+def _log_posterior(points: Doubles, middle: float, spread: float, factor: float) -> Doubles:
+    """Return (T, E, S) the log of likelihood times prior, for one nominal bulk."""
+    tables = _tables()
+    places = _place((points - middle) / spread)
+    nominal, anomalous = tables.nominal[:, places] / spread, tables.anomalous[:, :, places] / spread
+    prior = _log_prior() - 0.5 * (np.log(factor) / SPREAD_DEVIATION) ** 2
+    likelihood = [np.log((1 - s) * nominal[:, None] + s * anomalous).sum(axis=2) for s in SHARES]
+    return np.asarray(np.stack(likelihood, axis=-1) + prior, dtype=np.float64)
+
+
+@cache
+def _log_prior() -> Doubles:
+    """Return (S,) the log of the prior of each share: its part of the beta distribution, cut off at the last share."""
+    edges = np.concatenate([[0.0], np.sqrt(np.array(SHARES[1:-1]) * SHARES[2:]), [SHARES[-1]]])
+    mass = np.diff(stats.beta.cdf(edges, *SHARE_PRIOR))
+    return np.asarray(np.log([CLEAN_PRIOR, *((1 - CLEAN_PRIOR) * mass / mass.sum())]), dtype=np.float64)
+
+
+def _place(standard: Doubles) -> NDArray[np.int64]:
+    """Return the places of standardised scores on the grid; what lies beyond its ends is at its ends."""
+    last = round((HIGHEST - LOWEST) / STEP) - 1
+    return np.clip(np.rint((standard - LOWEST) / STEP), 0, last).astype(np.int64)
+
+
+@cache
+def _tables() -> _Tables:
+    grid = LOWEST + STEP * np.arange(round((HIGHEST - LOWEST) / STEP), dtype=np.float64)
+    nominal = np.stack([_nominal_density(grid, tail) for tail in TAILS])
+    effects = [_effect_mass(len(grid), shape, mean) for shape, mean in EFFECTS]
+    size = 2 * len(grid)  # room for the whole convolution
+    spectra = np.fft.rfft(nominal, size)[:, None] * np.fft.rfft(np.stack(effects), size)
+    anomalous = np.fft.irfft(spectra, size)[..., : len(grid)]
+    above = nominal[:, ::-1].cumsum(axis=1)[:, ::-1] * STEP
+    nominal, anomalous = np.maximum(nominal, FLOOR), np.maximum(anomalous, FLOOR)
+    ratio = np.where(grid < 0, anomalous - FLOOR, anomalous) / nominal[:, None]  # far below, nothing is anomalous
+    ratio = np.maximum.accumulate(ratio, axis=-1)  # it falls only where floors are compared
+    return _Tables(nominal, np.minimum(above, 1.0), anomalous, ratio)
+
+
+def _nominal_density(grid: Doubles, tail: float) -> Doubles:
+    """Return a nominal density whose median is 0 and whose quantile of 15.9 % is -1, as a normal curve's."""
+    if tail == 0:
+        return np.asarray(stats.norm.pdf(grid), dtype=np.float64)
+    shape = stats.exponnorm(tail)
+    median, below = shape.ppf((0.5, BELOW_ONE_SIGMA / 2))
+    return np.asarray(shape.pdf(grid * (median - below) + median) * (median - below), dtype=np.float64)
+
+
+def _effect_mass(count: int, shape: float, mean: float) -> Doubles:
+    """Return (count,) the probability of effects around 0, 1, 2, ... grid steps."""
+    edges = STEP * (np.arange(count + 1) - 0.5)
+    return np.diff(stats.gamma.cdf(np.maximum(edges, 0), shape, scale=mean / shape))

@@ -1,0 +1,101 @@
+"""The rounds: what is learnt from, who comes back, when it ends, and what is never rejected."""
+
+import numpy as np
+import pytest
+
+from curate.records import Embeddings, Scores, no_progress
+from curate.scores.base import NO_GUIDE, Guide
+from curate.verdicts.rounds import RefineConfig, Refined, refine
+from tests.verdicts.test_judge import embeddings_of
+
+N = 60
+
+
+class Scripted:
+    """A scorer whose scores of each round are written down; it remembers what it was told."""
+
+    name = "scripted"
+
+    def __init__(self, *rounds: np.ndarray) -> None:
+        self.rounds, self.guides = rounds, list[Guide]()
+
+    def score(self, embeddings: Embeddings, kin: np.ndarray, *, guide: Guide = NO_GUIDE, progress=no_progress):
+        values = self.rounds[min(len(self.guides), len(self.rounds) - 1)]
+        self.guides.append(guide)
+        return Scores(
+            scorer=self.name,
+            values=values.astype(np.float32),
+            maps=[np.full((4, 4), v, dtype=np.float32) for v in values],
+            neighbours=np.zeros((len(values), 0), dtype=np.int64),
+            model=f"after round {len(self.guides)}",
+        )
+
+
+def bulk(*planted: int) -> np.ndarray:
+    values = np.random.default_rng(0).normal(1, 0.05, N)
+    values[list(planted)] = 5
+    return values
+
+
+def refined(scorer: Scripted, **config) -> Refined:
+    count = len(scorer.rounds[0])
+    pooled = np.random.default_rng(1).normal(size=(count, 3))
+    return refine(
+        embeddings_of(pooled), np.arange(count), [""] * count, np.arange(count), [scorer], RefineConfig(**config)
+    )
+
+
+def test_the_next_round_learns_without_the_rejected_and_starts_from_the_last_model():
+    scorer = Scripted(bulk(3, 7))
+    refined(scorer, rounds=5)
+    first, second = scorer.guides[:2]
+    assert (first.nominal, first.model) == (None, None)
+    assert np.flatnonzero(~second.nominal).tolist() == [3, 7]
+    assert second.model == "after round 1"
+
+
+def test_the_rounds_end_when_nothing_changes():
+    scorer = Scripted(bulk(3, 7))
+    found = refined(scorer, rounds=9)
+    assert len(scorer.guides) == 2
+    assert [r.number for r in found.rounds] == [1, 2]
+
+
+def test_a_clean_set_needs_one_round():
+    scorer = Scripted(bulk())
+    assert len(refined(scorer, rounds=9).rounds) == 1
+
+
+def test_an_image_can_come_back_and_the_story_says_so():
+    found = refined(Scripted(bulk(3, 7), bulk(3, 9)), rounds=2)
+    assert np.flatnonzero(found.flagged).tolist() == [3, 9]
+    assert found.round_rejected[[3, 7, 9]].tolist() == [1, 0, 2]
+    assert [(r.rejected, r.reinstated, r.kept) for r in found.rounds] == [(2, 0, N - 2), (1, 1, N - 2)]
+
+
+def test_rounds_that_go_in_a_circle_end():
+    scorer = Scripted(*[bulk(3, 7), bulk(3, 9)] * 10)
+    refined(scorer, rounds=20)
+    assert len(scorer.guides) == 3
+
+
+def test_never_more_than_a_share_of_a_class_is_rejected_and_the_worst_are():
+    values = bulk(*range(20))
+    values[4] = 9
+    found = refined(Scripted(values), max_share=0.1)
+    assert found.flagged.sum() == 6
+    assert found.flagged[4]
+    assert "20 of 60" in found.held_back[""]
+
+
+def test_a_class_that_would_fall_below_min_keep_is_left_alone():
+    found = refined(Scripted(bulk(3, 7)), min_keep=N - 1)
+    assert not found.flagged.any()
+    assert "59" in found.held_back[""]
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_the_contamination_of_the_set_has_an_interval_around_it(rounds: int):
+    said = refined(Scripted(bulk(*range(12))), rounds=rounds).contamination()
+    assert said["low"] <= said["estimate"] <= said["high"]
+    assert said["estimate"] == pytest.approx(0.2, abs=0.05)
