@@ -68,7 +68,7 @@ class Journal:
         mode: how.
         root: the dataset's folder, resolved.
         plan: sha256 of the plan.
-        entries: files to link, copy or move.
+        entries: files to link, copy, move or name.
         folders: permission bits and mtime_ns of the dataset's folders that a move changes, by name below the root.
         texts: sha256 of manifests that are written into the target, by name.
         state: the last one reached.
@@ -83,6 +83,11 @@ class Journal:
     texts: Mapping[str, str] = field(default_factory=dict)
     state: State = State.BEGUN
     touched: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> Sequence[Entry]:
+        """The files that something happens to: none where they are only named."""
+        return () if self.mode is Mode.MANIFEST else self.entries
 
 
 def write_journal(folder: Path, journal: Journal) -> None:
