@@ -17,7 +17,7 @@ from typing import NoReturn, Protocol
 from curate.errors import CouldNotFinish, CurateError, Interrupted, UsageError, WriteError
 from curate.images.names import unicode_name
 from curate.records import Layout, Progress
-from curate.splits.files import Located, hash_or_empty
+from curate.splits.files import hash_or_empty
 from curate.splits.folder import Split
 from curate.splits.journal import (
     DATA,
@@ -38,13 +38,17 @@ from curate.splits.lists import CLEAN
 from curate.splits.plan import Action, Row
 from curate.splits.transfer import PART, place
 from curate.splits.undo import undo
-from curate.splits.verify import check_originals, check_target, is_unchanged, refuse_changed
+from curate.splits.verify import check_target, is_unchanged, refuse_changed
 
 
 class Stages(Protocol):
     """Where stages are shown; `curate.screen.Screen` is one."""
 
     def stage(self, title: str, total: int | None) -> AbstractContextManager[Progress]: ...
+
+
+Find = Callable[[], tuple[Path, Mapping[str, Entry]]]
+"""Gives the dataset's root and its files by path, all verified."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +67,15 @@ class Work:
         return self.target / entry.name
 
 
-def apply(split: Split, mode: Mode, find: Callable[[], Located], stages: Stages, *, follow_links: bool = False) -> bool:
+def apply(split: Split, mode: Mode, find: Find, stages: Stages) -> bool:
     """Carry a plan out, or go on with an apply that was killed.
 
     Args:
         split: the plan in its folder.
         mode: manifest, hardlink, symlink or copy make `data/` with the clean set; move puts what is rejected
             into `quarantine/`.
-        find: gives the dataset's files; not called where an apply goes on.
+        find: not called where an apply goes on.
         stages: where the steps are shown.
-        follow_links: an image may be a link that leads out of the dataset.
 
     Returns:
         Whether anything was to be done.
@@ -92,9 +95,9 @@ def apply(split: Split, mode: Mode, find: Callable[[], Located], stages: Stages,
             with locked(journal.root, alone=mode is Mode.MOVE):
                 _carry_out_or_undo(_going_on(split, journal), stages)
             return True
-        located = find()
-        with locked(located.root, alone=mode is Mode.MOVE):
-            _carry_out_or_undo(_begin(split, mode, located, stages, follow_links=follow_links), stages)
+        root, found = find()
+        with locked(root, alone=mode is Mode.MOVE):
+            _carry_out_or_undo(_begin(split, mode, root, found), stages)
         return True
 
 
@@ -108,24 +111,19 @@ def _refuse_other(split: Split, journal: Journal, mode: Mode) -> None:
         raise UsageError(f"{told} --apply {journal.mode} was used, not {mode}")
 
 
-def _begin(split: Split, mode: Mode, located: Located, stages: Stages, *, follow_links: bool) -> Work:
-    """Verify all originals and write the journal."""
-    known = [row for row in split.rows if row.sha256]
-    with stages.stage("verify", len(known)) as progress:
-        found = check_originals(
-            split.rows, located.files, located.root, follow_links=follow_links, progress=progress
-        )
+def _begin(split: Split, mode: Mode, root: Path, found: Mapping[str, Entry]) -> Work:
+    """Write down all that is going to be done."""
     entries = [found[row.path] for row in _wanted(split, mode)]
-    check_target(split.path, located.root, entries, mode)
+    check_target(split.path, root, entries, mode)
     _refuse_left_over(split.path)
     target = split.path / (QUARANTINE if mode is Mode.MOVE else PARTIAL)
-    written = _written(split, mode, located.root, entries)
+    written = _written(split, mode, root, entries)
     journal = Journal(
         mode=mode,
-        root=located.root,
+        root=root,
         plan=split.digest,
         entries=entries,
-        folders=_folders(located.root, entries) if mode is Mode.MOVE else {},
+        folders=_folders(root, entries) if mode is Mode.MOVE else {},
         texts={name: hashlib.sha256(text).hexdigest() for name, text in written.items()},
     )
     write_journal(split.path, journal)

@@ -83,7 +83,9 @@ def locate(audit: Audit, dataset: Path | None = None) -> Located:
     if layout in WALKED or not source.is_dir():
         return _listed(audit, source, layout, [row["path"] for row in rows])
     root = source.resolve()
-    return Located(root=root, layout=layout, files={row["path"]: _find(root, row["path"], row["sha256"]) for row in rows})
+    return Located(
+        root=root, layout=layout, files={row["path"]: _find(root, row["path"], row["sha256"]) for row in rows}
+    )
 
 
 def _told(audit: Audit, key: str) -> str:
@@ -142,7 +144,7 @@ def _find(root: Path, path: str, sha256: str) -> Path:
 def _spelt(folder: Path, parts: Sequence[str]) -> list[Path]:
     """Return the files below a folder whose names are spelt so once they are valid Unicode."""
     try:
-        entries = [entry for entry in os.listdir(folder) if unicode_name(entry) == parts[0]]
+        entries = [file.name for file in folder.iterdir() if unicode_name(file.name) == parts[0]]
     except OSError:
         return []
     if len(parts) == 1:

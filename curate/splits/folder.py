@@ -16,7 +16,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate import __version__
 from curate.errors import InputError, UsageError, WriteError
 from curate.images.names import unicode_name
 from curate.reports.parquet import Audit
@@ -134,7 +133,7 @@ def write_split(folder: Path, audit: Audit, rows: tuple[Row, ...], *, source: Pa
     """Write a plan, its lists and what they are about into a folder."""
     about = {
         "curate_split": VERSION,
-        "curate": __version__,
+        "curate": audit.run.get("curate", ""),
         "source": os.path.realpath(source),
         "root": str(root),
         "layout": audit.run.get("layout", ""),
@@ -162,7 +161,9 @@ def read_split(folder: Path) -> Split:
         )
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{unicode_name(str(folder))}: damaged ({said}): make the split again in a new folder") from error
+        raise InputError(
+            f"{unicode_name(str(folder))}: damaged ({said}): make the split again in a new folder"
+        ) from error
 
 
 def _rows(table: pa.Table) -> tuple[Row, ...]:

@@ -86,4 +86,4 @@ def _parquet(file: Path, root: Path, clean: set[str]) -> bytes:
     mask = [_is_clean(name, file, root, clean) for name in table["file_name"].to_pylist()]
     out = pa.BufferOutputStream()
     pq.write_table(table.filter(pc.equal(pa.array(mask, type=pa.bool_()), True)), out)
-    return out.getvalue().to_pybytes()
+    return bytes(out.getvalue())

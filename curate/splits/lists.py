@@ -58,7 +58,9 @@ def anomalib_table(rows: Sequence[Row]) -> bytes:
     abnormal = [row for row in images if row.label not in normal]
     if not all(row.path in masks for row in abnormal):
         masks = {}
-    return as_csv(("image_path", "label_index", "split", "mask_path"), (_anomalib(row, normal, masks) for row in images))
+    return as_csv(
+        ("image_path", "label_index", "split", "mask_path"), (_anomalib(row, normal, masks) for row in images)
+    )
 
 
 def _normal_labels(labels: set[str]) -> set[str]:

@@ -30,7 +30,7 @@ def place(mode: Mode, source: Path, target: Path, entry: Entry) -> None:
     """
     match mode:
         case Mode.SYMLINK:
-            os.symlink(source, target)
+            target.symlink_to(source)
         case Mode.HARDLINK:
             os.link(os.path.realpath(source), target)
         case Mode.COPY:
@@ -48,7 +48,7 @@ def move(source: Path, target: Path, entry: Entry) -> None:
         if error.errno != errno.EXDEV:
             raise
         if entry.link is not None:
-            os.symlink(entry.link, target)
+            os.symlink(entry.link, target)  # noqa: PTH211  the very text, a Path would tidy it
         else:
             copy(source, target, entry)
         sync_folder(target.parent)
@@ -89,7 +89,7 @@ def _keep_owner(source: Path, target: Path) -> None:
     status = os.stat(source)
     with suppress(OSError, AttributeError):  # only root may give files away
         os.chown(target, status.st_uid, status.st_gid)
-        os.chmod(target, status.st_mode & 0o7777)
+        target.chmod(status.st_mode & 0o7777)
 
 
 def _to_disk(file: Path) -> None:

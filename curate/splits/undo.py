@@ -1,7 +1,7 @@
 """Undo an apply: every original at its place again, verified, and what was made for it gone.
 
-What is there is looked at before anything is touched: a file that somebody changed or put there since stops the undoing,
-or is left alone with `force`. Nothing is removed unless an original of the same bytes is at its place.
+What is there is looked at before anything is touched: a file that somebody changed or put there since stops the
+undoing, or is left alone with `force`. Nothing is removed unless an original of the same bytes is at its place.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from curate.errors import CouldNotFinish, Interrupted, WriteError
 from curate.images.names import unicode_name
@@ -48,6 +49,20 @@ class Undone:
     root: Path | None = None
     files: int = 0
     left: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain values for `--format json`."""
+        root = unicode_name(str(self.root)) if self.root is not None else ""
+        mode = self.mode.value if self.mode is not None else ""
+        return {"mode": mode, "dataset": root, "files": self.files, "left": list(self.left)}
+
+    def lines(self) -> tuple[str, ...]:
+        """Say it in words."""
+        if self.mode is None:
+            return ("Nothing is applied here; there is nothing to undo.",)
+        root = unicode_name(str(self.root))
+        did = f"{self.files} files are back in {root}" if self.mode is Mode.MOVE else f"{self.files} files are removed"
+        return (f"--apply {self.mode} is undone: {did}.", *(f"left alone: {name}" for name in self.left))
 
 
 def restore(folder: Path, *, force: bool = False, dataset: Path | None = None) -> Undone:
@@ -139,7 +154,7 @@ def _trouble(source: Path, held: Path, entry: Entry) -> str:
 def _is(file: Path, entry: Entry) -> bool:
     """Tell whether a file is the one that was verified: by its bytes, or by where it leads if it is a link."""
     if entry.link is not None:
-        return file.is_symlink() and os.readlink(file) == entry.link
+        return file.is_symlink() and os.readlink(file) == entry.link  # noqa: PTH115
     return not file.is_symlink() and hash_or_empty(file) == entry.sha256
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -43,7 +44,9 @@ def check_originals(
     if wrong:
         refuse_changed(wrong[0].path, len(wrong), missing=not os.path.lexists(files[wrong[0].path]))
     return {
-        row.path: Entry(name=_name(files[row.path], root), sha256=row.sha256, link=link, size_bytes=size, mtime_ns=mtime)
+        row.path: Entry(
+            name=_name(files[row.path], root), sha256=row.sha256, link=link, size_bytes=size, mtime_ns=mtime
+        )
         for row, (link, size, mtime) in zip(known, before, strict=True)
     }
 
@@ -62,7 +65,8 @@ def refuse_changed(path: str, count: int, *, missing: bool) -> None:
 def _seen(file: Path) -> tuple[str | None, int, int]:
     try:
         status = os.lstat(file)
-        return os.readlink(file) if os.path.islink(file) else None, status.st_size, status.st_mtime_ns
+        link = os.readlink(file) if stat.S_ISLNK(status.st_mode) else None  # noqa: PTH115  the very text
+        return link, status.st_size, status.st_mtime_ns
     except (OSError, ValueError):
         return None, 0, 0
 
@@ -95,7 +99,9 @@ def check_target(folder: Path, root: Path, entries: Iterable[Entry], mode: Mode)
     copied = mode is Mode.COPY or (mode is Mode.MOVE and os.stat(root).st_dev != device)
     wanted = sum(entry.size_bytes for entry in entries) if copied else 0
     if wanted and shutil.disk_usage(folder).free < wanted + SPARE_BYTES:
-        raise WriteError(f"{folder}: no room for {wanted} bytes of images, nothing was touched: make room, or use symlink")
+        raise WriteError(
+            f"{folder}: no room for {wanted} bytes of images, nothing was touched: make room, or use symlink"
+        )
     if mode is Mode.MOVE:
         locked = next((parent for parent in {file.parent for file in files} if not os.access(parent, os.W_OK)), None)
         if locked is not None:
