@@ -46,14 +46,16 @@ class Located:
     Attributes:
         root: the dataset's folder, resolved.
         layout: how it was read.
-        files: by path, the images of the audit and the others.
+        files: by path, the images of the audit, the others and the masks.
         others: images of splits that were not judged.
+        masks: the image of each mask, by the mask's path.
     """
 
     root: Path
     layout: Layout
     files: Mapping[str, Path]
-    others: Sequence[Other] = field(default=())
+    others: Sequence[Other] = ()
+    masks: Mapping[str, str] = field(default_factory=dict)
 
 
 def locate(audit: Audit, dataset: Path | None = None) -> Located:

@@ -155,7 +155,7 @@ def read_split(folder: Path) -> Split:
     try:
         about = json.loads((folder / SPLIT_FILE).read_text(encoding="ascii"))
         with (folder / PLAN_FILE).open("rb") as file:
-            rows = _rows(pq.read_table(file, schema=PLAN))
+            rows = _rows(pq.read_table(file, schema=PLAN, use_threads=False, pre_buffer=False))
         return Split(
             path=folder, rows=rows, source=Path(about["source"]), root=Path(about["root"]), layout=str(about["layout"])
         )

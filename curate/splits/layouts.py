@@ -82,7 +82,7 @@ def _csv(text: str, file: Path, root: Path, clean: set[str]) -> bytes:
 
 def _parquet(file: Path, root: Path, clean: set[str]) -> bytes:
     with file.open("rb") as stream:
-        table = pq.read_table(stream)
+        table = pq.read_table(stream, use_threads=False, pre_buffer=False)
     mask = [_is_clean(name, file, root, clean) for name in table["file_name"].to_pylist()]
     out = pa.BufferOutputStream()
     pq.write_table(table.filter(pc.equal(pa.array(mask, type=pa.bool_()), True)), out)

@@ -153,7 +153,7 @@ def read_decisions(audit: Audit) -> dict[str, tuple[Decision, str]]:
         return {}
     try:
         with file.open("rb") as stream:
-            table = pq.read_table(stream)
+            table = pq.read_table(stream, use_threads=False, pre_buffer=False)
         rows = table.select(["path", "decision", *({"note"} & set(table.schema.names))]).to_pylist()
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]

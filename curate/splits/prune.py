@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -90,8 +90,7 @@ def plan_rows(judged: Sequence[Row], located: Located) -> tuple[Row, ...]:
 
 def _masks(images: Sequence[Row], located: Located) -> list[Row]:
     owners = {row.path: row for row in images}
-    masks = _masks_of(owners, located)
-    values = hashes(file for file, _ in masks.values())
+    values = hashes(located.files[path] for path in located.masks)
     follow = {Action.KEEP: Action.CARRY}
     return [
         Row(
@@ -103,12 +102,19 @@ def _masks(images: Sequence[Row], located: Located) -> list[Row]:
             split=owners[owner].split,
             mask_of=owner,
         )
-        for (path, (_, owner)), value in zip(masks.items(), values, strict=True)
+        for (path, owner), value in zip(located.masks.items(), values, strict=True)
     ]
 
 
-def _masks_of(images: Iterable[str], located: Located) -> dict[str, tuple[Path, str]]:
-    return find_masks(located.root, images) if located.layout in WALKED else {}
+def locate_all(audit: Audit, dataset: Path | None) -> Located:
+    """Find the images of an audit and their masks; errors as for `locate`."""
+    located = locate(audit, dataset)
+    masks = find_masks(located.root, located.files) if located.layout in WALKED else {}
+    return replace(
+        located,
+        files={**located.files, **{path: file for path, (file, _) in masks.items()}},
+        masks={path: owner for path, (_, owner) in masks.items()},
+    )
 
 
 def prune_audit(audit: Audit, output: Path, settings: Settings, stages: Stages) -> Pruned:
@@ -168,7 +174,7 @@ def _anew(
         audit = audit_into(folder / AUDIT)
         judged = judged_rows(audit)
         warnings = refuse_small_classes(audit, judged, force=settings.force)
-        located = locate(audit, settings.dataset)
+        located = locate_all(audit, settings.dataset)
         if located.layout in WALKED:
             _refuse_output(output, {"the dataset": located.root})
         rows = plan_rows(judged, located)
@@ -192,11 +198,10 @@ def _resume(audit: Audit, output: Path, settings: Settings, stages: Stages) -> P
     warnings = refuse_small_classes(audit, judged, force=settings.force)
 
     def find() -> tuple[Path, dict[str, Entry]]:
-        located = locate(audit, settings.dataset)
+        located = locate_all(audit, settings.dataset)
         with stages.stage("verify", len(split.rows)) as progress:
-            files = {**located.files} | {path: file for path, (file, _) in _masks_of(located.files, located).items()}
             return located.root, check_originals(
-                split.rows, files, located.root, follow_links=settings.follow_links, progress=progress
+                split.rows, located.files, located.root, follow_links=settings.follow_links, progress=progress
             )
 
     return _carry_out(split, find, settings, stages, warnings)

@@ -35,6 +35,9 @@ def check_originals(
         CouldNotFinish: a file changed or is missing.
     """
     known = [row for row in rows if row.sha256]
+    gone = [row.path for row in known if row.path not in files]
+    if gone:
+        refuse_changed(gone[0], len(gone), missing=True)
     for row in known:
         refuse_path(row.path)
         refuse_outside(root, files[row.path], follow_links=follow_links)
