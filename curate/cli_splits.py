@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from curate.splits.journal import Mode
 
 if TYPE_CHECKING:
     from curate.reports.parquet import Audit
+    from curate.splits.prune import Pruned
 
 STDIN = "-"
 
@@ -92,7 +94,7 @@ def prune(
 
         _refuse_dataset_settings(source, dataset)
         scan_settings |= {} if rounds is None else {"rounds": rounds}
-        pruned = prune_dataset(scan, Path(source), output, settings, screen)
+        pruned = prune_dataset(scan, Path(source), output, settings, screen, rounds=rounds)
     _show_pruned(pruned, format_)
 
 
@@ -112,18 +114,50 @@ def _refuse_dataset_settings(source: str, dataset: Path | None) -> None:
         raise UsageError(f"--dataset {dataset}: is for an audit, and {source} is none: leave it out")
 
 
-def _show_pruned(pruned: Any, format_: Format) -> None:
-    from rich.text import Text
-
-    from curate.screen import printable, show
-
+def _show_pruned(pruned: Pruned, format_: Format) -> None:
     if format_ is Format.JSON:
         typer.echo(json.dumps(pruned.as_json(), ensure_ascii=True))
         return
     counts = [f"{count:>6}  {action}" for action, count in pruned.images.items()]
     masks = [f"{pruned.masks:>6}  masks of them"] if pruned.masks else []
-    for line in (*counts, *masks, *pruned.warnings, *pruned.next_steps):
+    _show([*counts, *masks, *pruned.warnings, *pruned.next_steps])
+
+
+def _show(lines: Iterable[str]) -> None:
+    from rich.text import Text
+
+    from curate.screen import printable, show
+
+    for line in lines:
         show(Text(printable(line)), soft_wrap=True)
+
+
+def explain(
+    audit: Annotated[Path, typer.Argument(metavar="AUDIT", help="Folder of an audit, from curate scan.")],
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="Path in the dataset, absolute, or a unique end of it.")
+    ],
+    map_: Annotated[
+        Path | None, typer.Option("--map", help="Draw where it is odd into this PNG, at full size.")
+    ] = None,
+    dataset: Annotated[Path | None, typer.Option(help="Where the dataset lies now, for --map.")] = None,
+    format_: Annotated[Format, typer.Option("--format", help="How the result is printed on stdout.")] = Format.TEXT,
+) -> None:
+    """Say why an image was judged as it was: scores, fences, rounds, findings, the nearest kept images, the map."""
+    from curate.reports.explain import draw_map
+    from curate.reports.explain import explain as explain_image
+    from curate.reports.parquet import read_audit
+
+    read = read_audit(audit)
+    told = explain_image(read, image)
+    if map_ is not None:
+        from curate.splits.files import locate_one
+
+        draw_map(read, told.path, locate_one(read, told.path, dataset), map_)
+    if format_ is Format.JSON:
+        typer.echo(json.dumps(told.as_json(), ensure_ascii=True))
+        return
+    _show(told.lines())
 
 
 def restore(
@@ -133,9 +167,6 @@ def restore(
     format_: Annotated[Format, typer.Option("--format", help="How the result is printed on stdout.")] = Format.TEXT,
 ) -> None:
     """Undo what curate prune --apply did, verified by hash; the plan and the lists stay."""
-    from rich.text import Text
-
-    from curate.screen import printable, show
     from curate.splits.folder import read_split
     from curate.splits.undo import restore as undo
 
@@ -144,5 +175,4 @@ def restore(
     if format_ is Format.JSON:
         typer.echo(json.dumps(undone.as_json(), ensure_ascii=True))
         return
-    for line in undone.lines():
-        show(Text(printable(line)), soft_wrap=True)
+    _show(undone.lines())

@@ -97,6 +97,13 @@ def _told(audit: Audit, key: str) -> str:
     return value
 
 
+def locate_one(audit: Audit, path: str, dataset: Path | None = None) -> Path:
+    """Return the file of one image; errors as for `locate`, and none may lie outside the dataset."""
+    located = locate(audit, dataset)
+    refuse_outside(located.root, located.files[path])
+    return located.files[path]
+
+
 def refuse_path(path: Any) -> None:
     """Refuse a path that could lead anywhere but below a root.
 

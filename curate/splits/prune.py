@@ -140,7 +140,13 @@ def prune_audit(audit: Audit, output: Path, settings: Settings, stages: Stages) 
 
 
 def prune_dataset(
-    scan: Callable[[Path], Audit], dataset: Path, output: Path, settings: Settings, stages: Stages
+    scan: Callable[[Path], Audit],
+    dataset: Path,
+    output: Path,
+    settings: Settings,
+    stages: Stages,
+    *,
+    rounds: int | None = None,
 ) -> Pruned:
     """Scan a dataset into the split's folder and prune it; errors as for `prune_audit` and those of `scan`.
 
@@ -148,6 +154,7 @@ def prune_dataset(
         scan: writes the audit of the dataset into the folder that it is given.
         dataset: a folder or a manifest.
         output, settings, stages: as for `prune_audit`.
+        rounds: what was asked for; None for the default.
     """
     _refuse_output(output, {"the dataset": dataset})
     settings = replace(settings, dataset=settings.dataset or dataset)
@@ -157,6 +164,9 @@ def prune_dataset(
     if os.path.realpath(split.source) != os.path.realpath(dataset):
         told = unicode_name(str(split.source))
         raise UsageError(f"-o {output}: holds the split of {told}: choose another folder")
+    made = (read_audit(output / AUDIT).run.get("settings") or {}).get("rounds")
+    if rounds is not None and rounds != made:
+        raise UsageError(f"-o {output}: was made with --rounds {made}, not {rounds}: choose another folder")
     return _resume(read_audit(output / AUDIT), output, settings, stages)
 
 
