@@ -133,7 +133,9 @@ def prune_audit(audit: Audit, output: Path, settings: Settings, stages: Stages) 
         WriteError: no room or no permission; nothing is left of what was begun.
     """
     source = audit.path or Path()
-    _refuse_output(output, {"the audit": source})
+    named = settings.dataset or Path(str(audit.run.get("dataset", "")))
+    walked = audit.run.get("layout") in WALKED and named.is_dir()
+    _refuse_output(output, {"the audit": source} | ({"the dataset": named} if walked else {}))
     if is_split(output):
         return _resume(audit, output, settings, stages)
     return _anew(lambda _: audit, source, output, settings, stages)
@@ -185,8 +187,6 @@ def _anew(
         judged = judged_rows(audit)
         warnings = refuse_small_classes(audit, judged, force=settings.force)
         located = locate_all(audit, settings.dataset)
-        if located.layout in WALKED:
-            _refuse_output(output, {"the dataset": located.root})
         rows = plan_rows(judged, located)
         with stages.stage("verify", len(rows)) as progress:
             found = check_originals(

@@ -80,7 +80,7 @@ def snapshot(root: Path) -> Snapshot:
         for name in (".", *inside, *files) if folder == str(root) else (*inside, *files):
             path = Path(folder, name)
             status = os.lstat(path)
-            content = os.readlink(path) if path.is_symlink() else ""
+            content = os.readlink(path) if path.is_symlink() else ""  # noqa: PTH115
             if path.is_file() and not path.is_symlink():
                 content = hashlib.sha256(path.read_bytes()).hexdigest()
             found[os.path.relpath(path, root)] = (status.st_mode, status.st_mtime_ns, content)
