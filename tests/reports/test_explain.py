@@ -65,7 +65,7 @@ def test_an_image_may_be_named_by_its_path_or_the_end_of_it(asked: str):
 def test_an_image_that_is_not_there_is_answered_with_the_closest():
     with pytest.raises(InputError, match=r"good/30.png: not an image of the audit audit; the closest is good/03.png"):
         find_path(audit_of(ODD, {"path": "bad/7.png"}), "good/30.png")
-    with pytest.raises(InputError, match="2 images end so, such as good/03.png and bad/03.png"):
+    with pytest.raises(InputError, match=r"2 images end so, such as good/03.png and bad/03.png"):
         find_path(audit_of(ODD, {"path": "bad/03.png"}), "03.png")
 
 

@@ -7,12 +7,16 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from bench.kill_splits import draw_set, images_lost, measure, snapshot, write_fake_audit
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from curate.errors import CouldNotFinish, CurateError, InputError, UsageError, WriteError
 from curate.reports.parquet import read_audit
@@ -40,8 +44,8 @@ def parts(tmp_path: Path) -> Path:
 
 def go(home: Path, mode: Mode | None = None, *, split: str = "split", audit: str = "audit", **more: object) -> Pruned:
     """Prune the audit in a folder as the command line would."""
-    settings = Settings(mode=mode, **more)  # type: ignore[arg-type]
-    return prune_audit(read_audit(home / audit), home / split, settings, Screen(quiet=True))
+    chosen = Settings(mode=mode, **more)  # type: ignore[arg-type]
+    return prune_audit(read_audit(home / audit), home / split, chosen, Screen(quiet=True))
 
 
 def names(folder: Path) -> set[str]:
@@ -422,6 +426,59 @@ def test_a_move_to_another_filesystem_is_a_verified_copy(parts: Path, tmp_path: 
     assert not images_lost(before, parts, tmp_path / "split")
     restore(tmp_path / "split")
     assert snapshot(parts) == before
+
+
+class Killed(BaseException):
+    """Ends a call where it stands, as a kill does: nothing of ours cleans up."""
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    mode=st.sampled_from([*FOLDERS, Mode.MOVE]),
+    rejected=st.sets(st.sampled_from([f"train/good/{i:03d}.png" for i in (0, 1, 2, 4, 5, 6)]), max_size=4),
+    at=st.integers(0, 14),
+    after=st.booleans(),
+    then=st.sampled_from(["finish", "undo", "undo twice"]),
+)
+def test_whatever_step_is_the_last_one_the_apply_can_be_finished_and_undone(
+    tmp_path_factory: pytest.TempPathFactory, mode: Mode, rejected: set[str], at: int, after: bool, then: str
+):
+    home = tmp_path_factory.mktemp("home")
+    root = draw_set(home / "set", 8, 50)
+    write_fake_audit(home / "audit", root, rejected)
+    before = snapshot(root)
+    go(home)
+    with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+        patch.setattr("curate.splits.apply.place", _killed_at(at, after, transfer.place))
+        go(home, mode)
+    assert not images_lost(before, root, home / "split")
+    if then == "finish":
+        go(home, mode)
+        clean = snapshot(root if mode is Mode.MOVE else home / "split" / "data")
+        assert {name for name, value in clean.items() if value[2]} == {n for n, v in before.items() if v[2]} - rejected
+    if then == "undo twice":
+        with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+            patch.setattr("curate.splits.undo.move", _killed_at(at // 4, after, transfer.move))
+            restore(home / "split")
+        assert not images_lost(before, root, home / "split")
+    restore(home / "split")
+    assert snapshot(root) == before
+    assert not {"data", "data.partial", "quarantine"} & {p.name for p in (home / "split").iterdir()}
+
+
+def _killed_at(at: int, after: bool, call: Callable[..., None]) -> Callable[..., None]:
+    """Return a function that ends all with its call number `at`, before or after it did its work."""
+    calls = iter(range(10_000))
+
+    def one(*words: object) -> None:
+        number = next(calls)
+        if number == at and not after:
+            raise Killed
+        call(*words)
+        if number == at:
+            raise Killed
+
+    return one
 
 
 def test_processes_killed_at_any_moment_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
