@@ -11,7 +11,7 @@ import typer
 
 from curate.cli_models import Format
 from curate.errors import UsageError
-from curate.splits.journal import Mode
+from curate.splits.modes import Mode
 
 if TYPE_CHECKING:
     from curate.reports.parquet import Audit

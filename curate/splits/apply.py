@@ -25,7 +25,6 @@ from curate.splits.journal import (
     QUARANTINE,
     Entry,
     Journal,
-    Mode,
     State,
     locked,
     reach,
@@ -35,6 +34,7 @@ from curate.splits.journal import (
 )
 from curate.splits.layouts import FILES_LIST, file_list, texts
 from curate.splits.lists import CLEAN
+from curate.splits.modes import Mode
 from curate.splits.plan import Action, Row
 from curate.splits.transfer import PART, place
 from curate.splits.undo import undo

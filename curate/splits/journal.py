@@ -19,19 +19,10 @@ from typing import Any
 from curate.errors import CouldNotFinish, InputError
 from curate.images.names import unicode_name
 from curate.splits.files import refuse_path
+from curate.splits.modes import Mode
 
 JOURNAL, DATA, PARTIAL, QUARANTINE = "journal.jsonl", "data", "data.partial", "quarantine"
 VERSION = 1
-
-
-class Mode(StrEnum):
-    """How a plan is carried out."""
-
-    MANIFEST = "manifest"
-    HARDLINK = "hardlink"
-    SYMLINK = "symlink"
-    COPY = "copy"
-    MOVE = "move"
 
 
 class State(StrEnum):

@@ -17,8 +17,9 @@ from curate.reports.parquet import Audit, read_audit
 from curate.splits.apply import Stages, apply
 from curate.splits.files import WALKED, Located, hashes, locate
 from curate.splits.folder import AUDIT, Split, is_split, new_folder, read_split, refuse_place, write_split
-from curate.splits.journal import DATA, QUARANTINE, Entry, Mode
+from curate.splits.journal import DATA, QUARANTINE, Entry
 from curate.splits.masks import find_masks
+from curate.splits.modes import Mode
 from curate.splits.plan import Action, Row, judged_rows, refuse_small_classes
 from curate.splits.verify import check_originals
 

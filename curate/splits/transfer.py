@@ -15,7 +15,8 @@ from pathlib import Path
 from curate.errors import CouldNotFinish
 from curate.images.names import unicode_name
 from curate.splits.files import hash_or_empty
-from curate.splits.journal import Entry, Mode, sync_folder
+from curate.splits.journal import Entry, sync_folder
+from curate.splits.modes import Mode
 
 PART = ".curate-part"
 """The name of a copy that is not whole yet; one a folder at a time, removed by whoever finishes or undoes."""

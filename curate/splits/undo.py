@@ -23,7 +23,6 @@ from curate.splits.journal import (
     QUARANTINE,
     Entry,
     Journal,
-    Mode,
     State,
     locked,
     reach,
@@ -31,6 +30,7 @@ from curate.splits.journal import (
     remove_journal,
     sync_folder,
 )
+from curate.splits.modes import Mode
 from curate.splits.transfer import PART, move
 
 

@@ -13,7 +13,8 @@ from curate.errors import CouldNotFinish, UsageError, WriteError
 from curate.images.names import unicode_name
 from curate.records import Progress, no_progress
 from curate.splits.files import CHANGED, hashes, refuse_outside, refuse_path
-from curate.splits.journal import Entry, Mode
+from curate.splits.journal import Entry
+from curate.splits.modes import Mode
 from curate.splits.plan import Row
 
 SPARE_BYTES = 2**20

@@ -24,7 +24,8 @@ from curate.screen import Screen
 from curate.splits import transfer
 from curate.splits.files import refuse_path
 from curate.splits.folder import read_split
-from curate.splits.journal import Mode, locked
+from curate.splits.journal import locked
+from curate.splits.modes import Mode
 from curate.splits.plan import Action
 from curate.splits.prune import Pruned, Settings, prune_audit
 from curate.splits.undo import restore
