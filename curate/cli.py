@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from curate import __version__
 from curate.cli_models import Format, models_app
+from curate.cli_splits import EXPLAIN_EXAMPLES, PRUNE_EXAMPLES, explain, prune, restore
 from curate.errors import CouldNotFinish, CurateError, Interrupted
 
 INTERRUPTED = "interrupted; what was embedded is in the cache, and the same command goes on from there"
@@ -163,6 +164,11 @@ def scan(
         typer.echo(json.dumps(summary.as_json(), ensure_ascii=True))
     else:
         show_summary(summary)
+
+
+app.command(epilog=PRUNE_EXAMPLES)(prune)
+app.command()(restore)
+app.command(epilog=EXPLAIN_EXAMPLES)(explain)
 
 
 @app.command()

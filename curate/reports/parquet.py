@@ -77,7 +77,7 @@ def read_audit(folder: str | Path) -> Audit:
 
 def _read_table(path: Path) -> pa.Table:
     with path.open("rb") as file:  # Arrow opens no path that is not UTF-8
-        return pq.read_table(file)
+        return pq.read_table(file, use_threads=False, pre_buffer=False)  # threads of Arrow may abort the exit
 
 
 def _refuse_columns(path: Path, there: pa.Schema, wanted: pa.Schema) -> None:

@@ -1,0 +1,94 @@
+"""The clean set as lists: what curate, Hugging Face and anomalib read.
+
+Paths in all of them are relative to the dataset's root, and to `data/` where an apply made it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from curate.reports.parquet import Audit
+from curate.splits.plan import Action, Row
+
+PLAN_FILE, CLEAN_CSV, CLEAN_PARQUET = "plan.parquet", "clean.csv", "clean.parquet"
+METADATA, ANOMALIB = "metadata.csv", "anomalib.csv"
+NORMAL, ABNORMAL = 0, 1
+NORMAL_NAMES = frozenset(("good", "ok", "normal", "nominal", "pass", "defect_free"))
+CLEAN = frozenset((Action.KEEP, Action.CARRY))
+
+
+def clean_images(rows: Iterable[Row]) -> list[Row]:
+    """Return the images of the clean set: those kept, and those of splits that were not judged."""
+    return [row for row in rows if row.action in CLEAN and not row.mask_of]
+
+
+def as_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    """Return rows as UTF-8 CSV with a header."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue().encode()
+
+
+def manifest(rows: Sequence[Row], key: str = "path") -> bytes:
+    """Return images as a manifest: `key`, and label, split, group where any image has one."""
+    more = [name for name in ("label", "split", "group") if any(getattr(row, name) for row in rows)]
+    return as_csv((key, *more), ((row.path, *(getattr(row, name) for name in more)) for row in rows))
+
+
+def anomalib_table(rows: Sequence[Row]) -> bytes:
+    """Return a clean set as the CSV of anomalib's Tabular: image_path, label_index, split, mask_path.
+
+    label_index is 0 for normal and 1 for abnormal. A label of a normal name (good, ok, ...) is normal; where no label
+    has one, every class is a nominal set of its own and all are normal. anomalib knows no abnormal training
+    image, so those are of the split test, as is every split but train; and it wants masks of all abnormal images
+    or of none.
+    """
+    images = clean_images(rows)
+    normal = _normal_labels({row.label for row in images})
+    masks = {row.mask_of: row.path for row in rows if row.mask_of}
+    abnormal = [row for row in images if row.label not in normal]
+    if not all(row.path in masks for row in abnormal):
+        masks = {}
+    return as_csv(
+        ("image_path", "label_index", "split", "mask_path"), (_anomalib(row, normal, masks) for row in images)
+    )
+
+
+def _normal_labels(labels: set[str]) -> set[str]:
+    named = {label for label in labels if label.rpartition("/")[2].lower() in NORMAL_NAMES}
+    return named or labels
+
+
+def _anomalib(row: Row, normal: set[str], masks: Mapping[str, str]) -> tuple[str, int, str, str]:
+    is_normal = row.label in normal
+    training = is_normal and row.split.lower() in ("", "train")
+    mask = "" if is_normal else masks.get(row.path, "")
+    return row.path, NORMAL if is_normal else ABNORMAL, "train" if training else "test", mask
+
+
+def clean_table(audit: Audit, rows: Sequence[Row]) -> pa.Table:
+    """Return the rows of `images.parquet` that are kept, with all their columns."""
+    kept = pa.array([row.path for row in rows if row.action is Action.KEEP], type=pa.string())
+    images = audit.tables["images"]
+    return images.filter(pc.is_in(images["path"], value_set=kept))
+
+
+def write_lists(folder: Path, audit: Audit, rows: Sequence[Row], plan: pa.Table) -> None:
+    """Write plan.parquet and the lists of the clean set into a folder."""
+    images = clean_images(rows)
+    with (folder / PLAN_FILE).open("wb") as file:
+        pq.write_table(plan, file, compression="zstd")
+    with (folder / CLEAN_PARQUET).open("wb") as file:
+        pq.write_table(clean_table(audit, rows), file, compression="zstd")
+    (folder / CLEAN_CSV).write_bytes(manifest(images))
+    (folder / METADATA).write_bytes(manifest(images, "file_name"))
+    (folder / ANOMALIB).write_bytes(anomalib_table(rows))

@@ -1,0 +1,91 @@
+"""What `curate explain` says of an image."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from curate.errors import InputError
+from curate.reports.explain import draw_map, explain, find_path
+from curate.reports.parquet import Audit
+from curate.reports.schema import TABLES
+
+
+def audit_of(*rows: dict[str, object], **more: list[dict[str, object]]) -> Audit:
+    """Return an audit with those images; what is not given is null, texts are empty."""
+    empty = {"path": "", "label": "good", "split": "", "verdict": "keep", "suggested_label": "", "skip_reason": ""}
+    tables = {name: pa.Table.from_pylist(more.get(name, []), schema=schema) for name, schema in TABLES.items()}
+    tables["images"] = pa.Table.from_pylist([empty | row for row in rows], schema=TABLES["images"])
+    fences = {"good": {"hybrid": {"value": 2.0}, "neighbours": {"value": 0.5}}}
+    run = {"dataset": "/parts", "fences": fences, "map_scale": {"low": 0.0, "high": 1.0}, "levels": {}}
+    return Audit(tables=tables, run=run, path=Path("audit"))
+
+
+ODD = {"path": "good/03.png", "verdict": "mislabelled", "anomaly_score": 2.5, "score_neighbours": 0.75}
+ODD |= {"confidence": 0.03, "nearest": ["good/01.png"], "round_rejected": 1}
+FINDING = {
+    "path": "good/03.png",
+    "code": "LBL001",
+    "severity": "warning",
+    "message": "a hole",
+    "map": "maps/0000003.png",
+}
+ROUND = {"label": "good", "round": 1, "images": 8, "fence": 2.0, "kept": 7, "rejected": 1, "reinstated": 0}
+ROUND |= {"contamination": 0.125}
+
+
+def test_an_image_is_explained_by_views_rounds_findings_and_neighbours():
+    told = explain(audit_of(ODD, findings=[FINDING], rounds=[ROUND, ROUND | {"label": "other"}]), "good/03.png")
+    text = "\n".join(told.lines())
+    assert "good/03.png: mislabelled" in text
+    assert "score 2.50 (0 is the median of 'good', 1 the fence)" in text
+    assert "neighbours 0.75, its fence 0.5, above" in text
+    assert "nominal: confidence 0.03" in text
+    assert text.count("round 1: fence 2, 7 kept, 1 rejected, 0 reinstated, contamination 12.5%: rejected here") == 1
+    assert "LBL001" in text
+    assert "nearest kept image 1: good/01.png" in text
+    assert json.loads(json.dumps(told.as_json()))["views"] == [{"name": "neighbours", "score": 0.75, "fence": 0.5}]
+
+
+def test_an_image_that_could_not_be_read_says_why():
+    told = explain(audit_of({"path": "cut.png", "verdict": "unreadable", "skip_reason": "it ends too soon"}), "cut.png")
+    assert told.lines() == ["cut.png: unreadable", "not judged: it ends too soon"]
+
+
+@pytest.mark.parametrize("asked", ["good/03.png", "/parts/good/03.png", "03.png", "./03.png"])
+def test_an_image_may_be_named_by_its_path_or_the_end_of_it(asked: str):
+    assert find_path(audit_of(ODD, {"path": "good/103.png"}), asked) == "good/03.png"
+
+
+def test_an_image_that_is_not_there_is_answered_with_the_closest():
+    with pytest.raises(InputError, match=r"good/30.png: not an image of the audit audit; the closest is good/03.png"):
+        find_path(audit_of(ODD, {"path": "bad/7.png"}), "good/30.png")
+    with pytest.raises(InputError, match=r"2 images end so, such as good/03.png and bad/03.png"):
+        find_path(audit_of(ODD, {"path": "bad/03.png"}), "03.png")
+
+
+@pytest.mark.parametrize("named", ["../../etc/passwd", "maps/../run.json", "/etc/passwd", "maps/a.png"])
+def test_a_map_is_no_file_outside_the_audit(named: str):
+    assert explain(audit_of(ODD, findings=[FINDING | {"map": named}]), "03.png").map == ""
+
+
+def test_a_map_is_drawn_at_the_size_of_the_image(tmp_path: Path):
+    Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(tmp_path / "03.png")
+    values = {"path": "good/03.png", "rows": 2, "columns": 3, "values": [0, 0, 0, 0, 0, 1]}
+    audit = audit_of(ODD, maps=[values])
+    draw_map(audit, "good/03.png", tmp_path / "03.png", tmp_path / "why.png")
+    with Image.open(tmp_path / "why.png") as picture:
+        drawn = np.asarray(picture)
+    assert drawn.shape == (40, 60, 3)
+    assert (drawn[0, 0] == 90).all()
+    assert (drawn[-1, -1] != 90).any()
+
+
+def test_a_map_that_the_audit_does_not_hold_is_one_sentence(tmp_path: Path):
+    with pytest.raises(InputError, match="holds no anomaly map"):
+        draw_map(audit_of(ODD), "good/03.png", tmp_path / "03.png", tmp_path / "why.png")
