@@ -1,7 +1,8 @@
 """Findings that are known and accepted, each with a reason, an owner and a day when that ends.
 
-An entry names a rule and a content: the sha256 of the image's file ("path:" and the path where the file could not be read), or
-"set:" and the fingerprint of the dataset for what is true of the set as a whole. A changed image is another content.
+An entry names a rule and a content: the sha256 of the image's file ("path:" and the path where the file could not be
+read), or "set:" and the fingerprint of the dataset for what is true of the set as a whole. A changed image is another
+content.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from curate.errors import InputError, WriteError
-from curate.rules.toml_files import first_fault, read_toml
+from curate.toml_files import first_fault, read_toml
 
-HEAD = "# Findings that `curate check` accepts. Written by --update-baseline; reason, owner and expires are yours to edit.\n"
+HEAD = "# What `curate check` accepts, written by --update-baseline; reason, owner and expires are yours to edit.\n"
 
 
 class Entry(BaseModel):

@@ -66,7 +66,7 @@ def _rows(table: str, given: list[dict[str, Any]]) -> list[dict[str, Any]]:
         times = row.get(TIMES, 1)
         if not isinstance(times, int) or not 0 <= times <= MOST_ROWS:
             raise ValueError(f"times = {times!r}: give a number up to {MOST_ROWS}")
-        known = ORDINARY.get(table, {}) | {name: value for name, value in row.items() if name != TIMES}
+        known = {**ORDINARY.get(table, {})} | {name: value for name, value in row.items() if name != TIMES}
         for _ in range(times):
             number = len(made)
             own = {"path": f"{number:03d}.png"} | ({"sha256": f"{number:064x}"} if table == "images" else {})

@@ -12,7 +12,7 @@ from curate.reports.schema import TABLES
 from curate.rules.engine import Connection, columns_of, empty_audit, engine, quoted
 from curate.rules.expressions import WrongExpression, check_expression
 from curate.rules.packs import Fact, Pack, Rule
-from curate.rules.toml_files import nearest
+from curate.toml_files import nearest
 
 CONDITIONS = frozenset((Fact.COUNT, Fact.SHARE))
 NUMBERS = ("INT", "DOUBLE", "FLOAT", "DECIMAL", "BIGINT", "BOOLEAN")
@@ -24,7 +24,7 @@ def check_rules(pack: Pack) -> None:
     """Refuse a pack with a rule that cannot be asked.
 
     Raises:
-        InputError: an expression, table or column that is not there or of the wrong type; file, line and rule are named.
+        InputError: an expression, table or column that is not there or of the wrong type; file and line are named.
     """
     with engine(empty_audit(judged=pack.judged)) as con:
         tables: dict[str, dict[str, str]] = {}
@@ -36,7 +36,9 @@ def check_rules(pack: Pack) -> None:
 def _check_rule(pack: Pack, rule: Rule, columns: Mapping[str, str], con: Connection) -> None:
     if not columns:
         place = pack.place(rule.code, "in")
-        raise InputError(f"{place}: rule {rule.code}: the table {rule.table!r} needs a full scan; this pack does without")
+        raise InputError(
+            f"{place}: rule {rule.code}: the table {rule.table!r} needs a full scan; this pack does without"
+        )
     for column in rule.per:
         if column.lower() not in columns:
             place = pack.place(rule.code, "per")

@@ -34,7 +34,18 @@ LOCKED = {
     "threads": "2",
 }
 JUDGED = frozenset(
-    "anomaly_score confidence p_value q_value verdict suggested_label round_rejected nearest pca_1 pca_2".split()
+    (
+        "anomaly_score",
+        "confidence",
+        "p_value",
+        "q_value",
+        "verdict",
+        "suggested_label",
+        "round_rejected",
+        "nearest",
+        "pca_1",
+        "pca_2",
+    )
 )
 """Columns of `images`, beside every `score_...`, that only a scan with a backbone fills."""
 
@@ -65,7 +76,6 @@ CREATE VIEW run AS SELECT CAST(count(*) AS INTEGER) AS images,
   any_value(c.contamination_high) AS contamination_high FROM contamination c LEFT JOIN images ON true"""
 VIEWS = (IMAGES, FINDINGS, DUPLICATES, CLASSES, GROUPS, RUN)
 TABLE_NAMES = ("images", "findings", "duplicates", "rounds", "classes", "groups", "run")
-EVERY_SCOPE, JUDGED_TABLES = ("integrity", "full"), frozenset(("rounds",))
 
 Connection = duckdb.DuckDBPyConnection
 
@@ -87,9 +97,13 @@ def engine(audit: Audit) -> Iterator[Connection]:
         alarm.start()
         yield con
     except duckdb.InterruptException as error:
-        raise CouldNotFinish(f"the rules took longer than {SECONDS:.0f} s; simplify the expressions of the pack") from error
+        raise CouldNotFinish(
+            f"the rules took longer than {SECONDS:.0f} s; simplify the expressions of the pack"
+        ) from error
     except duckdb.OutOfMemoryException as error:
-        raise CouldNotFinish(f"the rules needed more than {MEMORY} of memory; simplify the pack's expressions") from error
+        raise CouldNotFinish(
+            f"the rules needed more than {MEMORY} of memory; simplify the pack's expressions"
+        ) from error
     finally:
         alarm.cancel()
         con.close()

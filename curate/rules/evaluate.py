@@ -101,9 +101,7 @@ class _Question:
             raise self._wrong(error) from error
         used.update((self.rule.code, content, "") for content in taken)
         used.update((self.rule.code, SET + self.fingerprint, g.name) for g in groups if g.accepted)
-        return Result(
-            rule=self.rule, outcome=_outcome(groups), groups=groups, offenders=offenders, accepted=len(taken)
-        )
+        return Result(rule=self.rule, outcome=_outcome(groups), groups=groups, offenders=offenders, accepted=len(taken))
 
     def _accept(self) -> None:
         contents = [content for content, _ in self.accepted if not content.startswith(SET)]
@@ -191,9 +189,7 @@ def _outcome(groups: Sequence[Group]) -> Outcome:
     return Outcome.KEPT
 
 
-def accept_all(
-    report: Report, audit: Audit, old: Baseline, *, reason: str, owner: str, days: int
-) -> tuple[Entry, ...]:
+def accept_all(report: Report, audit: Audit, old: Baseline, *, reason: str, owner: str, days: int) -> tuple[Entry, ...]:
     """Return the entries of a baseline that accepts all that a check found broken.
 
     Entries of rules that were not checked stay; of those that were, the ones that still accept something, and the

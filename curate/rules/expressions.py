@@ -1,8 +1,9 @@
 """The expressions of rules: DuckDB's own, cut down to what looks at the columns of one row.
 
-DuckDB parses an expression, and its tree is checked against what is allowed: columns of the table, constants, comparisons, and
-a few functions. A pack may come from anywhere: no sub-query, no table function, no star, no parameter, nothing that reads
-a file or runs long gets through, and the engine that evaluates what is left is locked besides (see `engine`).
+DuckDB parses an expression, and its tree is checked against what is allowed: columns of the table, constants,
+comparisons, and a few functions. A pack may come from anywhere: no sub-query, no table function, no star, no parameter,
+nothing that reads a file or runs long gets through, and the engine that evaluates what is left is locked besides
+(see `engine`).
 """
 
 from __future__ import annotations
@@ -13,16 +14,39 @@ from typing import Any
 
 import duckdb
 
-from curate.rules.toml_files import nearest
+from curate.toml_files import nearest
 
 LONGEST = 2000
 CLASSES = frozenset(
     ("COLUMN_REF", "CONSTANT", "COMPARISON", "CONJUNCTION", "OPERATOR", "BETWEEN", "CASE", "CAST", "TYPE", "FUNCTION")
 )
-OPERATORS = frozenset("+ - * / % // || ~~ ~~* !~~ !~~*".split())
+OPERATORS = frozenset(["+", "-", "*", "/", "%", "//", "||", "~~", "~~*", "!~~", "!~~*"])
 FUNCTIONS = frozenset(
-    "abs ceil contains ends_with floor greatest isfinite isnan least len length list_contains list_value lower "
-    "regexp_full_match regexp_matches round split_part starts_with strlen substring trim upper".split()
+    [
+        "abs",
+        "ceil",
+        "contains",
+        "ends_with",
+        "floor",
+        "greatest",
+        "isfinite",
+        "isnan",
+        "least",
+        "len",
+        "length",
+        "list_contains",
+        "list_value",
+        "lower",
+        "regexp_full_match",
+        "regexp_matches",
+        "round",
+        "split_part",
+        "starts_with",
+        "strlen",
+        "substring",
+        "trim",
+        "upper",
+    ]
 )
 """Each takes constant or linear time in the length of its row; regular expressions are RE2."""
 EMPTY_PARTS = ("modifiers", "where_clause", "group_expressions", "group_sets", "having", "sample", "qualify")

@@ -1,6 +1,6 @@
 """An audit without a backbone: every file listed, read and decoded, copies found. For packs that ask for no more.
 
-It is never written, and lacks the columns that only a scan with a backbone fills: a rule that asks for them is an error.
+It is never written, and lacks the columns that only a backbone fills: a rule that asks for them is an error.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from curate.rules.engine import without_judgement
 
 LONG_PX = 256
 """Large JPEGs are decoded at reduced scale, as a scan does; whether a file is sound shows all the same."""
-COPY, CONFLICTING_COPY = "DUP" + "001", "DUP" + "002"
+COPY, CONFLICTING_COPY = "DUP001", "DUP002"
 
 
 def integrity_audit(

@@ -1,15 +1,15 @@
 """Rule packs: TOML that says what a dataset must keep to. Data, no code.
 
-    title, extends, disable            about the pack
-    [rules.CODE]                       one rule: title, why, cure, severity, a fact, what it must keep to
-    [rules.CODE.kept], [....broken]    rows of an audit that keep and break the rule, which tests judge
+title, extends, disable            about the pack
+[rules.CODE]                       one rule: title, why, cure, severity, a fact, what it must keep to
+[rules.CODE.kept], [....broken]    rows of an audit that keep and break the rule, which tests judge
 
-    fact = "share"                     count, share, min, max, mean, sum or distinct
-    of = "verdict = 'mislabelled'"     over each row: a condition for count and share, else a value
-    in = "images"                      the table, see `engine`
-    where = "skip_reason = ''"         only these rows
-    per = ["label"]                    each class for itself
-    keep = "<= 0.02"
+fact = "share"                     count, share, min, max, mean, sum or distinct
+of = "verdict = 'mislabelled'"     over each row: a condition for count and share, else a value
+in = "images"                      the table, see `engine`
+where = "skip_reason = ''"         only these rows
+per = ["label"]                    each class for itself
+keep = "<= 0.02"
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from curate.errors import CouldNotFinish, InputError, UsageError
 from curate.findings import catalogue, packs_folder
 from curate.rules.engine import TABLE_NAMES
-from curate.rules.toml_files import TomlFile, first_fault, nearest, read_toml
+from curate.toml_files import TomlFile, first_fault, nearest, read_toml
 
 CODE = re.compile(r"(?:IMG|DUP|LBL|OOD|SET)\d{3}")
 COMPARISON = re.compile(r"(<=|>=|==|<|>)\s*(-?\d+(?:\.\d+)?(?:e-?\d+)?)")
@@ -218,10 +218,10 @@ def load_pack(name: str | Path) -> Pack:
     head, merged = _merge(path, ())
     rules = tuple(_rule(code, merged) for code in sorted(merged.rules))
     if not rules:
-        raise CouldNotFinish(f"{path}:1: the pack holds no rule, so there is nothing to check; add one or extend a pack")
-    pack = Pack(
-        name=str(name), path=path, title=head.title, judged=merged.judged, rules=rules, places=merged.places
-    )
+        raise CouldNotFinish(
+            f"{path}:1: the pack holds no rule, so there is nothing to check; add one or extend a pack"
+        )
+    pack = Pack(name=str(name), path=path, title=head.title, judged=merged.judged, rules=rules, places=merged.places)
     check_rules(pack)
     return pack
 

@@ -64,9 +64,8 @@ def markdown(report: Report) -> str:
     lines += ["| rule | outcome | severity | fact |", "| --- | --- | --- | --- |"]
     for result in report.results:
         rule = result.rule
-        lines.append(
-            f"| {rule.code} {_cell(rule.title)} | {MARKS[result.outcome]} | {rule.severity} | {_cell(result.sentence)} |"
-        )
+        cells = (f"{rule.code} {_cell(rule.title)}", MARKS[result.outcome], rule.severity, _cell(result.sentence))
+        lines.append(f"| {' | '.join(cells)} |")
     for result in report.results:
         if result.outcome is Outcome.BROKEN:
             lines += ["", f"### {result.rule.code} {_cell(result.rule.title)}", "", _cell(result.rule.cure), ""]

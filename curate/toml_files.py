@@ -1,7 +1,7 @@
 """TOML with line numbers: whatever is wrong in a file is answered with the file and the line.
 
-`tomllib` forgets where a key stood, so the text is searched for it again: headers and keys are matched a line at a time,
-multi-line strings are passed over.
+`tomllib` forgets where a key stood, so the text is searched for it again: headers and keys are matched a line at a
+time, multi-line strings are passed over.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def read_toml(path: Path) -> TomlFile:
     """
     try:
         if path.stat().st_size > LARGEST_BYTES:
-            raise InputError(f"{path}:1: larger than {LARGEST_BYTES >> 20} MB, too large for a file of settings or rules")
+            raise InputError(
+                f"{path}:1: larger than {LARGEST_BYTES >> 20} MB, too large for a file of settings or rules"
+            )
         text = path.read_bytes().decode("utf-8")
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}; check the path") from error
