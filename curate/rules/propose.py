@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 
 from curate.errors import UsageError, WriteError
 from curate.reports.parquet import Audit
 from curate.rules.baseline import toml_string
+from curate.rules.check_pack import TIMES
 from curate.rules.evaluate import evaluate
+from curate.rules.explain import prove
 from curate.rules.expressions import LONGEST
 from curate.rules.formats.text import printable
 from curate.rules.packs import Fact, Pack, Rule
@@ -33,12 +36,15 @@ def propose(audit: Audit, pack: Pack, source: str) -> dict[str, str]:
         source: of the trusted set, named in a comment.
     """
     report = evaluate(audit, pack, pack.rules, source=source)
-    eased = [_ease(result) for result in report.results if result.outcome is Outcome.BROKEN]
+    broken = [result for result in report.results if result.outcome is Outcome.BROKEN]
+    eased = {result.rule.code: _ease(result, pack) for result in broken}
+    left_out = [code for code, block in eased.items() if not block]
     blocks = [
         f"# Proposed by `curate init` from {printable(source)}: what that set keeps to, with room. Yours to edit.",
         f"title = {toml_string(f'Rules from {source}')}",
         f"extends = {toml_string(pack.name)}",
-        *eased,
+        f"disable = {_value(left_out)}",
+        *filter(None, eased.values()),
         *_own(audit),
     ]
     settings = [
@@ -49,23 +55,55 @@ def propose(audit: Audit, pack: Pack, source: str) -> dict[str, str]:
     ]
     return {
         SETTINGS_FILE: "\n".join([*settings, ""]),
-        PACK_FILE: "\n\n".join(["\n".join(blocks[:3]), *blocks[3:]]) + "\n",
+        PACK_FILE: "\n\n".join(["\n".join(blocks[:4]), *blocks[4:]]) + "\n",
     }
 
 
-def _ease(result: Result) -> str:
-    """Return a rule with a limit that the trusted set keeps to; the cases that fit it come with it."""
+def _ease(result: Result, pack: Pack) -> str:
+    """Return a rule with a limit that the trusted set keeps to, and cases that fit it; "" if none could be made."""
     rule, comparison = result.rule, result.rule.comparison
     values = [group.value for group in result.groups if group.value is not None]
-    limit = _floor(min(values)) if comparison.is_floor else _ceiling(max(values), rule)
-    kept = limit - 1 if comparison.sign == "<" else limit
-    sign = ">=" if comparison.is_floor else "<="
-    lines = [
-        f"# the trusted set shows {min(values) if comparison.is_floor else max(values):.4g}, beyond {comparison}",
-        f"[rules.{rule.code}]",
-        f'keep = "{sign} {kept:.10g}"',
-    ]
-    return "\n".join(lines)
+    shown = min(values) if comparison.is_floor else max(values)
+    limit = _floor(shown) if comparison.is_floor else _ceiling(shown, rule)
+    eased = rule.model_copy(update={"keep": f"{'>=' if comparison.is_floor else '<='} {limit:.10g}"})
+    for rows in _candidates(eased, limit):
+        tried = eased.model_copy(update={"broken": {"images": rows}})
+        if prove(pack, tried, "broken") == "broken" and prove(pack, tried, "kept") == "kept":
+            return "\n".join(
+                [
+                    f"# the trusted set shows {shown:.4g}, beyond {comparison}",
+                    f"[rules.{rule.code}]",
+                    f"keep = {toml_string(eased.keep)}",
+                    f"broken = {{ images = [{', '.join(map(_inline, rows))}] }}",
+                ]
+            )
+    return ""
+
+
+def _candidates(rule: Rule, limit: float) -> Iterator[list[dict[str, Any]]]:
+    """Yield rows that may break a rule: its own case, one row of that repeated, values beyond the limit."""
+    own = rule.broken.get("images", [])
+    yield own
+    few = max(1, math.ceil(limit) - 1)
+    for row in own:
+        for times in (1, few, math.floor(limit) + 1):
+            yield [row | {TIMES: times}]
+    beyond = limit - 1 if rule.comparison.is_floor else limit + 1
+    yield [{rule.of: beyond}]
+    yield [{rule.of: number} for number in range(1, math.floor(limit) + 2)]
+
+
+def _inline(row: dict[str, Any]) -> str:
+    """Return a row of a case as an inline table."""
+    return "{ " + ", ".join(f"{name} = {_value(value)}" for name, value in row.items()) + " }"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
+    return toml_string(value) if isinstance(value, str) else str(value)
 
 
 def _ceiling(value: float, rule: Rule) -> float:

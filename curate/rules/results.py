@@ -91,13 +91,18 @@ class Result:
         rule = self.rule
         if self.outcome is Outcome.SKIPPED:
             return f"{rule.fact_text}: no row to judge"
+        return f"{rule.fact_text} is {self.figure}"
+
+    @property
+    def figure(self) -> str:
+        """Say the worst figure and what it must be."""
         shown = self.broken_groups if self.outcome is Outcome.BROKEN else self.groups
         worst = self._worst(shown)
         if worst is None or worst.value is None:
-            return f"{rule.fact_text} {rule.comparison}"
-        where = f" for {worst.name}" if worst.name else ""
+            return f"must be {self.rule.comparison}"
+        where = f" for {worst.name}" if worst.name and len(self.groups) > 1 else ""
         more = f" and {len(shown) - 1} more" if len(shown) > 1 and self.outcome is Outcome.BROKEN else ""
-        return f"{rule.fact_text} is {number(worst.value)}{where}{more}, must be {rule.comparison}"
+        return f"{number(worst.value)}{where}{more}, must be {self.rule.comparison}"
 
     def _worst(self, groups: tuple[Group, ...]) -> Group | None:
         known = [group for group in groups if group.value is not None]

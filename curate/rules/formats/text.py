@@ -27,7 +27,8 @@ def text(report: Report) -> str:
 def _head(result: Result) -> str:
     severity = f" ({result.rule.severity})" if result.outcome is Outcome.BROKEN else ""
     known = f", {result.accepted} accepted by the baseline" if result.accepted else ""
-    return printable(f"{result.rule.title}{severity}: {result.sentence}{known}")
+    told = result.figure if result.outcome is Outcome.KEPT else result.sentence
+    return printable(f"{result.rule.title}{severity}: {told}{known}")
 
 
 def _details(report: Report, result: Result) -> list[str]:
