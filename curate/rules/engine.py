@@ -68,6 +68,9 @@ GROUPS = """
 CREATE VIEW groups AS SELECT "group", CAST(count(*) AS INTEGER) AS images,
   CAST(count(DISTINCT split) AS INTEGER) AS splits,
   CAST(count(DISTINCT label) AS INTEGER) AS labels FROM images WHERE "group" <> '' GROUP BY "group" """
+CONTAMINATION = """
+CREATE TABLE contamination AS SELECT CAST(? AS DOUBLE) AS contamination,
+  CAST(? AS DOUBLE) AS contamination_low, CAST(? AS DOUBLE) AS contamination_high"""
 RUN = """
 CREATE VIEW run AS SELECT CAST(count(*) AS INTEGER) AS images,
   CAST(count(*) FILTER (skip_reason = '') AS INTEGER) AS readable,
@@ -114,19 +117,25 @@ def _fill(con: Connection, audit: Audit) -> None:
         con.register(f"arrow_{name}", audit.tables[name])
     if "rounds" in audit.tables:
         con.register("rounds", audit.tables["rounds"])
-    con.register("contamination", contamination(audit.run))
+    # values go in by the query: pyarrow would import pandas to turn a list into an array
+    con.execute(CONTAMINATION, contamination(audit.run)).fetchall()
     for view in VIEWS:
         con.execute(view).fetchall()
 
 
-def contamination(run: Mapping[str, Any]) -> pa.Table:
-    """Return the estimate that a run made of the whole set, one row; nulls where it made none."""
+def contamination(run: Mapping[str, Any]) -> list[float | None]:
+    """Return the estimate that a run made of the whole set, and its interval; None where it made none."""
     told = run.get("contamination")
-    told = told if isinstance(told, dict) else {}
-    keys = {"contamination": "estimate", "contamination_low": "low", "contamination_high": "high"}
-    values = {name: told.get(key) for name, key in keys.items()}
-    columns = {n: [v if isinstance(v, int | float) else None] for n, v in values.items()}
-    return pa.table(columns, schema=pa.schema([(name, pa.float64()) for name in columns]))
+    values = [told.get(key) for key in ("estimate", "low", "high")] if isinstance(told, dict) else [None] * 3
+    return [value if isinstance(value, int | float) else None for value in values]
+
+
+def fill_names(con: Connection, table: str, column: str, names: Sequence[str]) -> None:
+    """Put names into a table of one column, in place of those that were there."""
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE {quoted(table)} AS SELECT unnest(?::VARCHAR[]) AS {quoted(column)}",
+        [list(names)],
+    ).fetchall()
 
 
 def without_judgement(table: pa.Table) -> pa.Table:

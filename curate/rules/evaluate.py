@@ -9,12 +9,11 @@ from functools import cached_property
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
 from curate.errors import CouldNotFinish, InputError
 from curate.reports.parquet import Audit
 from curate.rules.baseline import Baseline, Entry
-from curate.rules.engine import Connection, ask, columns_of, engine, quoted
+from curate.rules.engine import Connection, ask, columns_of, engine, fill_names, quoted
 from curate.rules.packs import Fact, Pack, Rule
 from curate.rules.results import FailOn, Group, Offender, Outcome, Report, Result
 
@@ -105,7 +104,7 @@ class _Question:
 
     def _accept(self) -> None:
         contents = [content for content, _ in self.accepted if not content.startswith(SET)]
-        self.con.register(ACCEPTED, pa.table({"content": pa.array(contents, pa.string())}))
+        fill_names(self.con, ACCEPTED, "content", contents)
 
     def _wrong(self, error: duckdb.Error) -> InputError:
         said = str(error).strip().splitlines()[0]
@@ -170,7 +169,7 @@ class _Question:
 
     def _offenders(self, groups: Sequence[str]) -> tuple[Offender, ...]:
         """Return the images that broken groups owe to, by path, each with the finding that says most about it."""
-        self.con.register("broken_groups", pa.table({"group_name": pa.array(list(groups), pa.string())}))
+        fill_names(self.con, "broken_groups", "group_name", groups)
         found = f"""
 WITH guilty AS (SELECT DISTINCT path, content, group_name FROM ({self._rows()})
   WHERE {self._offending()} AND NOT taken AND group_name IN (SELECT group_name FROM broken_groups))

@@ -113,7 +113,7 @@ HOSTILE = (
 def test_a_hostile_expression_is_refused_before_it_is_asked(tmp_path: Path, of: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "hostile.toml"
-    file.write_text(PACK.replace('"verdict = \'mislabelled\'"', f"'''{of}'''"))
+    file.write_text(PACK.replace("\"verdict = 'mislabelled'\"", f"'''{of}'''"))
     start = time.perf_counter()
     with pytest.raises(InputError, match=r"hostile\.toml:8: rule LBL901"):
         load_pack(file)
