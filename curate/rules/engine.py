@@ -145,7 +145,8 @@ def without_judgement(table: pa.Table) -> pa.Table:
 
 def empty_audit(*, judged: bool = True) -> Audit:
     """Return an audit without rows: what rules are checked against before there is data."""
-    tables = {name: schema.empty_table() for name, schema in TABLES.items()}
+    # not schema.empty_table(), which imports pandas
+    tables = {name: pa.Table.from_batches([], schema) for name, schema in TABLES.items()}
     if not judged:
         tables = {"images": without_judgement(tables["images"])} | {n: tables[n] for n in ("findings", "duplicates")}
     return Audit(tables=tables, run={})

@@ -16,8 +16,6 @@ from tests.plates import ROOT, draw_plates
 from tests.rules.audits import flagged, save_audit
 from tests.test_cli import curate
 
-LATE = "2099-01-01"
-
 
 @pytest.fixture
 def audit(tmp_path: Path) -> Path:
@@ -183,13 +181,21 @@ def test_what_is_true_of_the_set_as_a_whole_is_accepted_for_this_content_alone(t
     assert curate(*words, cwd=tmp_path).returncode == 1
 
 
+ENTRY = """\
+[[accepted]]
+rule = "LBL101"
+content = "a"
+owner = "ann"
+reason = "old camera"
+expires = 2099-01-01
+"""
 WRONG_BASELINES = {
-    "no owner": ('[[accepted]]\nrule = "LBL101"\ncontent = "a"\nreason = "x"\nexpires = "2099-01-01"\n', 1, "'owner'"),
-    "an empty reason": (f'[[accepted]]\nrule = "LBL101"\ncontent = "a"\nowner = "x"\nreason = ""\nexpires = {LATE}\n', 5, "reason"),
-    "no day": ('[[accepted]]\nrule = "LBL101"\ncontent = "a"\nowner = "x"\nreason = "y"\nexpires = "soon"\n', 6, "expires"),
-    "a stranger": ('[[acepted]]\nrule = "LBL101"\n', 1, "acepted"),
-    "an unknown key": (f'[[accepted]]\nrule = "L"\ncontents = "a"\nowner = "x"\nreason = "y"\nexpires = {LATE}\n', 1, "content"),
-}  # fmt: skip
+    "no owner": (ENTRY.replace('owner = "ann"\n', ""), 1, "'owner' is missing"),
+    "an empty reason": (ENTRY.replace("old camera", ""), 5, "reason"),
+    "no day": (ENTRY.replace("2099-01-01", '"soon"'), 6, "expires"),
+    "a stranger": (ENTRY.replace("accepted", "acepted"), 1, "acepted"),
+    "an unknown key": (ENTRY.replace("content", "contents"), 1, "content"),
+}
 
 
 @pytest.mark.parametrize("name", WRONG_BASELINES)

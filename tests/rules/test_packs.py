@@ -39,6 +39,7 @@ def changed(old: str, new: str) -> str:
     return PACK.replace(old, new)
 
 
+CONDITION = "verdict = 'mislabelled'"
 WRONG = {
     "not TOML": ('title = "Own', 1, "not TOML"),
     "no title": (changed('title = "Own"\n', ""), 1, "'title' is missing"),
@@ -52,7 +53,7 @@ WRONG = {
     "no comparison": (changed('"== 0"', '"zero"'), 9, "no comparison"),
     "a number to keep": (changed('"== 0"', "0"), 9, "valid string"),
     "no condition": (changed("verdict = 'mislabelled'", "width_px"), 8, "a condition is due"),
-    "text where a number is due": (changed('"count"', '"max"').replace("verdict = 'mislabelled'", "path"), 8, "numbers"),
+    "text where a number is due": (changed('"count"', '"max"').replace(CONDITION, "path"), 8, "numbers"),
     "types that do not compare": (changed("verdict = 'mislabelled'", "verdict > 5"), 8, "ompare"),
     "a broken expression": (changed("verdict = 'mislabelled'", "verdict = "), 8, "syntax error"),
     "an empty expression": (changed("verdict = 'mislabelled'", " "), 8, "is empty"),
@@ -66,7 +67,7 @@ WRONG = {
     "extends what is not there": ('extends = "defualt"\n' + PACK, 1, "did you mean 'default'"),
     "extends itself": ('extends = "wrong.toml"\n' + PACK, 1, "extends itself"),
     "a verdict without a backbone": ('needs = "integrity"\n' + PACK, 9, "no column 'verdict'"),
-    "rounds without a backbone": ('needs = "integrity"\n' + PACK.replace("verdict = 'mislabelled'", "true").replace("keep = ", 'in = "rounds"\nkeep = '), 10, "rounds"),
+    "rounds without a backbone": ('needs = "integrity"\n' + changed("keep = ", 'in = "rounds"\nkeep = '), 10, "rounds"),
     "not UTF-8": (b'title = "\xff"', 1, "UTF-8"),
 }  # fmt: skip
 
