@@ -121,7 +121,7 @@ def first_fault(error: ValidationError, known: Iterable[str]) -> tuple[Keys, str
     """
     fault = error.errors(include_url=False)[0]
     where: Keys = tuple(fault["loc"])
-    name = str(where[-1]) if where else ""
+    name = next((part for part in reversed(where) if isinstance(part, str)), "")
     if fault["type"] == "extra_forbidden":
         return where, f"unknown key {name!r}; {nearest(name, known)}"
     if fault["type"] == "missing":
