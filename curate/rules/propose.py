@@ -21,6 +21,7 @@ from curate.rules.packs import Fact, Pack, Rule
 from curate.rules.results import Outcome, Result
 
 SETTINGS_FILE, PACK_FILE = "curate.toml", "curate-rules.toml"
+NEW_LABEL, NEW_MODE, NEW_SIZE = (f"{area}9{number:02d}" for area, number in (("LBL", 1), ("IMG", 1), ("IMG", 2)))
 ROOM = 1.5
 """A limit that the trusted set itself breaks is moved to one and a half times what the set shows."""
 ROOM_ABOVE = 0.5
@@ -124,8 +125,8 @@ def _own(audit: Audit) -> list[str]:
     counts = [images.filter(pc.equal(images["label"], label)).num_rows for label in labels]
     fewest = max(1, math.floor(min(counts) * ROOM_ABOVE))
     own = [
-        _among("LBL901", "label", "Labels that the trusted set does not have", labels),
-        _among("IMG901", "mode", "Pixel formats that the trusted set does not have", modes),
+        _among(NEW_LABEL, "label", "Labels that the trusted set does not have", labels),
+        _among(NEW_MODE, "mode", "Pixel formats that the trusted set does not have", modes),
         _sizes(sizes),
         _fewest(fewest),
     ]
@@ -149,7 +150,7 @@ def _sizes(sizes: Sequence[tuple[int, int]]) -> str:
     known = " OR ".join(f"(width_px = {width} AND height_px = {height})" for width, height in sizes)
     width, height = sizes[0]
     return _rule(
-        "IMG902",
+        NEW_SIZE,
         "Image sizes that the trusted set does not have",
         f"skip_reason = '' AND NOT ({known})",
         kept=f"{{ width_px = {width}, height_px = {height} }}",

@@ -164,7 +164,7 @@ def test_select_and_ignore_take_beginnings_of_codes_and_name_the_nearest_of_a_wr
     pack = load_pack("default")
     assert {rule.code[:3] for rule in select(pack, ["LBL", "OOD101"], [])} == {"LBL", "OOD"}
     assert "LBL101" not in {rule.code for rule in select(pack, [], ["LBL101"])}
-    with pytest.raises(UsageError, match="LBL101"):
+    with pytest.raises(UsageError, match="--select LBL110: no rule of default has that code; did you mean"):
         select(pack, ["LBL110"], [])
     with pytest.raises(CouldNotFinish, match="no rule"):
         select(pack, ["LBL"], ["LBL"])
