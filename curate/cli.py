@@ -17,9 +17,10 @@ import typer
 from typer.core import TyperGroup
 
 from curate import __version__
+from curate.cli_check import CHECK_EXAMPLES, check, diff, init, rule
 from curate.cli_models import Format, models_app
 from curate.cli_splits import EXPLAIN_EXAMPLES, PRUNE_EXAMPLES, explain, prune, restore
-from curate.errors import CouldNotFinish, CurateError, Interrupted
+from curate.errors import CouldNotFinish, CurateError, Interrupted, UsageError
 
 INTERRUPTED = "interrupted; what was embedded is in the cache, and the same command goes on from there"
 MEMORY = "memory ran out; choose a smaller --image-size or --batch-size"
@@ -54,7 +55,8 @@ app = typer.Typer(
     name="curate",
     cls=_Commands,
     help="Audit image training sets: find the mislabelled and near-out-of-distribution images, and show why.",
-    epilog="Exit codes: 0 done, 2 the call is wrong, 3 could not finish. Results on stdout, progress on stderr.",
+    epilog="Exit codes: 0 done, 1 a rule is broken (check), 2 the call is wrong, 3 could not finish. "
+    "Results on stdout, progress on stderr.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -63,6 +65,10 @@ app = typer.Typer(
 
 
 app.add_typer(models_app, name="models")
+app.command(epilog=CHECK_EXAMPLES)(check)
+app.command()(diff)
+app.command("rule")(rule)
+app.command()(init)
 
 
 def _version(wanted: bool) -> None:
@@ -95,7 +101,10 @@ Examples:
 
 @app.command(epilog=SCAN_EXAMPLES)
 def scan(
-    dataset: Annotated[str, typer.Argument(help="Folder, manifest (csv, jsonl, parquet), or - for files on stdin.")],
+    context: typer.Context,
+    dataset: Annotated[
+        str | None, typer.Argument(help="Folder, manifest (csv, jsonl, parquet), or - for files on stdin.")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder of the audit. Default: DATASET-audit here.")
     ] = None,
@@ -133,6 +142,9 @@ def scan(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors only on stderr.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say on stderr what is done and why.")] = False,
     format_: Annotated[Format, typer.Option("--format", help="How the result is printed on stdout.")] = Format.TEXT,
+    show_settings: Annotated[
+        bool, typer.Option("--show-settings", help="Print every setting and where it comes from, then exit.")
+    ] = False,
 ) -> None:
     """Audit a dataset: find what does not belong, show why, write an audit folder."""
     if verbose:
@@ -154,12 +166,19 @@ def scan(
         "cache": cache,
         "offline": offline,
     }
+    from curate.settings import chosen, layered
+
+    settings = layered(chosen(given, context))
+    if show_settings:
+        typer.echo("\n".join(settings.lines()))
+        return
+    if dataset is None:
+        raise UsageError("nothing to scan; name a dataset")
     from curate.audit import scan as run_scan
     from curate.reports.summary import summarise
     from curate.screen import Screen, show_summary
 
-    settings = {name: value for name, value in given.items() if value is not None}
-    summary = summarise(run_scan(dataset, output, force=force, screen=Screen(quiet=quiet), **settings))
+    summary = summarise(run_scan(dataset, output, force=force, screen=Screen(quiet=quiet), **settings.given()))
     if format_ is Format.JSON:
         typer.echo(json.dumps(summary.as_json(), ensure_ascii=True))
     else:

@@ -1,0 +1,248 @@
+"""`curate check`, `diff`, `rule`, `init`: parse, call, print. No torch, unless a dataset must be scanned first."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from curate.cli_models import Format
+from curate.offline import network
+
+if TYPE_CHECKING:
+    from curate.reports.parquet import Audit
+    from curate.rules.packs import Pack
+    from curate.rules.results import Report
+    from curate.settings import Settings
+
+RULE_BROKEN = 1
+STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
+
+Rules = Annotated[str | None, typer.Option("--rules", help="default, strict, smoke, or a pack's .toml file.")]
+
+
+class Fail(StrEnum):
+    """From which severity on a broken rule fails the check."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NEVER = "never"
+
+
+class Report_(StrEnum):  # noqa: N801  the name is not shown
+    """How the report is written."""
+
+    TEXT = "text"
+    JSON = "json"
+    JSONL = "jsonl"
+    JUNIT = "junit"
+    SARIF = "sarif"
+    GITHUB = "github"
+    GITLAB = "gitlab"
+    MARKDOWN = "markdown"
+
+
+CHECK_EXAMPLES = """\b
+Examples:
+  curate check parts/                                  scan, then hold to the pack `default`
+  curate check parts-audit --rules strict              an audit that is there
+  curate check parts/ --rules smoke                    files alone: no backbone, seconds
+  curate check a.png b.png --rules smoke               some files, as a pre-commit hook does
+  curate check parts-audit --format sarif -o curate.sarif
+  curate check parts-audit --baseline known.toml --update-baseline --owner ann --reason "old camera"
+Exit codes: 0 kept, 1 a rule is broken, 2 the call is wrong, 3 could not finish.
+"""
+
+
+def check(
+    context: typer.Context,
+    datasets: Annotated[
+        list[str] | None, typer.Argument(metavar="DATASET|AUDIT|FILE...", help="A dataset, an audit, or image files.")
+    ] = None,
+    rules: Rules = None,
+    select: Annotated[
+        list[str] | None, typer.Option("--select", help="Only rules whose code begins so: LBL, IMG101; may repeat.")
+    ] = None,
+    ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Not these rules; may repeat.")] = None,
+    fail_on: Annotated[Fail | None, typer.Option("--fail-on", help="Which broken rules fail. Default: error.")] = None,
+    format_: Annotated[Report_ | None, typer.Option("--format", help="How to report. Default: text.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="File to report to. Default: stdout.")] = None,
+    baseline: Annotated[Path | None, typer.Option("--baseline", help="File of findings that are accepted.")] = None,
+    update_baseline: Annotated[
+        bool, typer.Option("--update-baseline", help="Accept what is broken now, in the file of --baseline.")
+    ] = False,
+    reason: Annotated[str, typer.Option("--reason", help="Why --update-baseline accepts it.")] = "not yet looked at",
+    owner: Annotated[str, typer.Option("--owner", help="Who answers for it.")] = "nobody",
+    days: Annotated[int, typer.Option("--days", min=1, max=3650, help="For how many days it is accepted.")] = 90,
+    audit: Annotated[
+        Path | None, typer.Option("--audit", help="Keep the audit of a dataset here; one that is there is replaced.")
+    ] = None,
+    layout: Annotated[str | None, typer.Option("--layout", help="As of `curate scan`.")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="As of `curate scan`.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Refuse every use of the network.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors only on stderr.")] = False,
+    show_settings: Annotated[
+        bool, typer.Option("--show-settings", help="Print every setting and where it comes from, then exit.")
+    ] = False,
+) -> None:
+    """Hold a dataset or an audit to rules; the exit code says whether they are kept."""
+    from curate.errors import UsageError
+    from curate.settings import chosen, layered
+
+    split_up = {"select": _codes(select), "ignore": _codes(ignore)}
+    told = {"rules": rules, "fail_on": fail_on, "format": format_, "baseline": baseline} | split_up
+    settings = layered(
+        chosen({"layout": layout, "split": split, "offline": offline}, context),
+        {name: value for name, value in told.items() if value},
+    )
+    if show_settings:
+        typer.echo("\n".join(settings.lines()))
+        return
+    if not datasets:
+        raise UsageError("nothing to check; name a dataset, an audit or image files")
+    if update_baseline and settings.check.baseline is None:
+        raise UsageError("--update-baseline: no file to write; name it with --baseline FILE")
+    with network(refused=settings.scan.offline):
+        accept = (reason, owner, days) if update_baseline else None
+        report = _checked(datasets, settings, audit=audit, quiet=quiet, accept=accept)
+    _write(report, settings, output)
+    if report.failed:
+        raise typer.Exit(RULE_BROKEN)
+
+
+def _codes(given: Sequence[str] | None) -> tuple[str, ...]:
+    """Return codes that came one by one or with commas."""
+    return tuple(code.strip().upper() for one in given or () for code in one.split(",") if code.strip())
+
+
+def _checked(
+    datasets: Sequence[str], settings: Settings, *, audit: Path | None, quiet: bool, accept: tuple[str, str, int] | None
+) -> Report:
+    from curate.rules.baseline import read_baseline, write_baseline
+    from curate.rules.evaluate import accept_all, evaluate
+    from curate.rules.packs import load_pack, select
+
+    chosen = settings.check
+    pack = load_pack(chosen.rules)
+    rules = select(pack, chosen.select, chosen.ignore)
+    known = None
+    if chosen.baseline is not None:
+        known = read_baseline(chosen.baseline, datetime.now(UTC).date(), may_lack=accept is not None)
+    with _audit(datasets, pack, settings, audit, quiet=quiet) as found:
+        source = datasets[0] if len(datasets) == 1 else f"{len(datasets)} files"
+        if accept is not None and known is not None:
+            plain = evaluate(found, pack, rules, source=source)
+            reason, owner, days = accept
+            write_baseline(known.path, accept_all(plain, found, known, reason=reason, owner=owner, days=days))
+            known = read_baseline(known.path, known.today)
+        return evaluate(found, pack, rules, source=source, baseline=known, fail_on=chosen.fail_on)
+
+
+@contextmanager
+def _audit(
+    datasets: Sequence[str], pack: Pack, settings: Settings, keep: Path | None, *, quiet: bool
+) -> Iterator[Audit]:
+    """Give the audit to check: the one that is named, or one of the dataset, made as thoroughly as the pack needs."""
+    from curate.errors import UsageError
+    from curate.reports.parquet import read_audit
+    from curate.reports.place import is_audit
+
+    if len(datasets) == 1 and is_audit(Path(datasets[0])):
+        yield read_audit(datasets[0])
+    elif not pack.judged:
+        from curate.rules.integrity import integrity_audit
+
+        yield integrity_audit(datasets, settings.scan)
+    elif len(datasets) > 1:
+        raise UsageError(
+            f"{len(datasets)} files, but {pack.name} judges a dataset as a whole; name one, or --rules smoke"
+        )
+    else:
+        from curate.audit import scan
+        from curate.screen import Screen
+
+        with tempfile.TemporaryDirectory(prefix="curate-") as folder:
+            target = keep if keep is not None else Path(folder) / "audit"
+            yield scan(datasets[0], target, force=True, screen=Screen(quiet=quiet), **settings.given())
+
+
+def _write(report: Report, settings: Settings, output: Path | None) -> None:
+    from curate.errors import WriteError
+    from curate.rules.formats.render import ReportFormat, render
+    from curate.rules.formats.text import last_line, step_summary
+
+    format_ = settings.check.format
+    text = render(report, format_)
+    try:
+        if output is None:
+            typer.echo(text, nl=False)
+        else:
+            output.write_text(text, encoding="utf-8")
+            typer.echo(last_line(report), err=True)
+        if format_ is ReportFormat.GITHUB and os.environ.get(STEP_SUMMARY):
+            with Path(os.environ[STEP_SUMMARY]).open("a", encoding="utf-8") as file:
+                file.write(step_summary(report))
+    except OSError as error:
+        if error.filename is None:  # stdout: `cli.main` answers that
+            raise
+        raise WriteError(f"{error.filename}: the report cannot be written ({error.strerror or error})") from error
+
+
+def diff(
+    old: Annotated[Path, typer.Argument(help="An audit.")],
+    new: Annotated[Path, typer.Argument(help="A later audit of the set.")],
+    rules: Rules = None,
+    format_: Annotated[Format, typer.Option("--format", help="How the result is printed on stdout.")] = Format.TEXT,
+) -> None:
+    """Compare two audits: images added, removed, changed; verdicts that turned; facts side by side."""
+    from curate.reports.parquet import read_audit
+    from curate.rules.diff import compare, diff_text
+    from curate.rules.packs import load_pack
+    from curate.settings import layered
+
+    pack = load_pack(layered(check={"rules": rules} if rules else {}).check.rules)
+    found = compare(read_audit(old), read_audit(new), pack)
+    typer.echo(found.as_json() if format_ is Format.JSON else diff_text(found), nl=False)
+
+
+def rule(
+    code: Annotated[str, typer.Argument(help="Of a rule (LBL101) or a finding (LBL001).")],
+    rules: Rules = None,
+    format_: Annotated[Format, typer.Option("--format", help="How the result is printed on stdout.")] = Format.TEXT,
+) -> None:
+    """Explain a rule or a finding: what it means, why it matters, what to do."""
+    from curate.rules.explain import explain_code, explanation_text
+    from curate.rules.packs import load_pack
+    from curate.settings import layered
+
+    pack = load_pack(layered(check={"rules": rules} if rules else {}).check.rules)
+    known = explain_code(code.upper(), pack)
+    typer.echo(json.dumps(known) if format_ is Format.JSON else explanation_text(known), nl=format_ is Format.JSON)
+
+
+def init(
+    trusted: Annotated[str, typer.Argument(metavar="DATASET|AUDIT", help="A set that is as it should be.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the files. Default: here.")] = Path(),
+    rules: Annotated[str, typer.Option("--rules", help="The pack to start from.")] = "default",
+    force: Annotated[bool, typer.Option("--force", help="Replace the files that are there.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors only on stderr.")] = False,
+) -> None:
+    """Propose a curate.toml and a rule pack that a trusted set keeps to."""
+    from curate.rules.packs import load_pack
+    from curate.rules.propose import propose, write_proposal
+    from curate.settings import layered
+
+    pack = load_pack(rules)
+    with _audit([trusted], pack, layered(), None, quiet=quiet) as audit:
+        files = propose(audit, pack, trusted)
+    for path in write_proposal(files, output, force=force):
+        typer.echo(str(path))
+    typer.echo(f"Look at them, then: curate check {trusted}", err=True)

@@ -1,0 +1,129 @@
+"""Two audits side by side: which images came, went and changed, which verdicts turned, and how the facts moved."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from curate.errors import CurateError
+from curate.reports.parquet import Audit
+from curate.rules.evaluate import evaluate
+from curate.rules.formats.text import SHOWN, printable
+from curate.rules.packs import Pack
+from curate.rules.results import number
+
+COUNTED = ("keep", "mislabelled", "near_ood", "duplicate", "unreadable")
+
+
+@dataclass(frozen=True)
+class Turned:
+    """An image whose verdict is another one now."""
+
+    path: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diff:
+    """What changed from one audit to another.
+
+    Attributes:
+        added, removed: paths that only the new, only the old audit has, and that were not moved.
+        moved: (old path, new path) of equal content.
+        changed: paths that hold other bytes now.
+        verdicts: images that are in both and are judged differently now.
+        facts: (old, new) by code and group of the rules, and by verdict; None where there was no row to judge.
+    """
+
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+    moved: tuple[tuple[str, str], ...]
+    changed: tuple[str, ...]
+    verdicts: tuple[Turned, ...]
+    facts: dict[str, tuple[float | None, float | None]]
+
+    @property
+    def same(self) -> bool:
+        """Whether the two hold the same images, judged alike."""
+        return not (self.added or self.removed or self.moved or self.changed or self.verdicts)
+
+    def as_json(self) -> str:
+        """Return plain values as one JSON object."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def compare(old: Audit, new: Audit, pack: Pack) -> Diff:
+    """Compare two audits.
+
+    Args:
+        pack: the rules whose facts are laid side by side.
+    """
+    before, after = _images(old), _images(new)
+    gone, come = [p for p in before if p not in after], [p for p in after if p not in before]
+    moved = _moved({p: before[p][0] for p in gone}, {p: after[p][0] for p in come})
+    both = [path for path in before if path in after]
+    return Diff(
+        added=tuple(path for path in come if path not in {new for _, new in moved}),
+        removed=tuple(path for path in gone if path not in {old for old, _ in moved}),
+        moved=tuple(moved),
+        changed=tuple(path for path in both if before[path][0] != after[path][0]),
+        verdicts=tuple(Turned(p, before[p][1], after[p][1]) for p in both if before[p][1] != after[p][1]),
+        facts=_side_by_side(_facts(old, pack), _facts(new, pack)),
+    )
+
+
+def _images(audit: Audit) -> dict[str, tuple[str, str]]:
+    """Return content and verdict by path."""
+    table = audit.tables["images"]
+    columns = [table[name].to_pylist() for name in ("path", "sha256", "verdict")]
+    return {path: (sha256, verdict) for path, sha256, verdict in zip(*columns, strict=True)}
+
+
+def _moved(gone: Mapping[str, str], come: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Pair paths of equal content, each used once, in the order of the old paths."""
+    places: dict[str, list[str]] = {}
+    for path, content in come.items():
+        if content:
+            places.setdefault(content, []).insert(0, path)
+    return [(path, places[content].pop()) for path, content in gone.items() if places.get(content)]
+
+
+def _facts(audit: Audit, pack: Pack) -> dict[str, float | None]:
+    verdicts = audit.tables["images"]["verdict"].to_pylist()
+    counts: dict[str, float | None] = {f"images.{name}": float(verdicts.count(name)) for name in COUNTED}
+    try:
+        return {"images": float(len(verdicts))} | counts | evaluate(audit, pack, pack.rules).facts
+    except CurateError:  # an audit without images has no facts, but can still be compared
+        return {"images": float(len(verdicts))} | counts
+
+
+def _side_by_side(
+    old: Mapping[str, float | None], new: Mapping[str, float | None]
+) -> dict[str, tuple[float | None, float | None]]:
+    return {name: (old.get(name), new.get(name)) for name in (*old, *(name for name in new if name not in old))}
+
+
+def diff_text(diff: Diff) -> str:
+    """Return a paragraph for each kind of change, and the facts that moved."""
+    lines: list[str] = []
+    for title, paths in (("added", diff.added), ("removed", diff.removed), ("changed", diff.changed)):
+        lines += _some(title, paths)
+    lines += _some("moved", [f"{old} -> {new}" for old, new in diff.moved])
+    lines += _some("verdict", [f"{turned.path}: {turned.old} -> {turned.new}" for turned in diff.verdicts])
+    facts = {name: pair for name, pair in diff.facts.items() if pair[0] != pair[1]}
+    width = max(map(len, facts), default=0)
+    lines += ["facts (old -> new)"] if facts else []
+    lines += [f"  {printable(name):<{width}}  {_figure(old)} -> {_figure(new)}" for name, (old, new) in facts.items()]
+    return "\n".join(lines or ["no difference"]) + "\n"
+
+
+def _some(title: str, entries: Sequence[str]) -> list[str]:
+    more = [f"  and {len(entries) - SHOWN} more"] if len(entries) > SHOWN else []
+    return [f"{title}: {len(entries)}", *(f"  {printable(e)}" for e in entries[:SHOWN]), *more] if entries else []
+
+
+def _figure(value: Any) -> str:
+    return "-" if value is None else number(float(value))

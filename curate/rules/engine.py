@@ -1,0 +1,171 @@
+"""The tables that rules ask, in a DuckDB that can do nothing else: no files, no network, no settings, no long runs.
+
+    images       one row per file                     findings    one row per image and finding
+    duplicates   one row per copy, both sides         rounds      one row per label and round
+    classes      one row per label                    groups      one row per serial, lot, camera
+    run          one row: the whole set
+
+`findings` and `duplicates` carry split, label, "group" and content of their image.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from curate.errors import CouldNotFinish
+from curate.reports.parquet import Audit
+from curate.reports.schema import TABLES
+
+SECONDS = 20.0
+"""What all rules of a pack together may take; the shipped packs take well under one at 100,000 images."""
+MEMORY = "1GB"
+LOCKED = {
+    "enable_external_access": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "allow_community_extensions": "false",
+    "memory_limit": MEMORY,
+    "threads": "2",
+}
+JUDGED = frozenset(
+    (
+        "anomaly_score",
+        "confidence",
+        "p_value",
+        "q_value",
+        "verdict",
+        "suggested_label",
+        "round_rejected",
+        "nearest",
+        "pca_1",
+        "pca_2",
+    )
+)
+"""Columns of `images`, beside every `score_...`, that only a scan with a backbone fills."""
+
+IMAGES = """
+CREATE VIEW images AS SELECT *,
+  CASE WHEN sha256 <> '' THEN sha256 ELSE 'path:' || path END AS content FROM arrow_images"""
+FINDINGS = """
+CREATE VIEW findings AS SELECT f.*, i.split, i.label, i."group", i.content
+FROM arrow_findings f JOIN images i USING (path)"""
+DUPLICATES = """
+CREATE VIEW duplicates AS SELECT d.*, i.split, i.label, i."group", i.content,
+  o.split AS other_split, o.label AS other_label, o."group" AS other_group
+FROM arrow_duplicates d JOIN images i ON i.path = d.path JOIN images o ON o.path = d.duplicate_of"""
+CLASSES = """
+CREATE VIEW classes AS SELECT label, CAST(count(*) AS INTEGER) AS images,
+  CAST(count(*) FILTER (skip_reason = '') AS INTEGER) AS readable,
+  CAST(count(*) / sum(count(*)) OVER () AS DOUBLE) AS share,
+  CAST(count(DISTINCT split) AS INTEGER) AS splits FROM images GROUP BY label"""
+GROUPS = """
+CREATE VIEW groups AS SELECT "group", CAST(count(*) AS INTEGER) AS images,
+  CAST(count(DISTINCT split) AS INTEGER) AS splits,
+  CAST(count(DISTINCT label) AS INTEGER) AS labels FROM images WHERE "group" <> '' GROUP BY "group" """
+CONTAMINATION = """
+CREATE TABLE contamination AS SELECT CAST(? AS DOUBLE) AS contamination,
+  CAST(? AS DOUBLE) AS contamination_low, CAST(? AS DOUBLE) AS contamination_high"""
+RUN = """
+CREATE VIEW run AS SELECT CAST(count(*) AS INTEGER) AS images,
+  CAST(count(*) FILTER (skip_reason = '') AS INTEGER) AS readable,
+  CAST(count(DISTINCT label) AS INTEGER) AS labels, CAST(count(DISTINCT split) AS INTEGER) AS splits,
+  any_value(c.contamination) AS contamination, any_value(c.contamination_low) AS contamination_low,
+  any_value(c.contamination_high) AS contamination_high FROM contamination c LEFT JOIN images ON true"""
+VIEWS = (IMAGES, FINDINGS, DUPLICATES, CLASSES, GROUPS, RUN)
+TABLE_NAMES = ("images", "findings", "duplicates", "rounds", "classes", "groups", "run")
+
+Connection = duckdb.DuckDBPyConnection
+
+
+@contextmanager
+def engine(audit: Audit) -> Iterator[Connection]:
+    """Open the tables of an audit for the length of a block, locked, and stop what runs too long.
+
+    Raises:
+        CouldNotFinish: the block took longer than `SECONDS`, or more memory than `MEMORY`.
+    """
+    con = duckdb.connect(":memory:", config=dict(LOCKED))
+    alarm = threading.Timer(SECONDS, con.interrupt)
+    alarm.daemon = True
+    try:
+        _fill(con, audit)
+        con.execute("SET python_enable_replacements = false").fetchall()
+        con.execute("SET lock_configuration = true").fetchall()
+        alarm.start()
+        yield con
+    except duckdb.InterruptException as error:
+        raise CouldNotFinish(
+            f"the rules took longer than {SECONDS:.0f} s; simplify the expressions of the pack"
+        ) from error
+    except duckdb.OutOfMemoryException as error:
+        raise CouldNotFinish(
+            f"the rules needed more than {MEMORY} of memory; simplify the pack's expressions"
+        ) from error
+    finally:
+        alarm.cancel()
+        con.close()
+
+
+def _fill(con: Connection, audit: Audit) -> None:
+    for name in ("images", "findings", "duplicates"):
+        con.register(f"arrow_{name}", audit.tables[name])
+    if "rounds" in audit.tables:
+        con.register("rounds", audit.tables["rounds"])
+    # values go in by the query: pyarrow would import pandas to turn a list into an array
+    con.execute(CONTAMINATION, contamination(audit.run)).fetchall()
+    for view in VIEWS:
+        con.execute(view).fetchall()
+
+
+def contamination(run: Mapping[str, Any]) -> list[float | None]:
+    """Return the estimate that a run made of the whole set, and its interval; None where it made none."""
+    told = run.get("contamination")
+    values = [told.get(key) for key in ("estimate", "low", "high")] if isinstance(told, dict) else [None] * 3
+    return [value if isinstance(value, int | float) else None for value in values]
+
+
+def fill_names(con: Connection, table: str, column: str, names: Sequence[str]) -> None:
+    """Put names into a table of one column, in place of those that were there."""
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE {quoted(table)} AS SELECT unnest(?::VARCHAR[]) AS {quoted(column)}",
+        [list(names)],
+    ).fetchall()
+
+
+def without_judgement(table: pa.Table) -> pa.Table:
+    """Return `images` as far as no backbone is needed for it: a rule that asks for more is an error, never a pass."""
+    return table.drop_columns([n for n in table.column_names if n in JUDGED or n.startswith("score_")])
+
+
+def empty_audit(*, judged: bool = True) -> Audit:
+    """Return an audit without rows: what rules are checked against before there is data."""
+    # not schema.empty_table(), which imports pandas
+    tables = {name: pa.Table.from_batches([], schema) for name, schema in TABLES.items()}
+    if not judged:
+        tables = {"images": without_judgement(tables["images"])} | {n: tables[n] for n in ("findings", "duplicates")}
+    return Audit(tables=tables, run={})
+
+
+def columns_of(con: Connection, table: str) -> dict[str, str]:
+    """Return the columns that rules may name in a table, with their types; {} if it is not there."""
+    try:
+        rows = con.execute(f"DESCRIBE SELECT * FROM {quoted(table)}").fetchall()
+    except duckdb.CatalogException:
+        return {}
+    return {str(row[0]).lower(): str(row[1]) for row in rows}
+
+
+def ask(con: Connection, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    """Return the rows of a query."""
+    return con.execute(query, list(values)).fetchall()
+
+
+def quoted(name: str) -> str:
+    """Return a name as SQL reads it, whatever is in it."""
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,51 @@
+"""A report as JUnit XML: one test case a rule, as test panels of CI servers show it."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree as ET
+
+from curate.rules.results import FAILING, Outcome, Report, Result
+
+NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What XML 1.0 cannot hold, not even escaped."""
+
+
+def junit(report: Report) -> str:
+    """Return one suite, one case a rule. A broken rule too mild to fail the check is a passed case that says so."""
+    cases = [_case(report, result) for result in report.results]
+    counts = {
+        "tests": str(len(cases)),
+        "failures": str(sum(case.find("failure") is not None for case in cases)),
+        "errors": "0",
+        "skipped": str(sum(case.find("skipped") is not None for case in cases)),
+        "time": "0",
+    }
+    suites = ET.Element("testsuites", {"name": "curate check"} | counts)
+    suite = ET.SubElement(suites, "testsuite", {"name": _clean(f"curate check {report.pack.name}")} | counts)
+    suite.extend(cases)
+    ET.indent(suites)
+    return "<?xml version='1.0' encoding='utf-8'?>\n" + ET.tostring(suites, encoding="unicode") + "\n"
+
+
+def _case(report: Report, result: Result) -> ET.Element:
+    rule = result.rule
+    names = {"name": f"{rule.code} {rule.title}", "classname": f"curate.{report.pack.path.stem}", "time": "0"}
+    case = ET.Element("testcase", {key: _clean(value) for key, value in names.items()})
+    told = _clean("\n".join([rule.why, rule.cure, *_images(report, result)]))
+    if result.outcome is Outcome.SKIPPED:
+        ET.SubElement(case, "skipped", {"message": _clean(result.sentence)})
+    elif result.outcome is Outcome.BROKEN and rule.severity in FAILING[report.fail_on]:
+        failure = ET.SubElement(case, "failure", {"type": rule.severity.value, "message": _clean(result.sentence)})
+        failure.text = told
+    elif result.outcome is Outcome.BROKEN:
+        ET.SubElement(case, "system-out").text = _clean(f"{rule.severity}: {result.sentence}\n") + told
+    return case
+
+
+def _images(report: Report, result: Result) -> list[str]:
+    return [f"{report.file(o.path)}: {o.message}" for o in result.offenders]
+
+
+def _clean(words: str) -> str:
+    return NO_XML.sub("�", words)
