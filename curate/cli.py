@@ -184,7 +184,7 @@ class _Lines(logging.Handler):
     """Writes each record as one line to stderr, wherever that leads at the moment: a bar may be drawn there."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        from curate.screen import printable
+        from curate.images.names import printable
 
         sys.stderr.write(f"curate: {printable(record.getMessage())}\n")
 
