@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -25,7 +24,6 @@ from curate.reports.maps import Picture
 
 INLINE_BYTES = 4_000_000
 """Base64 of the thumbnails in the page itself: with its plots and words, a report of 1,000 images stays under 6 MB."""
-OWN_THUMBNAIL = re.compile(r"\d{7,}-(card|near|dot)\.webp")
 
 
 class Kind(StrEnum):
