@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from curate import __version__
 from curate.cli_models import Format, models_app
+from curate.cli_report import report, review
 from curate.errors import CouldNotFinish, CurateError, Interrupted
 
 INTERRUPTED = "interrupted; what was embedded is in the cache, and the same command goes on from there"
@@ -62,6 +63,8 @@ app = typer.Typer(
 
 
 app.add_typer(models_app, name="models")
+app.command()(report)
+app.command()(review)
 
 
 def _version(wanted: bool) -> None:

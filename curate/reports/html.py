@@ -27,7 +27,7 @@ from curate.errors import UsageError, WriteError
 from curate.images.names import printable
 from curate.records import Progress, Verdict, no_progress
 from curate.reports import panels, story
-from curate.reports.cards import Pages, cards, wanted
+from curate.reports.cards import Pages, cards, number, wanted
 from curate.reports.leftovers import Leftovers
 from curate.reports.originals import Originals, originals
 from curate.reports.parquet import Audit
@@ -35,6 +35,7 @@ from curate.reports.place import OWN_THUMBNAIL, REPORT
 from curate.reports.thumbnails import INLINE_BYTES, Shelf, Thumbnails, Wanted, draw
 
 GENERATOR = "curate report"
+TEMPLATE, STYLE = "report.html.j2", "report.css"
 TABLE_ROWS = 1000
 """Rows of a table in the page; the rest is in the audit's own tables."""
 
@@ -120,35 +121,41 @@ def render(page: Page, thumbnails: Thumbnails, images: Originals, *, review: Map
     Args:
         review: what the review page needs beside the report; None for a report.
     """
-    environment = _environment()
-    scripts = [_asset("report.js"), *([_asset("review.js")] if review is not None else [])]
-    style = _asset("report.css")
     values: dict[str, Any] = {
         "generator": GENERATOR,
         "version": __version__,
-        "policy": policy(scripts, style, beside=bool(thumbnails.beside), review=review is not None),
-        "style": style,
-        "scripts": scripts,
+        "policy": policy(beside=bool(thumbnails.beside), review=review is not None),
+        "style": _asset(STYLE),
+        "scripts": [_asset(name) for name in _scripts(review is not None)],
         "review": review is not None,
         "data": _data(page, thumbnails, images, review),
     }
-    return environment.get_template("report.html.j2").render(values | _first_screen(page, images) | _tables(page))
+    return _environment().get_template(TEMPLATE).render(values | _first_screen(page, images) | _tables(page))
 
 
-def policy(scripts: Sequence[str], style: str, *, beside: bool, review: bool) -> str:
-    """Return the Content-Security-Policy of a page: its own script and style, its own pictures, and nothing else."""
-    served = "'self'" if review else "file:"
+def policy(*, beside: bool, review: bool) -> str:
+    """Return the Content-Security-Policy of a page: its own script and style, its own pictures, and nothing else.
+
+    Args:
+        beside: thumbnails lie in a folder beside the page.
+        review: the page is served, and sends decisions to its server.
+    """
+    pictures = "data: 'self'" if review else "data: file:" if beside else "data:"
     return "; ".join(
         (
             "default-src 'none'",
-            f"img-src data:{f' {served}' if beside or review else ''}",
-            f"style-src {_hash(style)}",
-            f"script-src {' '.join(map(_hash, scripts))}",
-            f"connect-src {served if review else chr(39) + 'none' + chr(39)}",
+            f"img-src {pictures}",
+            f"style-src {_hash(_asset(STYLE))}",
+            f"script-src {' '.join(_hash(_asset(name)) for name in _scripts(review))}",
+            "connect-src 'self'" if review else "connect-src 'none'",
             "base-uri 'none'",
             "form-action 'none'",
         )
     )
+
+
+def _scripts(review: bool) -> tuple[str, ...]:
+    return ("report.js", "review.js") if review else ("report.js",)
 
 
 def _hash(text: str) -> str:
@@ -195,7 +202,7 @@ def _caption(pages: Pages, row: int) -> dict[str, Any]:
         "shown": printable(image["path"]),
         "label": image["label"],
         "verdict": image["verdict"],
-        "score": story.number(image["anomaly_score"]),
+        "score": number(image["anomaly_score"]),
         "size": [image["width_px"], image["height_px"]],
     }
 
@@ -228,7 +235,9 @@ def _tables(page: Page) -> dict[str, Any]:
         "other_classes": panels.other_classes(pages),
         "map": page.map,
         "table_rows": TABLE_ROWS,
-        "unreadable": [(printable(i["path"]), i["label"], i["skip_reason"], ", ".join(i["reasons"])) for i in unreadable],
+        "unreadable": [
+            (printable(i["path"]), i["label"], i["skip_reason"], ", ".join(i["reasons"])) for i in unreadable
+        ],
         "duplicates": [
             (printable(pair["path"]), printable(pair["duplicate_of"]), pair["kind"], pair["same_label"])
             for pair in pages.duplicates
@@ -265,7 +274,7 @@ def _replace(target: Path, text: str) -> None:
         os.replace(name, target)
     finally:
         with suppress(FileNotFoundError):
-            os.unlink(name)
+            Path(name).unlink()
 
 
 def _tidy(beside: Path, used: frozenset[str]) -> None:

@@ -85,7 +85,8 @@ def veil(anomaly_map: FloatArray, low: float, high: float) -> Image.Image:
 def _heat(anomaly_map: FloatArray, low: float, high: float, size: tuple[int, int]) -> FloatArray:
     """Return the map between `low` (0) and `high` (1), smoothly enlarged to `size` (width, height)."""
     level = np.clip((anomaly_map - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)
-    return np.clip(np.asarray(Image.fromarray(level).resize(size, Image.Resampling.BICUBIC)), 0, 1)
+    smooth: FloatArray = np.asarray(Image.fromarray(level).resize(size, Image.Resampling.BICUBIC))
+    return smooth.clip(0, 1)
 
 
 def _colour(level: FloatArray) -> FloatArray:

@@ -13,7 +13,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from xml.etree import ElementTree
 
 import numpy as np
@@ -77,7 +77,7 @@ def histogram(kept: FloatArray, flagged: FloatArray, edges: FloatArray) -> str:
         for below, bars, ink in ((0, counts[0], KEPT), (counts[0], counts[1], FLAGGED)):
             axes.bar(edges[:-1], bars, np.diff(edges) * 0.92, bottom=below, align="edge", color=ink, linewidth=0)
         axes.axvline(1, color=FENCE, linewidth=1.4, dashes=(5, 3))
-        axes.text(1, top * (1.6 if top > COUNTS_BEFORE_LOG else 1.1), " fence", va="center", ha="left")
+        axes.annotate("fence", (1, 1), (4, -1), ("data", "axes fraction"), textcoords="offset points", va="top")
         axes.set_xlabel("anomaly score: 0 the median image, 1 the fence")
         axes.set_ylabel("images")
         if top > COUNTS_BEFORE_LOG:
@@ -103,7 +103,7 @@ def rounds(numbers: Sequence[Mapping[str, Any]]) -> str:
         for shift, name, ink in ((-0.2, "rejected", FLAGGED), (0.2, "reinstated", OTHER)):
             right.bar([r + shift for r in at], _reals(numbers, name), 0.38, color=ink, linewidth=0)
         right.set_ylabel("rejected, reinstated")
-        right.yaxis.get_major_locator().set_params(integer=True)
+        right.locator_params("y", integer=True)
         for axes in (left, right):
             axes.set_xlabel("round")
             axes.set_xticks(at if len(at) <= 12 else at[:: -(-len(at) // 12)])
@@ -119,9 +119,16 @@ def scatter(kept: FloatArray, flagged: Sequence[FloatArray]) -> str:
     """
     with _drawing():
         figure, (axes,) = _figure(7.2, 4.6, 1)
-        axes.scatter(*kept.T, s=14, color=KEPT, alpha=0.75, linewidths=0, gid="dots-0")
+        axes.scatter(kept[:, 0], kept[:, 1], s=14, color=KEPT, alpha=0.75, linewidths=0, gid="dots-0")
         for number, (points, mark) in enumerate(zip(flagged, "^Ds", strict=False), start=1):
-            axes.scatter(*points.T, s=34, color=FLAGGED if number == 1 else OTHER, marker=mark, gid=f"dots-{number}")
+            axes.scatter(
+                points[:, 0],
+                points[:, 1],
+                s=34,
+                color=FLAGGED if number == 1 else OTHER,
+                marker=mark,
+                gid=f"dots-{number}",
+            )
         axes.set_xlabel("first principal component")
         axes.set_ylabel("second principal component")
         axes.tick_params(labelbottom=False, labelleft=False, length=0)
@@ -136,7 +143,7 @@ def _drawing() -> AbstractContextManager[None]:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells the user of its font cache
     from matplotlib import rc_context
 
-    return rc_context(dict(STYLE))
+    return rc_context(cast("Any", STYLE))
 
 
 def _figure(width_in: float, height_in: float, columns: int) -> tuple[Figure, Sequence[Axes]]:
@@ -186,6 +193,16 @@ def _plain(element: ElementTree.Element, used: set[str], mark: str) -> None:
     for attribute in (LINK, "clip-path"):
         if attribute in element.attrib:
             element.set(attribute, element.attrib[attribute].replace("#", f"#{mark}"))
+    _unstyle(element)
+    for attribute in ("d", "x", "y", "transform", "width", "height"):
+        if attribute in element.attrib:
+            element.set(attribute, LONG_NUMBER.sub(_short, element.attrib[attribute]).replace("\n", " ").strip())
+    element.tail = None
+    if element.text and not element.text.strip():
+        element.text = None
+
+
+def _unstyle(element: ElementTree.Element) -> None:
     classes = []
     for what, value in _declarations(element.attrib.pop("style", "")):
         if value in INKS and what in ("fill", "stroke"):
@@ -194,12 +211,6 @@ def _plain(element: ElementTree.Element, used: set[str], mark: str) -> None:
             element.set(what, value)
     if classes:
         element.set("class", " ".join(classes))
-    for attribute in ("d", "x", "y", "transform", "width", "height"):
-        if attribute in element.attrib:
-            element.set(attribute, LONG_NUMBER.sub(_short, element.attrib[attribute]).replace("\n", " ").strip())
-    element.tail = None
-    if element.text and not element.text.strip():
-        element.text = None
 
 
 def _declarations(style: str) -> list[tuple[str, str]]:

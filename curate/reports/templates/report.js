@@ -31,7 +31,7 @@ const Report = (() => {
   // --- one card -------------------------------------------------------------------------------------------------
   function shell(card, number) {
     const title = make("h3", { id: `card-${card.row}-title` }, make("bdi", {}, card.shown),
-      make("span", { class: "score" }, card.score === null ? "" : `${card.score.toFixed(2)} × fence`));
+      make("span", { class: "score" }, card.score === null ? "" : `score ${card.score.toFixed(2)}`));
     const element = make("article", { class: `card unfilled ${card.verdict}`, id: `card-${card.row}`, tabindex: "-1", "aria-labelledby": title.id }, title);
     elements.set(card.row, element);
     return element;
@@ -50,8 +50,10 @@ const Report = (() => {
     const address = thumbnail(card.row, "card");
     if (!address) return make("div", { class: "gap" }, `No picture: ${data.gaps[card.row] || "there is none"}`);
     const [width, height] = card.size;
-    const photo = make("img", { class: "photo", src: address, alt: `${card.shown}, flagged`, loading: "lazy", decoding: "async", width: width, height: height });
-    const stage = make("div", { class: "stage" }, photo);
+    const photo = make("img", { class: "photo", src: address, alt: `${card.shown}, flagged`, loading: "lazy", decoding: "async" });
+    const stage = make("div", { class: "stage" }, photo), ratio = (width || 1) / (height || 1);
+    stage.style.aspectRatio = String(ratio);
+    stage.style.width = `min(100%, ${22 * ratio}rem)`;
     const box = make("div", { class: "box", "aria-hidden": "true" });
     const veil = card.veil && !data.gone ? make("img", { class: "veil", src: card.veil, alt: "" }) : null;
     if (veil) stage.append(veil);
