@@ -27,7 +27,7 @@ from curate.errors import UsageError, WriteError
 from curate.images.names import printable
 from curate.records import Progress, Verdict, no_progress
 from curate.reports import panels, story
-from curate.reports.cards import Pages, cards, number, wanted
+from curate.reports.cards import NEAREST_SHOWN, Pages, cards, number, wanted
 from curate.reports.leftovers import Leftovers
 from curate.reports.originals import Originals, originals
 from curate.reports.parquet import Audit
@@ -105,7 +105,7 @@ def write_report(
 def thumbnail_count(audit: Audit) -> int:
     """Return how many images a report decodes at most: what its progress counts."""
     pages = Pages(audit)
-    return len(audit.tables["images"]) if len(pages.images) < panels.KEPT_DOTS else 4 * len(pages.flagged) + 1000
+    return min(len(pages.images), (1 + NEAREST_SHOWN) * len(pages.flagged) + panels.KEPT_DOTS)
 
 
 def _thumbnails(page: Page, images: Originals, folder: Path, shelf: Shelf, progress: Progress) -> Thumbnails:
