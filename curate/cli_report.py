@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -40,14 +41,12 @@ def review(
 ) -> None:
     """Decide on each flagged image in the browser: keep, reject or unsure; the answers go to decisions.parquet."""
     from curate.reports.parquet import read_audit
-    from curate.reports.review import desk, serve
+    from curate.reports.review import desk, listening
 
-    def ready(address: str) -> None:
+    with listening(desk(read_audit(audit), dataset), port) as (address, server):
         typer.echo(f"Review: {address}\nThe address is the key to it; Ctrl-C ends it. Every decision is saved at once.")
         if browser:
             typer.launch(address)
-
-    try:
-        serve(desk(read_audit(audit), dataset), port=port, ready=ready)
-    except KeyboardInterrupt:
-        typer.echo("Review ended; the decisions are in the audit's decisions.parquet.", err=True)
+        with suppress(KeyboardInterrupt):
+            server()
+    typer.echo("Review ended; the decisions are in the audit's decisions.parquet.", err=True)

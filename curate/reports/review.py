@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import secrets
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from curate.errors import CouldNotFinish, InputError, UsageError, WriteError
@@ -203,32 +205,42 @@ async def _body(request: Request) -> Mapping[str, Any]:
     return asked
 
 
-def serve(desk: Desk, *, port: int = 0, ready: Callable[[str], None]) -> None:
-    """Serve the review page until the user stops it.
+class Server:
+    """Answers for a desk when it is called, until it is stopped or the user presses Ctrl-C."""
+
+    def __init__(self, app: Starlette, door: socket.socket) -> None:
+        import uvicorn
+
+        config = uvicorn.Config(app, log_level="error", access_log=False, server_header=False, lifespan="off")
+        self._server, self._door = uvicorn.Server(config), door
+
+    def __call__(self) -> None:
+        self._server.run(sockets=[self._door])
+
+    def stop(self) -> None:
+        """End the call; for other threads."""
+        self._server.should_exit = True
+
+
+@contextmanager
+def listening(desk: Desk, port: int = 0) -> Iterator[tuple[str, Server]]:
+    """Give the address of a review page and the server that answers there once it is called.
 
     Args:
         port: 0 for any that is free.
-        ready: told the page's address once it can be opened.
 
     Raises:
         CouldNotFinish: the extra is not installed, or the port is taken.
     """
-    try:
-        import starlette  # noqa: F401
-        import uvicorn
-    except ImportError as error:
-        raise CouldNotFinish(EXTRA_MISSING) from error
+    if not all(find_spec(name) for name in ("starlette", "uvicorn")):
+        raise CouldNotFinish(EXTRA_MISSING)
     with socket.socket() as door:
         door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             door.bind((HOST, port))
         except OSError as error:
             raise CouldNotFinish(f"--port {port}: {error.strerror}; leave it out to take a free one") from error
+        door.listen()
         token, number = secrets.token_urlsafe(24), door.getsockname()[1]
         hosts = frozenset((f"{HOST}:{number}", f"localhost:{number}"))
-        config = uvicorn.Config(
-            application(desk, token, hosts), log_level="error", access_log=False, server_header=False, lifespan="off"
-        )
-        door.listen(128)
-        ready(f"http://{HOST}:{number}/{token}/")
-        uvicorn.Server(config).run(sockets=[door])
+        yield f"http://{HOST}:{number}/{token}/", Server(application(desk, token, hosts), door)

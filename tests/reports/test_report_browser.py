@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from curate.reports.html import write_report
 from tests.reports.browser import open_chromium
@@ -31,6 +32,7 @@ def chromium() -> Iterator[Any]:
 def page(chromium: Any) -> Iterator[Any]:
     """A page that fails the test on any request beyond its own file, console error or exception."""
     context = chromium.new_context(viewport={"width": 1200, "height": 900})
+    context.set_default_timeout(10_000)
     tab = context.new_page()
     tab.faults = []
     tab.on("console", lambda said: said.type in ("error", "warning") and tab.faults.append(said.text))
@@ -53,7 +55,7 @@ def shown(page: Any) -> int:
 
 
 def test_the_page_opens_from_a_file_without_network_or_console_errors(page: Any, report: Path):
-    page.goto(report.as_uri())
+    page.goto(report.as_uri() + "#flagged")
     assert "8 of 40 images do not look nominal" in page.locator("h1").inner_text()
     assert shown(page) == 8
     picture = page.locator(".card .photo").first
@@ -65,40 +67,40 @@ def test_thumbnails_beyond_the_budget_lie_beside_the_page_and_are_shown(page: An
     audit = draw_audit(tmp_path)
     report = write_report(tmp_path / "audit", audit, inline_bytes=9000)
     assert len(list((tmp_path / "audit" / "report-thumbnails").iterdir())) > 20
-    page.goto(report.as_uri())
+    page.goto(report.as_uri() + "#flagged")
     page.locator(".card").last.scroll_into_view_if_needed()
     beside = page.locator('.card img[src^="report-thumbnails/"]').last
     assert beside.evaluate("image => image.decode().then(() => image.naturalWidth)") == 96
 
 
 def test_filters_narrow_the_cards_and_reset_brings_them_back(page: Any, report: Path):
-    page.goto(report.as_uri())
+    page.goto(report.as_uri() + "#flagged")
     page.select_option("#by-verdict", "near_ood")
     assert shown(page) == 2
     page.select_option("#by-verdict", "")
     page.select_option("#by-label", label="forged")
     assert shown(page) == 4
     page.fill("#by-text", "00003")
-    page.wait_for_function("document.querySelectorAll('.card:not([hidden])').length === 1")
+    expect(page.locator(".card:visible")).to_have_count(1)
     assert page.locator("#shown").inner_text() == "1 of 8 images"
     page.fill("#by-text", "nowhere")
     page.wait_for_selector("#nothing:not([hidden])")
     page.click("button[type=reset]")
-    page.wait_for_function("document.querySelectorAll('.card:not([hidden])').length === 8")
+    expect(page.locator(".card:visible")).to_have_count(8)
     page.select_option("#by-view", "student")
     assert shown(page) == 3
 
 
 def test_sorting_reorders_the_cards(page: Any, report: Path):
-    page.goto(report.as_uri())
+    page.goto(report.as_uri() + "#flagged")
     first = page.locator(".card h3 bdi").first
-    assert first.inner_text() == "cast/00000.png"
+    assert first.text_content() == "cast/00000.png"
     page.select_option("#sort", "mild")
-    assert first.inner_text() == "forged/00007.png"
+    assert first.text_content() == "forged/00007.png"
 
 
 def test_the_slider_fades_the_map_and_all_maps_follow_the_common_one(page: Any, report: Path):
-    page.goto(report.as_uri())
+    page.goto(report.as_uri() + "#flagged")
     card = page.locator(".card").first
     card.locator(".veil-slider").fill("0")
     assert card.locator(".veil").evaluate("veil => veil.style.opacity") == "0"
@@ -108,9 +110,10 @@ def test_the_slider_fades_the_map_and_all_maps_follow_the_common_one(page: Any, 
 
 
 def test_a_dot_shows_its_image_on_hover_and_by_arrow_keys_and_leads_to_its_card(page: Any, report: Path):
-    page.goto(report.as_uri())
+    page.goto(report.as_uri() + "#flagged")
     page.locator("#dots [data-dot]").nth(3).hover(force=True)
     assert page.locator("#tip img").evaluate("image => image.decode().then(() => image.naturalWidth)") == 88
+    page.mouse.move(0, 0)
     page.focus("#dots")
     page.keyboard.press("ArrowRight")
     assert page.locator("#dot-said").inner_text() == "cast/00000.png, mislabelled, score 3.00"
@@ -119,7 +122,7 @@ def test_a_dot_shows_its_image_on_hover_and_by_arrow_keys_and_leads_to_its_card(
 
 
 def test_keys_walk_through_the_cards_and_switch_the_map(page: Any, report: Path):
-    page.goto(report.as_uri())
+    page.goto(report.as_uri() + "#flagged")
     for _ in range(2):
         page.keyboard.press("n")
     assert page.evaluate("document.activeElement.id") == "card-1"
@@ -138,7 +141,7 @@ def test_axe_finds_no_serious_fault_and_nothing_is_wider_than_the_screen(
 ):
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size({"width": width, "height": 900})
-    page.goto(report.as_uri())
+    page.goto(report.as_uri() + "#flagged")
     assert serious_faults(page) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -156,7 +159,7 @@ def serious_faults(page: Any) -> list[str]:
 def test_hostile_names_inject_nothing(page: Any, tmp_path: Path):
     safe = tuple(name.replace("/", "∕") for name in HOSTILE)
     report = write_report(tmp_path / "audit", draw_audit(tmp_path, images=12, flagged=6, names=safe))
-    page.goto(report.as_uri())
+    page.goto(report.as_uri() + "#flagged")
     page.wait_for_timeout(200)
     assert page.evaluate("window.hacked") is None
     names = page.locator(".card h3 bdi").all_inner_texts()
@@ -169,7 +172,7 @@ def test_hostile_names_inject_nothing(page: Any, tmp_path: Path):
 def test_five_thousand_cards_scroll_fluently(page: Any, tmp_path: Path):
     audit = draw_audit(tmp_path, images=5200, flagged=5000, drawn=16)
     report = write_report(tmp_path / "audit", audit)
-    page.goto(report.as_uri())
+    page.goto(report.as_uri() + "#flagged")
     assert page.locator(".card").count() == 5000
     assert page.locator(".card:not(.unfilled)").count() < 100  # only those near the screen are made
     start = perf_counter()
@@ -189,12 +192,12 @@ def test_five_thousand_cards_scroll_fluently(page: Any, tmp_path: Path):
     page.locator(".card").last.scroll_into_view_if_needed()
     page.locator(".card:not(.unfilled)").last.wait_for()
     page.fill("#by-text", "04999")
-    page.wait_for_function("document.querySelectorAll('.card:not([hidden])').length === 1")
+    expect(page.locator(".card:visible")).to_have_count(1)
     assert perf_counter() - start < 30
 
 
 def test_printing_fills_the_cards(page: Any, report: Path):
-    page.goto(report.as_uri())
+    page.goto(report.as_uri() + "#flagged")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
     assert page.locator(".card.unfilled").count() == 0
