@@ -6,6 +6,7 @@ import http.client
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -48,11 +49,11 @@ def address(audit: Audit) -> Iterator[str]:
 def ask(address: str, path: str = "", *, method: str = "GET", body: bytes | None = None, **headers: str) -> Any:
     """Return (status, headers, body) of a request below the page's address, or of an absolute path."""
     where = urlsplit(address)
-    line = http.client.HTTPConnection(where.hostname, where.port, timeout=10)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    line.request(method, path if path.startswith("/") else where.path + path, body, named)
-    answer = line.getresponse()
-    return answer.status, answer.headers, answer.read()
+    with closing(http.client.HTTPConnection(where.hostname, where.port, timeout=10)) as line:
+        line.request(method, path if path.startswith("/") else where.path + path, body, named)
+        answer = line.getresponse()
+        return answer.status, answer.headers, answer.read()
 
 
 def change(address: str, **asked: Any) -> tuple[int, Any]:
