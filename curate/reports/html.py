@@ -16,13 +16,12 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from curate import __version__
 from curate.errors import UsageError, WriteError
 from curate.images.names import printable
 from curate.records import Progress, Verdict, no_progress
@@ -47,6 +46,11 @@ class Page:
     pages: Pages
     classes: Sequence[panels.ClassPanel]
     map: panels.MapPanel | None
+
+    @cached_property
+    def cards(self) -> list[dict[str, Any]]:
+        """The flagged images, worst first, as the script reads them."""
+        return cards(self.pages)
 
     @property
     def wanted(self) -> Wanted:
@@ -76,7 +80,7 @@ def write_report(
         audit: with the tables of `curate.reports.schema`.
         file: of the page; None for `report.html` in `folder`. Its thumbnails go into `<name>-thumbnails` beside it.
         dataset: where the dataset lies now; None for where it was scanned.
-        inline_bytes: how much of the page its thumbnails may take.
+        inline_bytes: how much of the page its thumbnails and maps may take; maps are always in it.
         progress: called with the number of images just finished.
 
     Returns:
@@ -90,7 +94,8 @@ def write_report(
     target = file or folder / REPORT
     _refuse_strangers(target)
     beside = target.with_name(f"{target.stem}-thumbnails")
-    shelf = Shelf(beside, inline_bytes)
+    maps_bytes = sum(len(card["veil"] or "") for card in page.cards)
+    shelf = Shelf(beside, max(0, inline_bytes - maps_bytes))
     try:
         thumbnails = _thumbnails(page, images, folder, shelf, progress)
         _replace(target, render(page, thumbnails, images))
@@ -123,7 +128,7 @@ def render(page: Page, thumbnails: Thumbnails, images: Originals, *, review: Map
     """
     values: dict[str, Any] = {
         "generator": GENERATOR,
-        "version": __version__,
+        "version": str(page.pages.audit.run.get("curate", "")),
         "policy": policy(beside=bool(thumbnails.beside), review=review is not None),
         "style": _asset(STYLE),
         "scripts": [_asset(name) for name in _scripts(review is not None)],
@@ -185,7 +190,7 @@ def _data(page: Page, thumbnails: Thumbnails, images: Originals, review: Mapping
     """Return what the script reads: the cards, the thumbnails' addresses, and the name of every image shown."""
     pages, shown = page.pages, page.wanted
     return {
-        "cards": cards(pages),
+        "cards": page.cards,
         "thumbnails": {f"{row}-{kind}": address for (row, kind), address in thumbnails.addresses.items()},
         "gaps": {str(row): why for row, why in thumbnails.gaps.items()},
         "gone": not images.there,
@@ -243,7 +248,7 @@ def _tables(page: Page) -> dict[str, Any]:
             for pair in pages.duplicates
         ],
         "noticed": story.noticed(pages),
-        "worst": [(card["shown"], card["verdict"], card["score"], _main(card)) for card in cards(pages)[:TABLE_ROWS]],
+        "worst": [(card["shown"], card["verdict"], card["score"], _main(card)) for card in page.cards[:TABLE_ROWS]],
     }
 
 

@@ -53,13 +53,12 @@ class MapPanel:
 
 def class_panels(pages: Pages) -> list[ClassPanel]:
     """Return a panel for the classes with the most flagged images, in the order of their names."""
-    worst = sorted(pages.scores, key=lambda label: (-len(pages.scores[label]["flagged"]), label))[:CLASSES_SHOWN]
-    return [_class_panel(pages, label) for label in sorted(worst)]
+    return [_class_panel(pages, label, number) for number, label in enumerate(sorted(_shown_labels(pages)))]
 
 
 def other_classes(pages: Pages) -> list[tuple[str, int, int]]:
     """Return label, images and flagged images of the classes that have no panel."""
-    shown = {panel_label for panel_label in _shown_labels(pages)}
+    shown = set(_shown_labels(pages))
     return [
         (label_words(label), len(found["kept"]) + len(found["flagged"]), len(found["flagged"]))
         for label, found in pages.scores.items()
@@ -68,10 +67,11 @@ def other_classes(pages: Pages) -> list[tuple[str, int, int]]:
 
 
 def _shown_labels(pages: Pages) -> list[str]:
+    """Return the labels with the most flagged images, as many as have a panel."""
     return sorted(pages.scores, key=lambda label: (-len(pages.scores[label]["flagged"]), label))[:CLASSES_SHOWN]
 
 
-def _class_panel(pages: Pages, label: str) -> ClassPanel:
+def _class_panel(pages: Pages, label: str, place: int) -> ClassPanel:
     kept, flagged = (np.asarray(pages.scores[label][group], dtype=np.float32) for group in ("kept", "flagged"))
     edges = _edges(np.concatenate([kept, flagged]))
     kept_shown, flagged_shown = (np.clip(scores, edges[0], edges[-1]) for scores in (kept, flagged))
@@ -80,11 +80,11 @@ def _class_panel(pages: Pages, label: str) -> ClassPanel:
     fences = [(view, fence) for view in views if (fence := fence_of(pages.audit.run, label, view)) is not None]
     return ClassPanel(
         label=label_words(label),
-        svg=plots.histogram(kept_shown, flagged_shown, edges),
+        svg=plots.histogram(kept_shown, flagged_shown, edges, f"h{place}-"),
         words=_histogram_words(kept, flagged, edges),
         bins=_bins(kept_shown, flagged_shown, edges),
         fences=fences,
-        rounds_svg=plots.rounds(rounds) if len(rounds) > 1 else "",
+        rounds_svg=plots.rounds(rounds, f"r{place}-") if len(rounds) > 1 else "",
         rounds=rounds,
     )
 
@@ -120,7 +120,7 @@ def map_panel(pages: Pages) -> MapPanel | None:
     kept = [row for row in rows if pages.images[row]["verdict"] not in FLAGGED]
     groups = [[row for row in pages.flagged if _at(pages.images[row]) and _is(pages, row, v)] for v in FLAGGED]
     drawn = [kept[i] for i in _even(len(kept), KEPT_DOTS)]
-    svg = plots.scatter(_points(pages, drawn), [_points(pages, group) for group in groups])
+    svg = plots.scatter(_points(pages, drawn), [_points(pages, group) for group in groups], "m-")
     words = _map_words(_points(pages, kept), _points(pages, [row for group in groups for row in group]))
     if len(drawn) < len(kept):
         words += f" Of the kept images {len(drawn):,} are drawn, evenly over the list."

@@ -7,7 +7,6 @@ hold numbers and our own words alone, never a name of the dataset.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 import re
@@ -63,12 +62,13 @@ COUNTS_BEFORE_LOG = 60
 """With more images than this in one bar, a single flagged one could not be seen on a linear scale."""
 
 
-def histogram(kept: FloatArray, flagged: FloatArray, edges: FloatArray) -> str:
+def histogram(kept: FloatArray, flagged: FloatArray, edges: FloatArray, mark: str) -> str:
     """Draw anomaly scores of one class, flagged ones above the fence at 1.
 
     Args:
         kept, flagged: the scores.
         edges: (B + 1,) of the bins.
+        mark: begins the ids of this figure, so that no two figures of a page share one.
     """
     counts = [np.histogram(values, edges)[0] for values in (kept, flagged)]
     top = float(np.max(np.sum(counts, axis=0), initial=1))
@@ -85,14 +85,15 @@ def histogram(kept: FloatArray, flagged: FloatArray, edges: FloatArray) -> str:
             axes.set_ylabel("images, log scale")
         axes.set_ylim(0, top * (2.4 if top > COUNTS_BEFORE_LOG else 1.2))
         axes.set_xlim(float(edges[0]), float(edges[-1]))
-        return clean(figure)
+        return clean(figure, mark)
 
 
-def rounds(numbers: Sequence[Mapping[str, Any]]) -> str:
+def rounds(numbers: Sequence[Mapping[str, Any]], mark: str) -> str:
     """Draw how the fence and the rejected images of one class went from round to round.
 
     Args:
         numbers: the class's rows of `rounds.parquet`, in order, at least one.
+        mark: see `histogram`.
     """
     at = [row["round"] for row in numbers]
     with _drawing():
@@ -107,32 +108,33 @@ def rounds(numbers: Sequence[Mapping[str, Any]]) -> str:
         for axes in (left, right):
             axes.set_xlabel("round")
             axes.set_xticks(at if len(at) <= 12 else at[:: -(-len(at) // 12)])
-        return clean(figure)
+        return clean(figure, mark)
 
 
-def scatter(kept: FloatArray, flagged: Sequence[FloatArray]) -> str:
+def scatter(kept: FloatArray, flagged: Sequence[FloatArray], mark: str) -> str:
     """Draw the set as dots; `clean` numbers them, kept first, then the flagged groups in order.
 
     Args:
         kept: (N, 2) finite.
         flagged: groups of (M, 2) finite, each with a mark of its own: a triangle, a diamond, a square.
+        mark: see `histogram`.
     """
     with _drawing():
         figure, (axes,) = _figure(7.2, 4.6, 1)
         axes.scatter(kept[:, 0], kept[:, 1], s=14, color=KEPT, alpha=0.75, linewidths=0, gid="dots-0")
-        for number, (points, mark) in enumerate(zip(flagged, "^Ds", strict=False), start=1):
+        for number, (points, shape) in enumerate(zip(flagged, "^Ds", strict=False), start=1):
             axes.scatter(
                 points[:, 0],
                 points[:, 1],
                 s=34,
                 color=FLAGGED if number == 1 else OTHER,
-                marker=mark,
+                marker=shape,
                 gid=f"dots-{number}",
             )
         axes.set_xlabel("first principal component")
         axes.set_ylabel("second principal component")
         axes.tick_params(labelbottom=False, labelleft=False, length=0)
-        return clean(figure)
+        return clean(figure, mark)
 
 
 def _reals(numbers: Sequence[Mapping[str, Any]], name: str) -> list[float]:
@@ -153,7 +155,7 @@ def _figure(width_in: float, height_in: float, columns: int) -> tuple[Figure, Se
     return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
-def clean(figure: Figure) -> str:
+def clean(figure: Figure, mark: str) -> str:
     """Return a figure as an `svg` element: no style, no colour, no doubtful id, few digits; dots carry `data-dot`."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
@@ -164,7 +166,6 @@ def clean(figure: Figure) -> str:
         for child in [c for c in parent if c.tag in (f"{{{SVG}}}metadata", f"{{{SVG}}}style")]:
             parent.remove(child)
     _number_dots(svg)
-    mark = hashlib.sha256(buffer.getvalue().encode()).hexdigest()[:6]  # no two figures of a page share an id
     used = {reference for element in svg.iter() for value in element.attrib.values() for reference in _targets(value)}
     for element in svg.iter():
         _plain(element, used, mark)

@@ -55,7 +55,14 @@ def draw_audit(folder: Path, root: Path, images: list[tuple[str, str]], flagged:
         views = {f"score_{view}": score + float(rng.normal(0, 0.2)) for view in ("flow", "student", "neighbours")}
         at = dict(zip(("pca_1", "pca_2"), rng.normal(bad, 1, 2).tolist(), strict=True))
         texts = dict.fromkeys(("split", "group", "skip_reason", "suggested_label"), "")
-        row = {"path": path, "sha256": sha256, "label": "good", "width_px": size[0], "height_px": size[1], "mode": "RGB"}
+        row = {
+            "path": path,
+            "sha256": sha256,
+            "label": "good",
+            "width_px": size[0],
+            "height_px": size[1],
+            "mode": "RGB",
+        }
         row |= {"bit_depth": 8, "verdict": "mislabelled" if bad else "keep", "reasons": ["LBL001"] * bad}
         rows.append(row | texts | views | at | {"anomaly_score": score, "nearest": near, "confidence": 0.1})
         if bad:
