@@ -14,11 +14,13 @@ demo: $(VENV)/installed
 	@rm -rf $(DEMO)/widgets && $(BIN)/python examples/draw_demo.py $(DEMO)/widgets
 	$(BIN)/curate scan $(DEMO)/widgets --force -o $(DEMO)/audit
 
-# README's picture: the first rows of the demo's sheet
-picture: demo
-	$(BIN)/python examples/readme_picture.py $(DEMO)/audit/flagged.png examples/flagged.jpg
+# README's picture: a screenshot of the demo's report; needs chromium
+picture: $(VENV)/installed-dev demo
+	$(BIN)/python examples/readme_picture.py $(DEMO)/audit/report.html examples/report.jpg
 
+# The report is tested in a real browser, Debian's Chromium; without one those tests are skipped, and the end says so.
 test: $(VENV)/installed-dev lint
+	@command -v chromium >/dev/null || echo "make test: no chromium here, the browser tests are skipped; install it: sudo apt-get install chromium" >&2
 	$(BIN)/python -m pytest
 
 lint: $(VENV)/installed-dev

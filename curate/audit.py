@@ -35,6 +35,7 @@ from curate.images.sizes import native_sizes
 from curate.images.sources import list_images
 from curate.offline import network
 from curate.records import Embeddings, ImageFacts, IntArray, Listing, Progress, no_progress
+from curate.reports.html import thumbnail_count, write_report
 from curate.reports.outcome import Outcome
 from curate.reports.parquet import Audit, write_audit
 from curate.reports.pictures import draw_flagged, pen, to_draw
@@ -150,6 +151,8 @@ def _scan(
         run |= {"map_scale": {"low": ink.low, "high": ink.high}, "seconds": clock.seconds | report.seconds}
         audit = Audit(tables=audit_tables(outcome, maps), run=run, path=target)
         write_audit(audit, folder)
+        with screen.stage("report", thumbnail_count(audit)) as progress:
+            write_report(folder, audit, dataset=listing.root, progress=progress)
     log.info("seconds: %s", json.dumps(audit.run["seconds"]))
     return audit
 

@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from curate import __version__
 from curate.cli_check import CHECK_EXAMPLES, check, diff, init, rule
 from curate.cli_models import Format, models_app
+from curate.cli_report import report, review
 from curate.cli_splits import EXPLAIN_EXAMPLES, PRUNE_EXAMPLES, explain, prune, restore
 from curate.errors import CouldNotFinish, CurateError, Interrupted, UsageError
 
@@ -69,6 +70,8 @@ app.command(epilog=CHECK_EXAMPLES)(check)
 app.command()(diff)
 app.command("rule")(rule)
 app.command()(init)
+app.command()(report)
+app.command()(review)
 
 
 def _version(wanted: bool) -> None:
@@ -209,7 +212,7 @@ class _Lines(logging.Handler):
     """Writes each record as one line to stderr, wherever that leads at the moment: a bar may be drawn there."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        from curate.screen import printable
+        from curate.images.names import printable
 
         sys.stderr.write(f"curate: {printable(record.getMessage())}\n")
 

@@ -108,7 +108,8 @@ def _show(rows: tuple[Listed, ...]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from curate.screen import printable, show
+    from curate.images.names import printable
+    from curate.screen import show
 
     table = Table(box=None, header_style="bold")
     for title in ("name", "where", "size", "licence", "sha256"):

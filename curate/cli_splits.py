@@ -126,7 +126,8 @@ def _show_pruned(pruned: Pruned, format_: Format) -> None:
 def _show(lines: Iterable[str]) -> None:
     from rich.text import Text
 
-    from curate.screen import printable, show
+    from curate.images.names import printable
+    from curate.screen import show
 
     for line in lines:
         show(Text(printable(line)), soft_wrap=True)

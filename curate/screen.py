@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from curate.findings import catalogue
+from curate.images.names import printable
 from curate.records import Progress as ProgressCall
 from curate.records import Verdict, no_progress
 from curate.reports.summary import Summary
@@ -83,11 +84,6 @@ def show(*results: RenderableType, soft_wrap: bool = False) -> None:
     with console.capture() as printed:
         console.print(*results, sep="\n", soft_wrap=soft_wrap)
     sys.stdout.write("\n".join(line.rstrip() for line in printed.get().split("\n")))  # tables pad their lines
-
-
-def printable(text: str) -> str:
-    """Return text with control and other invisible characters escaped, fit for a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 def show_error(message: str) -> None:

@@ -29,3 +29,8 @@ def unicode_name(name: str) -> str:
         escaped = (f"\\x{ord(c) - 0xDC00:02x}" if 0xDC80 <= ord(c) <= 0xDCFF else c for c in name)
         return "".join(escaped).encode(errors="backslashreplace").decode()
     return name
+
+
+def printable(text: str) -> str:
+    """Return text with control and other invisible characters escaped, those that turn its direction too."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)

@@ -23,6 +23,9 @@ SHEET_CELL_PX, TEXT_COLUMNS = 224, 44
 HEAT = np.array([[255, 236, 120], [255, 170, 40], [226, 60, 30], [140, 0, 60]], dtype=np.float32)
 """Colours from low to high; opacity rises with them."""
 
+OPACITY = 0.75
+"""Of full colour: what lies under it stays visible."""
+
 Picture = NDArray[np.uint8]
 
 
@@ -58,13 +61,32 @@ def overlay(picture: Picture, anomaly_map: FloatArray, low: float, high: float) 
     Returns:
         (H, W, 3) RGB of the same size.
     """
-    height, width = picture.shape[:2]
-    level = np.clip((anomaly_map - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)
-    smooth = Image.fromarray(level, mode="F").resize((width, height), Image.Resampling.BICUBIC)
-    heat = np.clip(np.asarray(smooth), 0, 1)[..., None]
-    opacity = 0.75 * heat
-    blended = picture * (1 - opacity) + _colour(heat[..., 0]) * opacity
+    heat = _heat(anomaly_map, low, high, (picture.shape[1], picture.shape[0]))
+    opacity = OPACITY * heat[..., None]
+    blended = picture * (1 - opacity) + _colour(heat) * opacity
     return np.asarray(np.rint(blended), dtype=np.uint8)
+
+
+def veil(anomaly_map: FloatArray, low: float, high: float) -> Image.Image:
+    """Return an anomaly map as a picture of its own to be laid over the image, transparent where nothing is odd.
+
+    Args:
+        anomaly_map: (rows, columns), any scale.
+        low, high: values without colour and with full colour.
+
+    Returns:
+        RGBA, 4 px a patch, so that a browser that enlarges it shows no corners.
+    """
+    rows, columns = anomaly_map.shape
+    heat = _heat(anomaly_map, low, high, (4 * columns, 4 * rows))
+    return Image.fromarray(np.dstack([np.rint(_colour(heat)), np.rint(255 * OPACITY * heat)]).astype(np.uint8))
+
+
+def _heat(anomaly_map: FloatArray, low: float, high: float, size: tuple[int, int]) -> FloatArray:
+    """Return the map between `low` (0) and `high` (1), smoothly enlarged to `size` (width, height)."""
+    level = np.clip((anomaly_map - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)
+    smooth: FloatArray = np.asarray(Image.fromarray(level).resize(size, Image.Resampling.BICUBIC))
+    return smooth.clip(0, 1)
 
 
 def _colour(level: FloatArray) -> FloatArray:

@@ -14,8 +14,11 @@ from curate.errors import UsageError, WriteError
 from curate.reports.schema import TABLES
 
 RUN_FILE, SHEET, MAPS = "run.json", "flagged.png", "maps"
-OWN_FILES = frozenset((RUN_FILE, SHEET, *(f"{name}.parquet" for name in TABLES)))
+REPORT, THUMBNAILS, DECISIONS = "report.html", "report-thumbnails", "decisions.parquet"
+OWN_FILES = frozenset((RUN_FILE, SHEET, REPORT, DECISIONS, *(f"{name}.parquet" for name in TABLES)))
 OWN_MAP = re.compile(r"\d{7,}\.png")
+OWN_THUMBNAIL = re.compile(r"\d{7,}-(card|near|dot)\.webp")
+OWN_FOLDERS = {MAPS: OWN_MAP, THUMBNAILS: OWN_THUMBNAIL}
 
 
 def map_name(image: int) -> str:
@@ -61,6 +64,7 @@ def replacing(output: Path) -> Iterator[Path]:
     with _beside(output) as folder:
         yield folder
         _refuse_content(output, force=True)
+        _keep_decisions(_real(output), folder)
         _swap(folder, _real(output))
 
 
@@ -96,9 +100,10 @@ def _refuse_content(output: Path, *, force: bool) -> None:
 def foreign(audit: Path) -> str:
     """Return the path, below an audit's folder, of the first entry that `curate scan` did not write; "" if none."""
     for entry in sorted(audit.iterdir()):
-        if entry.name == MAPS and entry.is_dir() and not entry.is_symlink():
+        own = OWN_FOLDERS.get(entry.name)
+        if own is not None and entry.is_dir() and not entry.is_symlink():
             pictures = sorted(entry.iterdir())
-            strange = [f"{MAPS}/{p.name}" for p in pictures if not (OWN_MAP.fullmatch(p.name) and _is_plain(p))]
+            strange = [f"{entry.name}/{p.name}" for p in pictures if not (own.fullmatch(p.name) and _is_plain(p))]
             if strange:
                 return strange[0]
         elif entry.name not in OWN_FILES or not _is_plain(entry):
@@ -151,6 +156,12 @@ def _swap(folder: Path, output: Path) -> None:
         if not output.exists():
             os.rename(old, output)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _keep_decisions(old: Path, new: Path) -> None:
+    """Carry what people decided into the audit that takes the old one's place; each holds for an unchanged image."""
+    if (old / DECISIONS).is_file() and not (new / DECISIONS).exists():
+        shutil.copy2(old / DECISIONS, new / DECISIONS)
 
 
 def _umask() -> int:

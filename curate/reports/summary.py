@@ -9,7 +9,7 @@ from typing import Any
 from curate.images.names import unicode_name
 from curate.records import Verdict
 from curate.reports.parquet import Audit
-from curate.reports.place import SHEET
+from curate.reports.place import REPORT
 
 WORST = 10
 
@@ -82,9 +82,9 @@ def _worst(audit: Audit) -> tuple[Worst, ...]:
 
 def _next_steps(audit: Audit, verdicts: Counter[str]) -> tuple[str, ...]:
     lines = [f"Audit: {unicode_name(str(audit.path))}"] if audit.path else []
-    if audit.path and (audit.path / SHEET).is_file():
-        sheet = unicode_name(str(audit.path / SHEET))
-        lines.append(f"Look at {sheet}: the worst images, where each is odd, a kept one beside it.")
+    if audit.path and (audit.path / REPORT).is_file():
+        page = unicode_name(str(audit.path / REPORT))
+        lines.append(f"Look at {page}: the flagged images, where each is odd, nominal ones beside it.")
     if verdicts[Verdict.KEEP] < audit.tables["images"].num_rows:
         lines.append(
             "Then read findings.parquet; the rows of images.parquet with verdict == 'keep' are the cleaned set."

@@ -1,0 +1,213 @@
+"""What the page is told of each flagged image, as plain values: scores, reason, neighbours, map.
+
+A card's numbers are those of the audit; only each view's place on the common scale is worked out here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from curate.findings import catalogue
+from curate.images.names import printable
+from curate.records import Verdict
+from curate.reports.maps import veil
+from curate.reports.parquet import Audit
+from curate.reports.thumbnails import Kind, data_address, to_webp
+
+FLAGGED = (Verdict.MISLABELLED, Verdict.NEAR_OOD)
+NEAREST_SHOWN = 3
+VEIL_QUALITY = 60
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Pages:
+    """An audit's tables row by row, as the parts of a report need them."""
+
+    audit: Audit
+
+    @cached_property
+    def images(self) -> list[Row]:
+        """The rows of `images.parquet`."""
+        return self._rows("images")
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """The row of each path."""
+        return {image["path"]: row for row, image in enumerate(self.images)}
+
+    @cached_property
+    def findings(self) -> dict[str, list[Row]]:
+        """The findings of each path, those that flag it first."""
+        found = defaultdict[str, list[Row]](list)
+        for finding in self._rows("findings"):
+            found[finding["path"]].append(finding)
+        return {path: sorted(rows, key=lambda f: f["score"] is None) for path, rows in found.items()}
+
+    @cached_property
+    def duplicates(self) -> list[Row]:
+        """The rows of `duplicates.parquet`."""
+        return self._rows("duplicates")
+
+    @cached_property
+    def rounds(self) -> dict[str, list[Row]]:
+        """The rounds of each label, in order."""
+        found = defaultdict[str, list[Row]](list)
+        for row in sorted(self._rows("rounds"), key=lambda r: (r["label"], r["round"])):
+            found[row["label"]].append(row)
+        return found
+
+    @cached_property
+    def maps(self) -> dict[str, Row]:
+        """The anomaly map of each path that has one."""
+        return {row["path"]: row for row in self._rows("maps")}
+
+    @cached_property
+    def flagged(self) -> list[int]:
+        """The rows of the flagged images, worst first."""
+        rows = [row for row, image in enumerate(self.images) if image["verdict"] in FLAGGED]
+        return sorted(rows, key=lambda row: (-(number(self.images[row]["anomaly_score"]) or 0.0), row))
+
+    @cached_property
+    def views(self) -> tuple[str, ...]:
+        """The scorers that gave a score."""
+        table = self.audit.tables["images"]
+        names = [name for name in table.column_names if name.startswith("score_")]
+        return tuple(n.removeprefix("score_") for n in names if table[n].null_count < table.num_rows)
+
+    @cached_property
+    def scores(self) -> dict[str, dict[str, list[float]]]:
+        """The anomaly scores of each label, by verdict group: "kept" and "flagged"."""
+        found: dict[str, dict[str, list[float]]] = {}
+        for image in self.images:
+            score = number(image["anomaly_score"])
+            if score is not None:
+                group = "flagged" if image["verdict"] in FLAGGED else "kept"
+                found.setdefault(image["label"], {"kept": [], "flagged": []})[group].append(score)
+        return dict(sorted(found.items()))
+
+    @cached_property
+    def medians(self) -> dict[tuple[str, str], float]:
+        """The median score of each label and view."""
+        found = defaultdict[tuple[str, str], list[float]](list)
+        for image in self.images:
+            for view in self.views:
+                value = number(image[f"score_{view}"])
+                if value is not None:
+                    found[image["label"], view].append(value)
+        return {key: float(np.median(values)) for key, values in found.items()}
+
+    def nearest(self, row: int) -> list[int]:
+        """Return the rows of the nearest kept images of a flagged one, nearest first."""
+        paths = self.images[row].get("nearest") or []
+        return [self.row_of[path] for path in paths[:NEAREST_SHOWN] if path in self.row_of]
+
+    def _rows(self, name: str) -> list[Row]:
+        return self.audit.tables[name].to_pylist() if name in self.audit.tables else []
+
+
+def number(value: Any) -> float | None:
+    """Return a finite number, or None."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def cards(pages: Pages) -> list[Row]:
+    """Return what the page needs to show each flagged image, worst first; JSON values only."""
+    return [_card(pages, row) for row in pages.flagged]
+
+
+def wanted(pages: Pages, dots: Sequence[int]) -> dict[int, frozenset[Kind]]:
+    """Return the thumbnails that a page needs: the worst images first, each followed by what is shown beside it.
+
+    Args:
+        dots: rows on the map of the set.
+    """
+    found = defaultdict[int, set[Kind]](set)
+    for row in pages.flagged:
+        found[row].add(Kind.CARD)
+        for near in pages.nearest(row):
+            found[near].add(Kind.NEAR)
+    for row in dots:
+        found[row].add(Kind.DOT)
+    return {row: frozenset(kinds) for row, kinds in found.items()}
+
+
+def _card(pages: Pages, row: int) -> Row:
+    image = pages.images[row]
+    found = pages.findings.get(image["path"], [])
+    return {
+        "row": row,
+        "path": image["path"],
+        "shown": printable(image["path"]),
+        "label": image["label"],
+        "suggested": printable(image["suggested_label"] or ""),
+        "verdict": image["verdict"],
+        "score": number(image["anomaly_score"]),
+        "confidence": number(image["confidence"]),
+        "p": number(image["p_value"]),
+        "q": number(image["q_value"]),
+        "round": image["round_rejected"],
+        "size": [image["width_px"], image["height_px"]],
+        "views": [view for name in pages.views if (view := _view(pages, image, name))],
+        "reasons": [_reason(finding) for finding in found],
+        "nearest": pages.nearest(row),
+        "veil": _veil(pages, image["path"]),
+        "box": _box(image, found),
+    }
+
+
+def _view(pages: Pages, image: Row, name: str) -> Row | None:
+    """Return one view's score and fence; `at` is its place where 0 is the class's median image and 1 the fence."""
+    score = number(image[f"score_{name}"])
+    if score is None:
+        return None
+    fence = fence_of(pages.audit.run, image["label"], name)
+    median = pages.medians[image["label"], name]
+    at = (score - median) / (fence - median) if fence is not None and fence > median else None
+    return {"name": name, "score": score, "fence": fence, "at": at}
+
+
+def fence_of(run: Mapping[str, Any], label: str, view: str) -> float | None:
+    """Return a fence as `run.json` has it, on the view's own scale; None if there is none."""
+    fences = run.get("fences", {}).get(label, {})
+    entry = fences.get(view) if isinstance(fences, Mapping) else None
+    return number(entry.get("value")) if isinstance(entry, Mapping) else None
+
+
+def _reason(finding: Row) -> Row:
+    text = catalogue().get(finding["code"])
+    return {
+        "code": finding["code"],
+        "title": text.title if text else "",
+        "message": printable(finding["message"]),
+        "cure": text.cure if text else "",
+        "main": finding["score"] is not None,
+    }
+
+
+def _veil(pages: Pages, path: str) -> str | None:
+    """Return the anomaly map as an address of its own picture; None where the audit holds none."""
+    entry, scale = pages.maps.get(path), pages.audit.run.get("map_scale", {})
+    if entry is None or len(entry["values"]) != entry["rows"] * entry["columns"] or not entry["values"]:
+        return None
+    values = np.asarray(entry["values"], dtype=np.float32).reshape(entry["rows"], entry["columns"])
+    low, high = number(scale.get("low")), number(scale.get("high"))
+    low, high = float(values.min()) if low is None else low, float(values.max()) if high is None else high
+    return data_address(to_webp(veil(values, low, high), VEIL_QUALITY))
+
+
+def _box(image: Row, found: Sequence[Row]) -> list[float] | None:
+    """Return left, top, width and height of where it is odd, as shares of the image's sides."""
+    box = next((f["box"] for f in found if f["box"]), None)
+    width, height = image["width_px"], image["height_px"]
+    if not box or not width or not height or len(box) != 4:
+        return None
+    return [round(side / of, 4) for side, of in zip(box, (width, height, width, height), strict=True)]

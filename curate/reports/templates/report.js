@@ -1,0 +1,311 @@
+"use strict";
+// All text from the dataset reaches the page as textContent or as an attribute's value, never as markup.
+const Report = (() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const byId = (id) => document.getElementById(id);
+  const WORDS = { mislabelled: "mislabelled", near_ood: "unlike the set", keep: "kept", duplicate: "copy", unreadable: "unreadable" };
+  const PRINTED = 400, FULL = 3; // cards that printing fills; a view's bar ends at three times its fence
+  const cards = data.cards, host = byId("cards"), elements = new Map();
+  const hooks = { fill: [], text: (card) => "", passes: (card) => true };
+  let visible = cards.slice(), veils = 70;
+
+  function make(tag, attributes, ...children) {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes || {})) {
+      if (value === null || value === undefined || value === false) continue;
+      if (name === "class") element.className = value;
+      else element.setAttribute(name, value === true ? "" : value);
+    }
+    element.append(...children.filter((child) => child !== null && child !== undefined));
+    return element;
+  }
+
+  const short = (value) => {
+    if (value === null || value === undefined) return "unknown";
+    const size = Math.abs(value);
+    return size !== 0 && (size < 0.001 || size >= 100000) ? value.toExponential(1) : String(Number(value.toPrecision(3)));
+  };
+  const percent = (value) => (value === null || value === undefined ? "unknown" : value > 0 && value < 0.001 ? "under 0.1 %" : `${Number((100 * value).toPrecision(2))} %`);
+  const thumbnail = (row, kind) => data.thumbnails[`${row}-${kind}`];
+
+  // --- one card -------------------------------------------------------------------------------------------------
+  function shell(card, number) {
+    const title = make("h3", { id: `card-${card.row}-title` }, make("bdi", {}, card.shown),
+      make("span", { class: "score" }, card.score === null ? "" : `score ${card.score.toFixed(2)}`));
+    const element = make("article", { class: `card unfilled ${card.verdict}`, id: `card-${card.row}`, tabindex: "-1", "aria-labelledby": title.id }, title);
+    elements.set(card.row, element);
+    return element;
+  }
+
+  function fill(card) {
+    const element = elements.get(card.row);
+    if (!element.classList.contains("unfilled")) return element;
+    element.classList.remove("unfilled");
+    element.append(make("div", { class: "body" }, pictureOf(card), factsOf(card)), ...nearestOf(card));
+    for (const hook of hooks.fill) hook(card, element);
+    return element;
+  }
+
+  function pictureOf(card) {
+    const address = thumbnail(card.row, "card");
+    if (!address) return make("div", { class: "gap" }, `No picture: ${data.gaps[card.row] || "there is none"}`);
+    const [width, height] = card.size;
+    const photo = make("img", { class: "photo", src: address, alt: `${card.shown}, flagged`, loading: "lazy", decoding: "async" });
+    const stage = make("div", { class: "stage" }, photo), ratio = (width || 1) / (height || 1);
+    stage.style.aspectRatio = String(ratio);
+    stage.style.width = `min(100%, ${22 * ratio}rem)`;
+    const box = make("div", { class: "box", "aria-hidden": "true" });
+    const veil = card.veil && !data.gone ? make("img", { class: "veil", src: card.veil, alt: "" }) : null;
+    if (veil) stage.append(veil);
+    if (card.box && !data.gone) {
+      ["left", "top", "width", "height"].forEach((side, at) => { box.style[side] = `${100 * card.box[at]}%`; });
+      stage.append(box);
+    }
+    const left = make("div", {}, stage);
+    if (!veil) {
+      left.append(make("p", { class: "slide" }, data.gone ? "with its anomaly map drawn in" : "no map: only the worst have one; the frame is where it is odd"));
+      return left;
+    }
+    const slider = make("input", { type: "range", min: "0", max: "100", class: "veil-slider", "aria-label": `Anomaly map over ${card.shown}` });
+    const show = () => { veil.style.opacity = slider.value / 100; box.hidden = slider.value === "0"; };
+    slider.value = veils;
+    slider.addEventListener("input", show);
+    show();
+    left.append(make("label", { class: "slide" }, make("span", {}, "image"), slider, make("span", {}, "map")));
+    return left;
+  }
+
+  function factsOf(card) {
+    const main = card.reasons.filter((reason) => reason.main), rest = card.reasons.filter((reason) => !reason.main);
+    const facts = make("div", { class: "facts" });
+    for (const reason of main.length ? main : rest) {
+      facts.append(make("p", { class: "why" }, make("strong", {}, `${reason.title} (${reason.code})`), upper(reason.message) + "."));
+      if (reason.cure) facts.append(make("p", { class: "cure" }, reason.cure));
+    }
+    if (card.suggested) facts.append(make("p", { class: "why" }, "Looks like class ", make("strong", { class: "bad" }, make("bdi", {}, card.suggested))));
+    const numbers = [["class", card.label], ["confidence nominal", percent(card.confidence)], ["p", short(card.p)], ["q", short(card.q)], ["rejected in round", card.round]];
+    facts.append(make("dl", { class: "numbers" }, ...numbers.filter(([, value]) => value !== "" && value !== null && value !== "unknown").map(([name, value]) =>
+      make("div", {}, make("dt", {}, name), make("dd", {}, make("bdi", {}, String(value)))))));
+    if (card.views.length) facts.append(viewsOf(card));
+    if (main.length) for (const reason of rest) facts.append(make("p", { class: "cure" }, `Also ${reason.code}: ${reason.message}`));
+    const copy = make("button", { type: "button", class: "copy" }, "Copy path", make("span", { class: "hidden" }, ` of ${card.shown}`));
+    copy.addEventListener("click", () => copyText(pathOf(card), copy));
+    facts.append(make("div", { class: "tools" }, copy));
+    return facts;
+  }
+
+  function viewsOf(card) {
+    const rows = card.views.map((view) => {
+      const bar = make("i", { class: view.at > 1 ? "over" : "" });
+      bar.style.width = `${100 * Math.max(0, Math.min(1, (view.at || 0) / FULL))}%`;
+      const says = view.fence === null ? "no fence" : `fence ${short(view.fence)}`;
+      return make("tr", {}, make("th", { scope: "row" }, view.name), make("td", {}, `${short(view.score)} (${says})`),
+        make("td", { class: "track" }, view.at === null ? "" : make("div", { "aria-hidden": "true" }, bar, make("b", {})),
+          make("span", { class: "hidden" }, view.at === null ? "" : view.at > 1 ? "above its fence" : "below its fence")));
+    });
+    return make("table", { class: "views" }, make("caption", { class: "hidden" }, "Each view's score and its fence"), make("tbody", {}, ...rows));
+  }
+
+  function nearestOf(card) {
+    if (!card.nearest.length) return [];
+    const items = card.nearest.map((row) => {
+      const address = thumbnail(row, "near"), image = data.images[row], [width, height] = image.size;
+      return make("li", {}, address ? make("img", { src: address, alt: "", loading: "lazy", decoding: "async", width: width, height: height }) : null,
+        make("span", {}, make("bdi", {}, image.shown)));
+    });
+    return [make("div", { class: "nearest" }, make("p", {}, "Nearest nominal images, nearest first"), make("ul", {}, ...items))];
+  }
+
+  const upper = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+  const pathOf = (card) => `${data.root}/${card.path}`;
+
+  async function copyText(text, button) {
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      const area = make("textarea", { class: "hidden", "aria-hidden": "true" });
+      area.value = text;
+      document.body.append(area);
+      area.select();
+      document.execCommand("copy");
+      area.remove();
+    }
+    const label = button.firstChild, before = button.dataset.label || label.textContent;
+    button.dataset.label = before;
+    label.textContent = "Copied";
+    setTimeout(() => { label.textContent = before; }, 1500);
+  }
+
+  // --- filters and order ----------------------------------------------------------------------------------------
+  const value = (id) => (byId(id) ? byId(id).value : "");
+  const over = (card, name) => card.views.some((view) => view.name === name && view.fence !== null && view.score > view.fence);
+
+  function passes(card) {
+    const text = value("by-text").trim().toLowerCase(), view = value("by-view"), label = value("by-label");
+    if (value("by-verdict") && card.verdict !== value("by-verdict")) return false;
+    if (label && card.label !== label.slice(1)) return false;
+    if (view.startsWith("only ")) {
+      if (!card.views.every((v) => over(card, v.name) === (v.name === view.slice(5)))) return false;
+    } else if (view && !over(card, view)) return false;
+    if (text && !`${card.shown}\n${card.label}\n${card.suggested}\n${card.reasons.map((r) => `${r.code} ${r.title} ${r.message}`).join("\n")}\n${hooks.text(card)}`.toLowerCase().includes(text)) return false;
+    return hooks.passes(card);
+  }
+
+  function order(how) {
+    const score = (card) => (card.score === null ? -Infinity : card.score);
+    if (how === "mild") return (a, b) => score(a) - score(b);
+    if (how === "path") return (a, b) => (a.path < b.path ? -1 : 1);
+    if (how === "confidence") return (a, b) => (a.confidence ?? 2) - (b.confidence ?? 2) || score(b) - score(a);
+    if (how.startsWith("view ")) {
+      const at = (card) => card.views.find((view) => view.name === how.slice(5))?.score ?? -Infinity;
+      return (a, b) => at(b) - at(a);
+    }
+    return (a, b) => score(b) - score(a);
+  }
+
+  function refresh(reorder) {
+    const kept = new Set(cards.filter(passes));
+    if (reorder) {
+      visible = cards.slice().sort(order(value("sort")));
+      host.append(...visible.map((card) => elements.get(card.row)));
+    } else {
+      visible = [...host.children].map((element) => byElement.get(element));
+    }
+    for (const card of cards) elements.get(card.row).hidden = !kept.has(card);
+    visible = visible.filter((card) => kept.has(card));
+    byId("shown").textContent = visible.length === cards.length ? `${cards.length.toLocaleString("en")} images` : `${visible.length.toLocaleString("en")} of ${cards.length.toLocaleString("en")} images`;
+    byId("nothing").hidden = visible.length > 0;
+    dim(kept);
+  }
+
+  const byElement = new Map();
+
+  function build() {
+    const near = new IntersectionObserver((entries) => {
+      for (const entry of entries) {
+        if (!entry.isIntersecting) continue;
+        near.unobserve(entry.target);
+        fill(byElement.get(entry.target));
+      }
+    }, { rootMargin: "1200px 0px" });
+    const made = document.createDocumentFragment();
+    cards.forEach((card, number) => {
+      const element = shell(card, number);
+      byElement.set(element, card);
+      made.append(element);
+      near.observe(element);
+    });
+    host.append(made);
+    refresh(false);
+    let waiting = 0;
+    byId("filters").addEventListener("input", (event) => {
+      if (event.target.id === "all-veils") return setVeils(event.target.value);
+      clearTimeout(waiting);
+      waiting = setTimeout(() => refresh(event.target.id === "sort"), event.target.id === "by-text" ? 120 : 0);
+    });
+    byId("filters").addEventListener("reset", () => setTimeout(() => { setVeils(70); refresh(true); }));
+    byId("filters").addEventListener("submit", (event) => event.preventDefault());
+    addEventListener("beforeprint", () => visible.slice(0, PRINTED).forEach(fill));
+  }
+
+  function setVeils(strength) {
+    veils = Number(strength);
+    byId("all-veils").value = veils;
+    for (const slider of document.querySelectorAll(".veil-slider")) {
+      slider.value = veils;
+      slider.dispatchEvent(new Event("input"));
+    }
+  }
+
+  // --- keys -----------------------------------------------------------------------------------------------------
+  const current = () => byElement.get(document.activeElement?.closest?.(".card")) || null;
+
+  function go(card) {
+    if (!card) return;
+    const element = fill(card);
+    element.focus({ preventScroll: true });
+    element.scrollIntoView({ block: "start" });
+  }
+
+  function step(by) {
+    const at = visible.indexOf(current());
+    go(visible[at < 0 ? (by > 0 ? 0 : visible.length - 1) : Math.max(0, Math.min(visible.length - 1, at + by))]);
+  }
+
+  const keys = {
+    n: () => step(1),
+    p: () => step(-1),
+    "/": () => byId("by-text").focus(),
+    m: () => {
+      const slider = current() && elements.get(current().row).querySelector(".veil-slider");
+      if (!slider) return setVeils(veils ? 0 : 70);
+      slider.value = slider.value === "0" ? (veils || 70) : 0;
+      slider.dispatchEvent(new Event("input"));
+    },
+    c: () => current() && elements.get(current().row).querySelector(".copy").click(),
+  };
+
+  addEventListener("keydown", (event) => {
+    const typing = event.target.closest?.("input:not([type=range]):not([type=checkbox]), select, textarea");
+    if (event.key === "Escape" && typing) return typing.blur();
+    if (typing || event.ctrlKey || event.metaKey || event.altKey || !byId("keys-on")?.checked) return undefined;
+    const action = keys[event.key.toLowerCase()];
+    if (!action) return undefined;
+    event.preventDefault();
+    return action();
+  });
+
+  // --- the map of the set -----------------------------------------------------------------------------------------
+  const dots = [...document.querySelectorAll("#dots [data-dot]")], tip = byId("tip");
+  let marked = null;
+
+  function dim(kept) {
+    if (!dots.length) return;
+    const label = value("by-label"), rows = new Set([...kept].map((card) => card.row));
+    for (const dot of dots) {
+      const row = data.dots[dot.dataset.dot], image = data.images[row];
+      const out = elements.has(row) ? !rows.has(row) : label !== "" && image.label !== label.slice(1);
+      dot.classList.toggle("dim", out);
+    }
+  }
+
+  function point(dot) {
+    marked?.classList.remove("current");
+    marked = dot;
+    if (!dot) { tip.hidden = true; return; }
+    dot.classList.add("current");
+    const row = data.dots[dot.dataset.dot], image = data.images[row], address = thumbnail(row, "dot") || thumbnail(row, "card");
+    const says = `${WORDS[image.verdict]}${image.score === null ? "" : `, score ${image.score.toFixed(2)}`}`;
+    tip.replaceChildren(...(address ? [make("img", { src: address, alt: "" })] : []), make("bdi", {}, image.shown), make("div", {}, says));
+    tip.hidden = false;
+    const frame = byId("dots").getBoundingClientRect(), at = dot.getBoundingClientRect();
+    const left = Math.min(at.right - frame.left + 10, frame.width - tip.offsetWidth);
+    const below = at.bottom - frame.top + 10;
+    tip.style.left = `${Math.max(0, left)}px`;
+    tip.style.top = `${below + tip.offsetHeight > frame.height ? Math.max(0, at.top - frame.top - tip.offsetHeight - 10) : below}px`;
+    byId("dot-said").textContent = `${image.shown}, ${says}`;
+  }
+
+  function watchMap() {
+    const map = byId("dots");
+    const order = [...dots].sort((a, b) => elements.has(data.dots[b.dataset.dot]) - elements.has(data.dots[a.dataset.dot]));
+    const open = (dot) => go(byElement.get(elements.get(data.dots[dot?.dataset.dot])));
+    map.addEventListener("pointerover", (event) => { if (event.target.dataset?.dot) point(event.target); });
+    map.addEventListener("pointerleave", () => point(null));
+    map.addEventListener("click", (event) => { if (event.target.dataset?.dot) { point(event.target); open(event.target); } });
+    map.addEventListener("blur", () => point(null));
+    map.addEventListener("keydown", (event) => {
+      const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+      if (by) {
+        event.preventDefault();
+        point(order[(order.indexOf(marked) + by + order.length) % order.length]);
+      } else if (event.key === "Enter") open(marked);
+      else if (event.key === "Escape") point(null);
+    });
+  }
+
+  for (const button of document.querySelectorAll("button[data-copy]")) button.addEventListener("click", () => copyText(button.dataset.copy, button));
+  if (host) build();
+  if (dots.length) watchMap();
+  return { data, cards, elements, hooks, keys, make, byId, fill, go, step, current, refresh, shown: () => visible };
+})();

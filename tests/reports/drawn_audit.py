@@ -1,0 +1,126 @@
+"""A small drawn dataset and the audit of it, written without scoring anything: what a report is tested on."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from curate.reports.parquet import Audit, write_audit
+from curate.reports.schema import SCHEMA_VERSION, TABLES
+from tests.plates import draw_plate
+
+LABELS = ("cast", "forged")
+
+
+def draw_audit(
+    folder: Path, *, images: int = 40, flagged: int = 8, names: tuple[str, ...] = (), drawn: int | None = None
+) -> Audit:
+    """Write `folder`/set and `folder`/audit.
+
+    Args:
+        names: of the first flagged images, below the set.
+        drawn: how many image files to draw; the others are links to them by content.
+    """
+    rng = np.random.default_rng(0)
+    root = folder / "set"
+    blobs = [_blob(rng, hole=i % 4 == 0) for i in range(drawn or images)]
+    paths = [*names, *(f"{LABELS[i % 2]}/{i:05d}.png" for i in range(len(names), images))]
+    for index, path in enumerate(paths):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(blobs[index % len(blobs)])
+    rows = [_row(rng, path, index, index < flagged, blobs[index % len(blobs)]) for index, path in enumerate(paths)]
+    kept = {label: [r["path"] for r in rows if r["label"] == label and r["verdict"] == "keep"][:3] for label in LABELS}
+    for row in rows:
+        row["nearest"] = kept[row["label"]]
+    rows.append(_row(rng, "cast/broken.png", 1, False, b"") | {"verdict": "unreadable", "skip_reason": "cut off"})
+    rows[-1] |= dict.fromkeys(("anomaly_score", "pca_1", "pca_2", "confidence", "p_value", "q_value"))
+    rows[-1] |= {"sha256": "", "reasons": ["IMG003"], "label": "cast"}
+    audit = Audit(tables=_tables(rows), run=_run(root), path=folder / "audit")
+    (folder / "audit").mkdir()
+    write_audit(audit, folder / "audit")
+    return audit
+
+
+def _blob(rng: np.random.Generator, *, hole: bool) -> bytes:
+    from io import BytesIO
+
+    buffer = BytesIO()
+    picture: Image.Image = draw_plate(rng, hole=hole, side=96)
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def _row(rng: np.random.Generator, path: str, index: int, bad: bool, blob: bytes) -> dict[str, object]:
+    score = 3.0 - index / 1000 if bad else float(rng.uniform(-0.5, 0.9))
+    views = {"score_flow": score * 2, "score_student": 0.4 if index % 3 else score, "score_neighbours": score}
+    verdict = ("near_ood" if index % 4 == 3 else "mislabelled") if bad else "keep"
+    return {
+        "path": path,
+        "sha256": hashlib.sha256(blob).hexdigest(),
+        "split": "",
+        "label": LABELS[index % 2],
+        "group": "",
+        "width_px": 96,
+        "height_px": 96,
+        "mode": "L",
+        "bit_depth": 8,
+        "skip_reason": "",
+        **views,
+        "anomaly_score": score,
+        "confidence": 0.03 if bad else 0.9,
+        "p_value": 0.001 if bad else 0.5,
+        "q_value": 0.01 if bad else 0.8,
+        "verdict": verdict,
+        "suggested_label": "forged" if bad and index % 2 == 0 else "",
+        "round_rejected": 1 if bad else None,
+        "reasons": ["LBL001"] if bad else [],
+        "nearest": [],
+        "pca_1": float(rng.normal(3 * bad)),
+        "pca_2": float(rng.normal()),
+    }
+
+
+def _tables(rows: list[dict[str, object]]) -> dict[str, pa.Table]:
+    bad = [row for row in rows if row["reasons"] == ["LBL001"]]
+    findings = [
+        {"path": r["path"], "code": "LBL001", "severity": "error", "message": f"a hole in {r['path']}"}
+        | {"score": r["anomaly_score"], "fence": 1.0, "margin": 1.0, "neighbours": [], "box": [20, 20, 30, 30]}
+        for r in bad
+    ]
+    findings.append({"path": rows[-1]["path"], "code": "IMG003", "severity": "error", "message": "cut off"})
+    values = np.zeros((6, 6), dtype=np.float32)
+    values[1:3, 1:3] = 1
+    maps = [{"path": r["path"], "rows": 6, "columns": 6, "values": values.ravel().tolist()} for r in bad[:200]]
+    rounds = [
+        {"label": label, "round": n, "images": 20, "fence": 2.0 - n / 5, "q1": 0.1, "q3": 0.6, "kept": 16}
+        | {"rejected": 5 - n, "reinstated": n - 1, "contamination": 0.1}
+        | {"contamination_low": 0.05, "contamination_high": 0.2}
+        for label in LABELS
+        for n in (1, 2, 3)
+    ]
+    copies = [{"path": rows[-2]["path"], "duplicate_of": rows[-3]["path"], "kind": "exact", "same_label": False}]
+    content = {"images": rows, "findings": findings, "duplicates": copies, "rounds": rounds, "maps": maps}
+    return {name: pa.Table.from_pylist(content.get(name, []), schema=schema) for name, schema in TABLES.items()}
+
+
+def _run(root: Path) -> dict[str, object]:
+    views = {view: {"value": 1.0} for view in ("hybrid", "flow", "student", "neighbours")}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "curate": "0.1.0",
+        "dataset": str(root),
+        "recognised": "drawn",
+        "layout": "classes",
+        "settings": {"rounds": 3, "seed": 0, "fence": "valley", "max_share": 0.5},
+        "long_px": 256,
+        "levels": {},
+        "backbone": {"name": "curate_s"},
+        "scorers": {"flow": {}, "student": {}, "neighbours": {}},
+        "fences": dict.fromkeys(LABELS, views),
+        "contamination": {"estimate": 0.2, "low": 0.1, "high": 0.3},
+        "map_scale": {"low": 0.0, "high": 1.0},
+    }

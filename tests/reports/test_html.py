@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from curate.errors import UsageError
+from curate.reports.decisions import Decision, Decisions, hashes_of
+from curate.reports.html import write_report
+from curate.reports.originals import CHANGED, OUTSIDE, Originals, originals
+from curate.reports.parquet import read_audit
+from curate.reports.place import DECISIONS, foreign, replacing
+from tests.plates import ROOT
+from tests.reports.drawn_audit import draw_audit
+
+
+def test_the_same_audit_gives_the_same_bytes(tmp_path: Path):
+    audit = draw_audit(tmp_path)
+    pages = [write_report(tmp_path / "audit", audit).read_bytes() for _ in range(2)]
+    assert pages[0] == pages[1]
+    assert foreign(tmp_path / "audit") == ""
+
+
+def test_an_audit_whose_dataset_is_gone_gives_a_report_that_says_so(tmp_path: Path):
+    audit = draw_audit(tmp_path)
+    shutil.move(tmp_path / "set", tmp_path / "moved")
+    page = write_report(tmp_path / "audit", audit).read_text()
+    assert "The dataset is no longer at" in page
+    assert "0-card" not in page
+    moved = write_report(tmp_path / "audit", audit, dataset=tmp_path / "moved").read_text()
+    assert "The dataset is no longer at" not in moved
+    assert '"0-card"' in moved
+
+
+def test_every_figure_has_words(tmp_path: Path):
+    page = write_report(tmp_path / "audit", draw_audit(tmp_path)).read_text()
+    plots = re.findall(r'<figure class="plot">.*?</figure>', page, re.DOTALL)
+    assert len(plots) == 5  # a histogram and the rounds of each class, the map
+    for plot in plots:
+        assert re.search(r'aria-label="[^"]{40,}"', plot)
+        assert "style=" not in plot
+
+
+def test_ids_of_a_page_are_its_own(tmp_path: Path):
+    page = write_report(tmp_path / "audit", draw_audit(tmp_path)).read_text()
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids))
+
+
+def test_thumbnails_that_a_new_report_does_not_show_are_removed(tmp_path: Path):
+    audit = draw_audit(tmp_path)
+    write_report(tmp_path / "audit", audit, inline_bytes=0)
+    assert (tmp_path / "audit" / "report-thumbnails").is_dir()
+    write_report(tmp_path / "audit", audit)
+    assert not (tmp_path / "audit" / "report-thumbnails").exists()
+
+
+def test_a_report_takes_the_place_of_a_report_alone(tmp_path: Path):
+    audit = draw_audit(tmp_path)
+    page = write_report(tmp_path / "audit", audit, file=tmp_path / "page.html")
+    write_report(tmp_path / "audit", audit, file=page)
+    (tmp_path / "mine.html").write_text("mine")
+    with pytest.raises(UsageError, match="is no report of curate"):
+        write_report(tmp_path / "audit", audit, file=tmp_path / "mine.html")
+    assert (tmp_path / "mine.html").read_text() == "mine"
+
+
+@pytest.mark.parametrize("path", ["../secret.png", "/etc/secret.png", "a/../../secret.png", ""])
+def test_a_path_out_of_the_dataset_is_no_picture(tmp_path: Path, path: str):
+    inside = originals(draw_audit(tmp_path))
+    images = Originals(root=inside.root, paths=[path], hashes=["0"], decode=inside.decode, levels=inside.levels)
+    assert images.picture(0, 100) == OUTSIDE
+
+
+def test_escapes_of_a_name_never_become_a_path_out_of_the_dataset(tmp_path: Path):
+    inside = originals(draw_audit(tmp_path))
+    names = [r"\x2e\x2e/secret.png", r"caf\xe9.png"]
+    images = Originals(root=inside.root, paths=names, hashes=["0", "0"], decode=inside.decode, levels=inside.levels)
+    assert images.file(0) == inside.root / names[0]
+    assert os.fsencode(images.file(1)).endswith(b"caf\xe9.png")
+
+
+def test_a_file_that_changed_since_the_scan_is_not_shown(tmp_path: Path):
+    images = originals(draw_audit(tmp_path))
+    (tmp_path / "set/cast/00000.png").write_bytes((tmp_path / "set/forged/00001.png").read_bytes())
+    assert images.picture(0, 100) == CHANGED
+
+
+def test_decisions_survive_a_new_scan(tmp_path: Path):
+    audit = draw_audit(tmp_path)
+    Decisions(audit.path, hashes_of(audit)).decide("cast/00000.png", Decision.REJECT, "", seen=0)
+    with replacing(audit.path) as folder:
+        shutil.copytree(audit.path, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(DECISIONS))
+    assert Decisions(audit.path, hashes_of(read_audit(audit.path))).all()["cast/00000.png"].decision == "reject"
+
+
+def test_report_and_review_start_without_torch(tmp_path: Path):
+    draw_audit(tmp_path)
+    program = "import sys, curate.cli, curate.reports.review, curate.reports.html; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+    call = [sys.executable, "-m", "curate", "report", str(tmp_path / "audit")]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"Report: {tmp_path / 'audit' / 'report.html'}\n"), done.stderr
