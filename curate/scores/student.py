@@ -1,0 +1,304 @@
+"""The student: how far is each place from what a small network expects there?
+
+The teacher is the frozen backbone. The student is a small network that learns to tell the deeper stages of a place
+from what stands around it and from where it is (`surroundings.py`), on the set itself. Where the two disagree, the
+image shows what the rest of the set does not. Each image is judged by a student that has not seen it or its kin.
+
+The student learns in epochs, guided by the Evolving Meta-Set (`meta_set.py`): after a warm-up, each step's loss is that
+of a batch plus that of a sample of the images with the lowest disagreement.
+
+Source: MLG-STPM (Sensors 2025, 25(19), 6255), on STPM (Wang et al. 2021). Differs: the published student is a network
+of the teacher's own kind that learns the pyramid from the image; ours reads the cached pyramid, and is small.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils import skip_init
+
+from curate.embeddings.threads import one_core_each
+from curate.records import Embeddings, FloatArray, IntArray, Progress, Scores, no_progress
+from curate.scores.base import NO_GUIDE, Guide
+from curate.scores.folds import kin_folds, learners
+from curate.scores.lessons import Lessons, Reader, fit_reader, gather
+from curate.scores.meta_set import EvolvingMetaSet, MetaSetConfig, looks
+from curate.scores.neighbours import empty_maps, top_mean
+from curate.scores.similar import balanced
+
+
+class Curriculum(StrEnum):
+    """What a student learns from once it is warm."""
+
+    BATCHES = "batches"
+    META_SET = "meta-set"
+    META_SET_ONLY = "meta-set-only"
+    TRIMMED = "trimmed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentConfig:
+    """The settings of `Student`.
+
+    Attributes:
+        curriculum: batches alone (plain STPM), batches and the meta-set, the meta-set alone, or batches of the images
+            with less disagreement.
+        meta_set: sizes and spread of the meta-set.
+        meta_weight: lambda, the weight of the meta-set's sample beside the batch.
+        trimmed_share: share of the images, 0-1, those of most disagreement, that `TRIMMED` leaves out.
+        folds: students; each judges the images that the others learn from.
+        epochs, steps: epochs in all, and steps in each.
+        warm_up, every: epochs before the first ranking, and from one ranking to the next.
+        again: epochs of a round that starts from the students of the round before.
+        batch, meta_batch: places in a step.
+        inputs: width that a descriptor is reduced to before its surroundings are taken.
+        hidden: width of the student.
+        learning_rate: of Adam, at the start; falls to 0 along half a cosine.
+        learnt_images, learnt_places: at most so many images, and so many places in all, are learnt from.
+        top_share: the share of an image's places, the highest of the map, whose mean is its score.
+        seed: of every draw.
+    """
+
+    curriculum: Curriculum = Curriculum.META_SET
+    meta_set: MetaSetConfig = field(default_factory=MetaSetConfig)
+    meta_weight: float = 1.0
+    trimmed_share: float = 0.3
+    folds: int = 4
+    epochs: int = 8
+    steps: int = 25
+    warm_up: int = 3
+    every: int = 2
+    again: int = 4
+    batch: int = 512
+    meta_batch: int = 256
+    inputs: int = 32
+    hidden: int = 128
+    learning_rate: float = 4e-3
+    learnt_images: int = 4000
+    learnt_places: int = 200_000
+    top_share: float = 0.01
+    seed: int = 0
+
+
+ABLATIONS: Mapping[str, StudentConfig] = MappingProxyType(
+    {
+        "stpm": StudentConfig(curriculum=Curriculum.BATCHES),
+        "stpm+ems": StudentConfig(curriculum=Curriculum.META_SET),
+        "ems only": StudentConfig(curriculum=Curriculum.META_SET_ONLY),
+        "trimmed": StudentConfig(curriculum=Curriculum.TRIMMED),
+    }
+)
+"""The variants that a benchmark compares."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Student:
+    """The scorer `student`. It has no state but its settings."""
+
+    config: StudentConfig = field(default_factory=StudentConfig)
+    name: str = "student"
+
+    def score(
+        self, embeddings: Embeddings, kin: IntArray, *, guide: Guide = NO_GUIDE, progress: Progress = no_progress
+    ) -> Scores:
+        """Score every image by its disagreement with a student that has not seen it; see `Scorer.score`.
+
+        A set in which all images are kin (one image, say) scores 0 throughout: nothing can be learnt.
+
+        Raises:
+            CouldNotFinish: a descriptor is not finite.
+        """
+        config, rng = self.config, np.random.default_rng(self.config.seed)
+        folds = kin_folds(kin, config.folds, rng)
+        kept = EvolvingMetaSet(
+            config.meta_set,
+            looks(balanced(embeddings), config.meta_set.looks, rng),
+            guide.teachers(len(embeddings)),
+        )
+        maps, model = empty_maps(embeddings), None
+        if folds.max(initial=0) > 0:
+            with one_core_each("student") as pool:
+                course = begin(embeddings, folds, kept, config, guide.model, rng, pool)
+                maps, model = course.run(progress), course.model()
+        values = image_scores(maps, config.top_share)
+        kept.rank(config.epochs, values, grown=1.0)
+        return Scores(
+            scorer=self.name,
+            values=values,
+            maps=maps,
+            neighbours=np.zeros((len(embeddings), 0), dtype=np.int64),
+            facts={"settings": asdict(config)},
+            meta_set=kept.record(),
+            model=model,
+        )
+
+
+class Net(nn.Module):
+    """A linear map with one hidden layer beside it; it starts by telling the mean, 0."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.linear = skip_init(nn.Linear, inputs, outputs)
+        self.inner = skip_init(nn.Linear, inputs, hidden)
+        self.outer = skip_init(nn.Linear, hidden, outputs, bias=False)
+        for zero in (self.linear.weight, self.linear.bias, self.inner.bias, self.outer.weight):
+            nn.init.zeros_(zero)
+        nn.init.normal_(self.inner.weight, std=inputs**-0.5, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        told: Tensor = self.linear(x) + self.outer(functional.gelu(self.inner(x)))
+        return told
+
+
+@dataclass
+class Pupil:
+    """One fold's student, and what it needs to go on learning.
+
+    Attributes:
+        net: the student.
+        images: that it learns from, those with lessons.
+        optimizer: over all epochs.
+        generator: of its draws.
+    """
+
+    net: Net
+    images: Tensor
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+
+
+@dataclass(frozen=True)
+class Model:
+    """What one round hands to the next: how descriptors are read, and each fold's student."""
+
+    reader: Reader
+    nets: tuple[Net, ...]
+
+
+@dataclass(frozen=True)
+class Course:
+    """All students of a set on their way through the epochs.
+
+    Attributes:
+        embeddings: of N images.
+        folds: (N,) the fold of each.
+        kept: the meta-set, ranked on the way.
+        config: see there.
+        reader: questions and answers of an image.
+        lessons: places to learn from.
+        pupils: one a fold.
+        epochs: how many there are.
+        pool: threads, one core each.
+    """
+
+    embeddings: Embeddings
+    folds: IntArray
+    kept: EvolvingMetaSet
+    config: StudentConfig
+    reader: Reader
+    lessons: Lessons
+    pupils: tuple[Pupil, ...]
+    epochs: int
+    pool: ThreadPoolExecutor
+
+    def run(self, progress: Progress) -> list[FloatArray]:
+        """Go through all epochs, and return the maps of all images."""
+        for epoch in range(1, self.epochs + 1):
+            list(self.pool.map(lambda pupil, now=epoch: self._learn(pupil, now), self.pupils))
+            if epoch in self._rankings():
+                values = image_scores(self.disagreement(), self.config.top_share)
+                self.kept.rank(epoch, values, grown=(epoch - self.config.warm_up) / (self.epochs - self.config.warm_up))
+        return self.disagreement(progress)
+
+    def model(self) -> Model:
+        return Model(self.reader, tuple(pupil.net for pupil in self.pupils))
+
+    def _rankings(self) -> range:
+        """Return the epochs after which all images are ranked again, but for the last one's end."""
+        if self.config.curriculum is Curriculum.BATCHES:
+            return range(0)
+        return range(self.config.warm_up, self.epochs, self.config.every)
+
+    def _learn(self, pupil: Pupil, epoch: int) -> None:
+        """Take one epoch's steps."""
+        config = self.config
+        members = self._own(pupil, self.kept.members)
+        beside = config.curriculum is Curriculum.META_SET and len(members) > 0
+        instead = config.curriculum in (Curriculum.META_SET_ONLY, Curriculum.TRIMMED) and len(members) > 0
+        for step in range(config.steps):
+            done = ((epoch - 1) * config.steps + step) / (self.epochs * config.steps)
+            for group in pupil.optimizer.param_groups:
+                group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+            batch = self.lessons.draw(members if instead else pupil.images, config.batch, pupil.generator)
+            loss = mean_square(pupil.net, *batch)
+            if beside:
+                sample = self.lessons.draw(members, config.meta_batch, pupil.generator)
+                loss = loss + config.meta_weight * mean_square(pupil.net, *sample)
+            pupil.optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            pupil.optimizer.step()
+
+    def _own(self, pupil: Pupil, members: IntArray) -> Tensor:
+        """Return those of the meta-set that a student may learn from."""
+        own = torch.from_numpy(members)
+        return own[torch.isin(own, pupil.images)]
+
+    def disagreement(self, progress: Progress = no_progress) -> list[FloatArray]:
+        """Return the map of each image by the student that has not seen it."""
+        maps, columns = empty_maps(self.embeddings), self.reader.answer_columns()
+
+        def fill(image: int) -> None:
+            with torch.inference_mode():
+                questions, answers = self.reader.read(self.embeddings, image)
+                square = (self.pupils[self.folds[image]].net(questions) - answers).square()
+                stages = torch.stack([square[:, stage].mean(dim=1) for stage in columns])
+            maps[image][:] = stages.mean(dim=0).numpy().reshape(maps[image].shape)
+
+        for _ in self.pool.map(fill, range(len(self.embeddings))):
+            progress(1)
+        return maps
+
+
+def begin(
+    embeddings: Embeddings,
+    folds: IntArray,
+    kept: EvolvingMetaSet,
+    config: StudentConfig,
+    before: Model | None,
+    rng: np.random.Generator,
+    pool: ThreadPoolExecutor,
+) -> Course:
+    """Prepare reader, lessons and students; students of the round before go on where they stood."""
+    some = np.sort(rng.permutation(len(embeddings))[: config.learnt_images])
+    taught = some[kept.allowed[some]] if kept.allowed[some].any() else some
+    reader = before.reader if before else fit_reader(embeddings, taught, config.inputs)
+    lessons = gather(embeddings, reader, some, config.learnt_places, rng)
+    inputs, outputs = lessons.questions.shape[1], lessons.answers.shape[1]
+    pupils = []
+    for fold, images in enumerate(learners(folds, kept.allowed)):
+        generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
+        net = deepcopy(before.nets[fold]) if before else Net(inputs, config.hidden, outputs, generator)
+        optimizer = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
+        pupils.append(Pupil(net, lessons.with_places(images), optimizer, generator))
+    epochs = config.again if before else config.epochs
+    return Course(embeddings, folds, kept, config, reader, lessons, tuple(pupils), epochs, pool)
+
+
+def mean_square(net: Net, questions: Tensor, answers: Tensor) -> Tensor:
+    """Return the mean squared difference between what a student tells and what the teacher says."""
+    return (net(questions) - answers).square().mean()
+
+
+def image_scores(maps: Sequence[FloatArray], share: float) -> FloatArray:
+    """Return (N,) the mean of the highest `share` of each map."""
+    return np.array([top_mean(anomaly_map, share) for anomaly_map in maps], dtype=np.float32)
