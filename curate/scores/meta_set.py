@@ -120,7 +120,7 @@ def looks(vectors: FloatArray, count: int, rng: np.random.Generator) -> IntArray
     """Cluster images by k-means, (N, P) -> (N,) cluster numbers; fewer clusters where there are fewer images."""
     count = max(1, min(count, len(vectors)))
     centres = vectors[np.sort(rng.permutation(len(vectors))[:count])]
-    nearest = np.zeros(len(vectors), dtype=np.int64)
+    nearest: IntArray = np.zeros(len(vectors), dtype=np.int64)
     for _ in range(KMEANS_ROUNDS if count > 1 else 0):
         # the images' own lengths do not change which centre is nearest
         nearest = (np.square(centres).sum(axis=1) - 2 * vectors @ centres.T).argmin(axis=1)

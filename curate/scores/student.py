@@ -25,7 +25,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils import skip_init
 
 from curate.embeddings.threads import one_core_each
 from curate.records import Embeddings, FloatArray, IntArray, Progress, Scores, no_progress
@@ -148,9 +147,9 @@ class Net(nn.Module):
 
     def __init__(self, inputs: int, hidden: int, outputs: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.linear = skip_init(nn.Linear, inputs, outputs)
-        self.inner = skip_init(nn.Linear, inputs, hidden)
-        self.outer = skip_init(nn.Linear, hidden, outputs, bias=False)
+        self.linear = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")
+        self.inner = nn.Linear(inputs, hidden, device="meta").to_empty(device="cpu")
+        self.outer = nn.Linear(hidden, outputs, bias=False, device="meta").to_empty(device="cpu")
         for zero in (self.linear.weight, self.linear.bias, self.inner.bias, self.outer.weight):
             nn.init.zeros_(zero)
         nn.init.normal_(self.inner.weight, std=inputs**-0.5, generator=generator)
@@ -296,7 +295,8 @@ def begin(
 
 def mean_square(net: Net, questions: Tensor, answers: Tensor) -> Tensor:
     """Return the mean squared difference between what a student tells and what the teacher says."""
-    return (net(questions) - answers).square().mean()
+    gap: Tensor = net(questions) - answers
+    return gap.square().mean()
 
 
 def image_scores(maps: Sequence[FloatArray], share: float) -> FloatArray:
