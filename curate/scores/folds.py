@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 
-from curate.records import BoolArray, IntArray
+from curate.records import IntArray
 
 
 def kin_folds(kin: IntArray, count: int, rng: np.random.Generator) -> IntArray:
@@ -29,14 +27,3 @@ def kin_folds(kin: IntArray, count: int, rng: np.random.Generator) -> IntArray:
         fold_of[which] = held.argmin()
         held[fold_of[which]] += sizes[which]
     return fold_of[family]
-
-
-def learners(folds: IntArray, teachers: BoolArray) -> Iterator[IntArray]:
-    """Yield, fold by fold, the images that its model learns from: teachers of the other folds.
-
-    Where an earlier round left no teacher outside a fold, all images outside are taken.
-    """
-    for fold in range(int(folds.max(initial=0)) + 1):
-        outside = folds != fold
-        chosen = np.flatnonzero(outside & teachers)
-        yield chosen if len(chosen) else np.flatnonzero(outside)

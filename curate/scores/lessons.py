@@ -100,11 +100,6 @@ class Lessons:
         places = self.start[chosen] + (torch.rand(size, generator=generator) * self.count[chosen]).long()
         return self.questions[places], self.answers[places]
 
-    def with_places(self, images: IntArray) -> Tensor:
-        """Return those of some images that have places here."""
-        of_images = torch.from_numpy(images)
-        return of_images[self.count[of_images] > 0]
-
 
 def gather(embeddings: Embeddings, reader: Reader, images: IntArray, places: int, rng: np.random.Generator) -> Lessons:
     """Sample places of some images: all of them, or as many of each that there are `places` in all."""

@@ -123,7 +123,7 @@ def looks(vectors: FloatArray, count: int, rng: np.random.Generator) -> IntArray
     nearest: IntArray = np.zeros(len(vectors), dtype=np.int64)
     for _ in range(KMEANS_ROUNDS if count > 1 else 0):
         # the images' own lengths do not change which centre is nearest
-        nearest = (np.square(centres).sum(axis=1) - 2 * vectors @ centres.T).argmin(axis=1)
+        nearest = np.argmin(np.square(centres).sum(axis=1) - 2 * vectors @ centres.T, axis=1).astype(np.int64)
         held = np.unique(nearest)
         centres = np.stack([vectors[nearest == centre].mean(axis=0) for centre in held])
-    return nearest
+    return np.asarray(nearest, dtype=np.int64)

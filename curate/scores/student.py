@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -26,14 +27,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from curate.embeddings.backbones import Backbone
 from curate.embeddings.threads import one_core_each
-from curate.records import Embeddings, FloatArray, IntArray, Progress, Scores, no_progress
+from curate.errors import UsageError
+from curate.records import BoolArray, Embeddings, FloatArray, IntArray, Progress, Scores, no_progress
 from curate.scores.base import NO_GUIDE, Guide
-from curate.scores.folds import kin_folds, learners
+from curate.scores.folds import kin_folds
 from curate.scores.lessons import Lessons, Reader, fit_reader, gather
 from curate.scores.meta_set import EvolvingMetaSet, MetaSetConfig, looks
 from curate.scores.neighbours import empty_maps, top_mean
 from curate.scores.similar import balanced
+from curate.scores.stpm import Images, StpmConfig, learn_from_images
+
+
+class Kind(StrEnum):
+    """Which student."""
+
+    SURROUNDINGS = "surroundings"
+    STPM = "stpm"
 
 
 class Curriculum(StrEnum):
@@ -50,11 +61,11 @@ class StudentConfig:
     """The settings of `Student`.
 
     Attributes:
-        curriculum: batches alone (plain STPM), batches and the meta-set, the meta-set alone, or batches of the images
-            with less disagreement.
+        kind: the small student of surroundings, or STPM as published.
+        curriculum: batches alone (plain STPM), batches and the meta-set, the meta-set alone, or (trimmed) batches of a
+            meta-set that holds most images.
         meta_set: sizes and spread of the meta-set.
         meta_weight: lambda, the weight of the meta-set's sample beside the batch.
-        trimmed_share: share of the images, 0-1, those of most disagreement, that `TRIMMED` leaves out.
         folds: students; each judges the images that the others learn from.
         epochs, steps: epochs in all, and steps in each.
         warm_up, every: epochs before the first ranking, and from one ranking to the next.
@@ -65,13 +76,14 @@ class StudentConfig:
         learning_rate: of Adam, at the start; falls to 0 along half a cosine.
         learnt_images, learnt_places: at most so many images, and so many places in all, are learnt from.
         top_share: the share of an image's places, the highest of the map, whose mean is its score.
+        stpm: what `Kind.STPM` takes in place of the settings from `folds` to `learnt_places`.
         seed: of every draw.
     """
 
+    kind: Kind = Kind.SURROUNDINGS
     curriculum: Curriculum = Curriculum.META_SET
     meta_set: MetaSetConfig = field(default_factory=MetaSetConfig)
     meta_weight: float = 1.0
-    trimmed_share: float = 0.3
     folds: int = 4
     epochs: int = 8
     steps: int = 25
@@ -86,6 +98,7 @@ class StudentConfig:
     learnt_images: int = 4000
     learnt_places: int = 200_000
     top_share: float = 0.01
+    stpm: StpmConfig = field(default_factory=StpmConfig)
     seed: int = 0
 
 
@@ -94,7 +107,9 @@ ABLATIONS: Mapping[str, StudentConfig] = MappingProxyType(
         "stpm": StudentConfig(curriculum=Curriculum.BATCHES),
         "stpm+ems": StudentConfig(curriculum=Curriculum.META_SET),
         "ems only": StudentConfig(curriculum=Curriculum.META_SET_ONLY),
-        "trimmed": StudentConfig(curriculum=Curriculum.TRIMMED),
+        "trimmed": StudentConfig(
+            curriculum=Curriculum.TRIMMED, meta_set=MetaSetConfig(first_share=0.7, last_share=0.7, looks=1)
+        ),
     }
 )
 """The variants that a benchmark compares."""
@@ -102,9 +117,16 @@ ABLATIONS: Mapping[str, StudentConfig] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class Student:
-    """The scorer `student`. It has no state but its settings."""
+    """The scorer `student`. It has no state but its settings.
+
+    Attributes:
+        config: see there.
+        images, teacher: where pixels come from, and the frozen backbone; needed by `Kind.STPM` alone.
+    """
 
     config: StudentConfig = field(default_factory=StudentConfig)
+    images: Images | None = None
+    teacher: Backbone | None = None
     name: str = "student"
 
     def score(
@@ -118,19 +140,17 @@ class Student:
             CouldNotFinish: a descriptor is not finite.
         """
         config, rng = self.config, np.random.default_rng(self.config.seed)
-        folds = kin_folds(kin, config.folds, rng)
         kept = EvolvingMetaSet(
             config.meta_set,
             looks(balanced(embeddings), config.meta_set.looks, rng),
             guide.teachers(len(embeddings)),
         )
-        maps, model = empty_maps(embeddings), None
-        if folds.max(initial=0) > 0:
-            with one_core_each("student") as pool:
-                course = begin(embeddings, folds, kept, config, guide.model, rng, pool)
-                maps, model = course.run(progress), course.model()
+        if config.kind is Kind.STPM:
+            maps, model = self._published(embeddings, kept, progress), None
+        else:
+            maps, model = _surroundings(embeddings, kin, kept, config, guide.model, rng, progress)
         values = image_scores(maps, config.top_share)
-        kept.rank(config.epochs, values, grown=1.0)
+        kept.rank(config.stpm.epochs if config.kind is Kind.STPM else config.epochs, values, grown=1.0)
         return Scores(
             scorer=self.name,
             values=values,
@@ -140,6 +160,39 @@ class Student:
             meta_set=kept.record(),
             model=model,
         )
+
+    def _published(self, embeddings: Embeddings, kept: EvolvingMetaSet, progress: Progress) -> Sequence[FloatArray]:
+        """Return the maps of STPM as published, one for all images, each of its patch grid's shape."""
+        if self.images is None or self.teacher is None:
+            raise UsageError("the student stpm learns from images: give it their source and the backbone")
+        config = self.config
+        maps = learn_from_images(
+            self.images,
+            self.teacher,
+            kept,
+            config.stpm,
+            partial(learnt, config.curriculum),
+            top_share=config.top_share,
+            seed=config.seed,
+            progress=progress,
+        )
+        odd = [i for i, grid in enumerate(embeddings.grids.tolist()) if list(maps[i].shape) != grid]
+        if odd:
+            raise UsageError(f"image {odd[0]}: its pixels do not cover its patch grid; give them as they were embedded")
+        return maps
+
+
+def learnt(curriculum: Curriculum, images: IntArray, members: IntArray) -> tuple[IntArray, IntArray]:
+    """Say what batches are drawn from, and what is learnt beside them.
+
+    Args:
+        curriculum: see there.
+        images: that may be learnt from.
+        members: those of them that the meta-set holds; none before the first ranking.
+    """
+    if not len(members) or curriculum is Curriculum.BATCHES:
+        return images, members[:0]
+    return (images, members) if curriculum is Curriculum.META_SET else (members, members[:0])
 
 
 class Net(nn.Module):
@@ -171,7 +224,7 @@ class Pupil:
     """
 
     net: Net
-    images: Tensor
+    images: IntArray
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
 
@@ -230,27 +283,20 @@ class Course:
 
     def _learn(self, pupil: Pupil, epoch: int) -> None:
         """Take one epoch's steps."""
-        config = self.config
-        members = self._own(pupil, self.kept.members)
-        beside = config.curriculum is Curriculum.META_SET and len(members) > 0
-        instead = config.curriculum in (Curriculum.META_SET_ONLY, Curriculum.TRIMMED) and len(members) > 0
+        config, generator = self.config, pupil.generator
+        held = np.intersect1d(self.kept.members, pupil.images)
+        drawn, beside = (torch.from_numpy(part) for part in learnt(config.curriculum, pupil.images, held))
         for step in range(config.steps):
             done = ((epoch - 1) * config.steps + step) / (self.epochs * config.steps)
             for group in pupil.optimizer.param_groups:
                 group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-            batch = self.lessons.draw(members if instead else pupil.images, config.batch, pupil.generator)
-            loss = mean_square(pupil.net, *batch)
-            if beside:
-                sample = self.lessons.draw(members, config.meta_batch, pupil.generator)
+            loss = mean_square(pupil.net, *self.lessons.draw(drawn, config.batch, generator))
+            if len(beside):
+                sample = self.lessons.draw(beside, config.meta_batch, generator)
                 loss = loss + config.meta_weight * mean_square(pupil.net, *sample)
             pupil.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             pupil.optimizer.step()
-
-    def _own(self, pupil: Pupil, members: IntArray) -> Tensor:
-        """Return those of the meta-set that a student may learn from."""
-        own = torch.from_numpy(members)
-        return own[torch.isin(own, pupil.images)]
 
     def disagreement(self, progress: Progress = no_progress) -> list[FloatArray]:
         """Return the map of each image by the student that has not seen it."""
@@ -268,6 +314,24 @@ class Course:
         return maps
 
 
+def _surroundings(
+    embeddings: Embeddings,
+    kin: IntArray,
+    kept: EvolvingMetaSet,
+    config: StudentConfig,
+    before: Model | None,
+    rng: np.random.Generator,
+    progress: Progress,
+) -> tuple[Sequence[FloatArray], Model | None]:
+    """Return the maps of all images, 0 where all are kin, and what the next round starts from."""
+    folds = kin_folds(kin, config.folds, rng)
+    if not folds.any():
+        return empty_maps(embeddings), before
+    with one_core_each("student") as pool:
+        course = begin(embeddings, folds, kept, config, before, rng, pool)
+        return course.run(progress), course.model()
+
+
 def begin(
     embeddings: Embeddings,
     folds: IntArray,
@@ -278,19 +342,29 @@ def begin(
     pool: ThreadPoolExecutor,
 ) -> Course:
     """Prepare reader, lessons and students; students of the round before go on where they stood."""
-    some = np.sort(rng.permutation(len(embeddings))[: config.learnt_images])
-    taught = some[kept.allowed[some]] if kept.allowed[some].any() else some
-    reader = before.reader if before else fit_reader(embeddings, taught, config.inputs)
+    some = _sample(kept.allowed, folds, config.learnt_images, rng)
+    reader = before.reader if before else fit_reader(embeddings, some, config.inputs)
     lessons = gather(embeddings, reader, some, config.learnt_places, rng)
-    inputs, outputs = lessons.questions.shape[1], lessons.answers.shape[1]
     pupils = []
-    for fold, images in enumerate(learners(folds, kept.allowed)):
+    for fold in range(int(folds.max()) + 1):
         generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
-        net = deepcopy(before.nets[fold]) if before else Net(inputs, config.hidden, outputs, generator)
+        if before:
+            net = deepcopy(before.nets[fold])
+        else:
+            net = Net(lessons.questions.shape[1], config.hidden, lessons.answers.shape[1], generator)
         optimizer = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
-        pupils.append(Pupil(net, lessons.with_places(images), optimizer, generator))
+        pupils.append(Pupil(net, some[folds[some] != fold], optimizer, generator))
     epochs = config.again if before else config.epochs
     return Course(embeddings, folds, kept, config, reader, lessons, tuple(pupils), epochs, pool)
+
+
+def _sample(allowed: BoolArray, folds: IntArray, size: int, rng: np.random.Generator) -> IntArray:
+    """Return up to `size` images that may be learnt from, ascending; all count where one fold would have none."""
+    order = rng.permutation(len(allowed))
+    some = order[allowed[order]][:size]
+    if len(np.unique(folds[some])) < 2:
+        some = np.concatenate([order[folds[order] == 0][: size // 2], order[folds[order] != 0][: size // 2]])
+    return np.sort(some)
 
 
 def mean_square(net: Net, questions: Tensor, answers: Tensor) -> Tensor:

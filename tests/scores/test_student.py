@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from curate.errors import CouldNotFinish
 from curate.records import Embeddings, PatchesInMemory, Scores
 from curate.scores.base import NO_GUIDE, Guide
-from curate.scores.folds import kin_folds, learners
+from curate.scores.folds import kin_folds
 from curate.scores.student import ABLATIONS, Curriculum, Student, StudentConfig
 from curate.scores.surroundings import SURROUNDINGS, around, half_whitening, moments, position
 
@@ -197,11 +197,6 @@ def test_folds_are_even_and_keep_kin_together():
     folds = kin_folds(kin, 3, np.random.default_rng(0))
     assert_array_equal(np.bincount(folds), [4, 4, 4])
     assert len(set(folds[:4])) == 1
-
-
-def test_learners_of_a_fold_stand_outside_it():
-    folds, teachers = np.array([0, 0, 1, 1]), np.array([True, False, True, True])
-    assert [images.tolist() for images in learners(folds, teachers)] == [[2, 3], [0]]
 
 
 def test_surroundings_are_the_means_of_their_windows_inside_the_image():
