@@ -110,7 +110,7 @@ def quotas(counts: IntArray, size: int) -> IntArray:
         size: at most their sum.
     """
     exact = size * counts / max(1, counts.sum())
-    places = np.floor(exact).astype(np.int64)
+    places: IntArray = np.floor(exact).astype(np.int64)
     most_left = np.argsort(places - exact, kind="stable")[: size - int(places.sum())]
     places[most_left] += 1
     return places
