@@ -92,7 +92,7 @@ class StudentConfig:
     again: int = 4
     batch: int = 512
     meta_batch: int = 256
-    inputs: int = 32
+    inputs: int = 64
     hidden: int = 128
     learning_rate: float = 4e-3
     learnt_images: int = 4000

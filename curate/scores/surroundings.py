@@ -1,6 +1,8 @@
 """What stands around a place of the patch grid, and where the place is: the student's input.
 
-The place itself and the eight next to it are left out: a student that sees a defect could copy it.
+The place itself and all up to two steps away are left out. A descriptor averages its stage over 3 x 3 places, so these
+share something with the place; a student that sees a part of a defect could copy it. Measured on four labelled sets at
+10 and 40 % (one draw, mean AUROC / average precision): left out up to one step 91.7 / 83.8, up to two 91.8 / 85.1.
 """
 
 from __future__ import annotations
@@ -23,16 +25,16 @@ def square(reach: int) -> Window:
 
 
 SURROUNDINGS: tuple[tuple[Window, Window | None], ...] = (
-    (square(2), square(1)),
-    (square(5), square(2)),
-    ((-3, -1, 0, 1), None),
-    ((2, 4, 0, 1), None),
-    ((0, 1, -3, -1), None),
-    ((0, 1, 2, 4), None),
+    (square(3), square(2)),
+    (square(6), square(3)),
+    ((-4, -2, 0, 1), None),
+    ((3, 5, 0, 1), None),
+    ((0, 1, -4, -2), None),
+    ((0, 1, 3, 5), None),
 )
 """Two rings (a window without a smaller one), and two places above, below, left and right."""
 
-REACH = 6
+REACH = 7
 CELLS = 8
 """Position is told by soft cells, 8 x 8 over the image."""
 
