@@ -87,6 +87,20 @@ def _heat(anomaly_map: FloatArray, low: float, high: float, size: tuple[int, int
     level = np.clip((anomaly_map - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)
     smooth: FloatArray = np.asarray(Image.fromarray(level).resize(size, Image.Resampling.BICUBIC))
     return smooth.clip(0, 1)
+    height, width = picture.shape[:2]
+    level = np.clip((anomaly_map - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)
+    heat = np.clip(at_image_size(level, width, height), 0, 1)[..., None]
+    opacity = 0.75 * heat
+    blended = picture * (1 - opacity) + _colour(heat[..., 0]) * opacity
+    return np.asarray(np.rint(blended), dtype=np.uint8)
+
+
+def at_image_size(anomaly_map: FloatArray, width_px: int, height_px: int) -> FloatArray:
+    """Return an anomaly map, (rows, columns), at the resolution of its image, (height_px, width_px); bicubic."""
+    smooth = Image.fromarray(np.asarray(anomaly_map, dtype=np.float32)).resize(
+        (width_px, height_px), Image.Resampling.BICUBIC
+    )
+    return np.asarray(smooth, dtype=np.float32)
 
 
 def _colour(level: FloatArray) -> FloatArray:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.reports.maps import SHEET_CELL_PX, Flagged, contact_sheet, hot_box, overlay
+from curate.reports.maps import SHEET_CELL_PX, Flagged, at_image_size, contact_sheet, hot_box, overlay
 
 GREY = np.full((60, 90, 3), 120, dtype=np.uint8)
 
@@ -52,3 +52,13 @@ def test_the_sheet_has_a_row_an_image():
 
 def test_names_that_no_font_has_are_drawn_escaped():
     contact_sheet([flagged(path="\x1b[31m\u202e\u6f22" * 40)], 0.0, 1.0)
+
+
+def test_a_map_at_image_size_peaks_where_the_patch_does_and_keeps_its_level():
+    anomaly_map = np.zeros((6, 4), dtype=np.float32)
+    anomaly_map[4, 1] = 8
+    large = at_image_size(anomaly_map, 64, 96)
+    assert large.shape == (96, 64)
+    row, column = np.unravel_index(large.argmax(), large.shape)
+    assert (row // 16, column // 16) == (4, 1)
+    assert abs(large.mean() - anomaly_map.mean()) < 0.01
