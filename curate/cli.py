@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from curate import __version__
+from curate.cli_bench import BENCH_EXAMPLES, bench
 from curate.cli_models import Format, models_app
 from curate.errors import CouldNotFinish, CurateError, Interrupted
 
@@ -62,6 +63,7 @@ app = typer.Typer(
 
 
 app.add_typer(models_app, name="models")
+app.command(epilog=BENCH_EXAMPLES)(bench)
 
 
 def _version(wanted: bool) -> None:
