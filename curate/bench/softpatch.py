@@ -41,7 +41,7 @@ def common_grid(embeddings: Embeddings) -> Tensor:
 
 
 def local_outlier_factors(patches: Tensor, neighbours: int = NEIGHBOURS) -> FloatArray:
-    """Return the LOF of each patch among those at its position, about 1 if nominal: (M, positions, D) -> (positions, M).
+    """Return the LOF of each patch at its position, about 1 if nominal: (M, positions, D) -> (positions, M).
 
     Source: Breunig et al. 2000, §4, definitions 5 to 7.
     """
