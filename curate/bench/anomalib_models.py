@@ -1,15 +1,19 @@
 """anomalib's PatchCore and STFPM, trained on one list of files and asked about another. The extra `bench`.
 
-The only file that imports anomalib. Its own defaults hold; what the files are called does not reach it: they are
-linked into a folder of its `Folder` layout, in order.
+The only file that imports anomalib. Its own defaults hold, but for the network where `--weights` gives one; what the
+files are called does not reach it: they are linked into a folder of its `Folder` layout, in order.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -24,36 +28,52 @@ EPOCHS = MappingProxyType({"patchcore": 1, "stfpm": 100})
 """STFPM's are those of its paper (Wang et al. 2021)."""
 
 BATCH = 32
+ACCELERATORS = MappingProxyType({"auto": "auto", "cpu": "cpu", "cuda": "gpu"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How a model is trained.
+
+    Attributes:
+        name: of `MODELS`.
+        seed: of all that the model draws.
+        device: "auto", "cpu" or "cuda".
+        backbone, weights: a timm model and its safetensors file; None for anomalib's own, which it downloads.
+    """
+
+    name: str
+    seed: int
+    device: str = "auto"
+    backbone: str | None = None
+    weights: Path | None = None
 
 
 def train_and_score(
-    name: str, train: Sequence[Path], test: Sequence[Path], *, seed: int, device: str
+    training: Training, train: Sequence[Path], test: Sequence[Path]
 ) -> tuple[NDArray[np.float64], list[FloatArray]]:
-    """Train a model on some files and score others.
-
-    Args:
-        name: of `MODELS`.
-        train, test: image files.
-        seed: of all that the model draws.
-        device: "auto", "cpu" or "cuda".
+    """Train a model on some image files and score others.
 
     Returns:
         (T,) scores, higher is more anomalous, and a map each.
+
+    Raises:
+        ImportError: anomalib is not installed.
+        ValueError: it left an image without a score.
     """
     import anomalib.models
     from anomalib.data import Folder, PredictDataset
     from anomalib.engine import Engine
     from lightning.pytorch import seed_everything
 
-    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-        seed_everything(seed, verbose=False)
-        _link(train, Path(scratch) / "train")
-        _link(test, Path(scratch) / "test")
+    with tempfile.TemporaryDirectory() as scratch, _quiet():
+        root = Path(scratch)
+        seed_everything(training.seed, verbose=False)
+        _link(train, root / "train")
+        _link(test, root / "test")
         data = Folder(
             name="bench",
-            root=scratch,
+            root=root,
             normal_dir="train",
             train_batch_size=BATCH,
             num_workers=0,
@@ -61,17 +81,48 @@ def train_and_score(
             val_split_mode="none",
         )
         engine = Engine(
-            default_root_dir=Path(scratch) / "run",
-            max_epochs=EPOCHS[name],
-            accelerator={"auto": "auto", "cpu": "cpu", "cuda": "gpu"}[device],
+            default_root_dir=root / "run",
+            max_epochs=EPOCHS[training.name],
+            accelerator=ACCELERATORS[training.device],
             devices=1,
+            limit_val_batches=0,  # no image is set aside to choose a threshold by: scores are ranked
             logger=False,
             enable_progress_bar=False,
         )
-        model = getattr(anomalib.models, MODELS[name])()
+        model = getattr(anomalib.models, MODELS[training.name])(post_processor=False, **_network(training, root))
         engine.fit(model=model, datamodule=data)
-        answers = engine.predict(model=model, dataset=PredictDataset(path=Path(scratch) / "test"))
+        answers = engine.predict(model=model, dataset=PredictDataset(path=root / "test"))
     return _in_order(answers or [], len(test))
+
+
+def _network(training: Training, root: Path) -> dict[str, Any]:
+    """Return what names the network to anomalib: a local folder of timm's kind where weights are given."""
+    import timm
+
+    if training.backbone is None or training.weights is None:
+        return {}
+    folder = root / "network" / training.backbone
+    folder.mkdir(parents=True)
+    known = timm.get_pretrained_cfg(training.backbone)
+    head = {"num_classes": known.num_classes, "classifier": known.classifier, "first_conv": known.first_conv}
+    config = {"architecture": training.backbone, "pretrained_cfg": head}  # a head named lets the file lack it
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (folder / "model.safetensors").symlink_to(training.weights.resolve())
+    return {"backbone": f"local-dir:{folder}"}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep warnings and the logs of lightning away, and the working folder as it was."""
+    here = Path.cwd()
+    for name in ("lightning.pytorch", "anomalib"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        finally:
+            os.chdir(here)
 
 
 def _link(files: Sequence[Path], folder: Path) -> None:

@@ -43,6 +43,7 @@ class Task:
         test: rows to score.
         seed: of what is random.
         device: "auto", "cpu" or "cuda".
+        backbone, weights: of a detector that brings its own network; None for its default.
     """
 
     source: LabelledSet
@@ -52,6 +53,8 @@ class Task:
     test: IntArray
     seed: int
     device: str = "auto"
+    backbone: str | None = None
+    weights: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +104,10 @@ def soft_patch(task: Task) -> Detected:
 def _anomalib(name: str) -> Callable[[Task], Detected]:
     def run(task: Task) -> Detected:
         train, test = ([task.source.files[row] for row in rows] for rows in (task.training, task.test))
-        scores, maps = anomalib_models.train_and_score(name, train, test, seed=task.seed, device=task.device)
+        training = anomalib_models.Training(
+            name=name, seed=task.seed, device=task.device, backbone=task.backbone, weights=task.weights
+        )
+        scores, maps = anomalib_models.train_and_score(training, train, test)
         return Detected(scores=scores, maps=maps)
 
     return run

@@ -261,6 +261,8 @@ class _Bench:
             test=test[drawn.whole.places[test] >= 0],
             seed=drawn.draw.seed,
             device=self.plan.config.device,
+            backbone=self.plan.config.backbone,
+            weights=self.plan.config.weights,
         )
         return run_detector(cell.method, task)
 
