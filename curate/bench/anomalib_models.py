@@ -6,13 +6,14 @@ files are called does not reach it: they are linked into a folder of its `Folder
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -88,8 +89,11 @@ def train_and_score(
             limit_val_batches=0,  # no image is set aside to choose a threshold by: scores are ranked
             logger=False,
             enable_progress_bar=False,
+            enable_model_summary=False,
         )
-        model = getattr(anomalib.models, MODELS[training.name])(post_processor=False, **_network(training, root))
+        model = getattr(anomalib.models, MODELS[training.name])(
+            post_processor=False, evaluator=False, visualizer=False, **_network(training, root)
+        )
         engine.fit(model=model, datamodule=data)
         answers = engine.predict(model=model, dataset=PredictDataset(path=root / "test"))
     return _in_order(answers or [], len(test))
@@ -113,11 +117,12 @@ def _network(training: Training, root: Path) -> dict[str, Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep warnings and the logs of lightning away, and the working folder as it was."""
+    """Keep what lightning says and warns of away, and the working folder as it was."""
     here = Path.cwd()
     for name in ("lightning.pytorch", "anomalib"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
+    nowhere = io.StringIO()
+    with warnings.catch_warnings(), redirect_stdout(nowhere), redirect_stderr(nowhere):
         warnings.simplefilter("ignore")
         try:
             yield

@@ -51,7 +51,8 @@ def _sheet(rows: Sequence[Row], panels: Sequence[tuple[str, str]], stem: Path) -
     from matplotlib.figure import Figure
 
     sets = list(dict.fromkeys(row["dataset"] for row in rows))
-    names = list(dict.fromkeys(_name(row) for row in rows))
+    own_last = sorted(rows, key=lambda row: row["kind"] != "baseline")  # drawn on top of the others
+    names = list(dict.fromkeys(_name(row) for row in own_last))
     with matplotlib.rc_context(STYLE):
         size = (PANEL_INCHES[0] * len(sets) + 1.8, PANEL_INCHES[1] * len(panels) + 0.4)
         sheet = Figure(figsize=size, layout="constrained")

@@ -175,7 +175,7 @@ def _means(rows: Sequence[Row], figures: Sequence[str], name_of: Callable[[Row],
             _line("method", *_percents(shares)),
         ]
         lines.append(_rule(1 + len(shares)))
-        for method in _values([r for r in chosen], "method") if False else dict.fromkeys(map(name_of, chosen)):
+        for method in dict.fromkeys(map(name_of, chosen)):
             own = [row for row in chosen if name_of(row) == method]
             lines.append(_line(method, *(_mean_of_sets(own, share, len(datasets)) for share in shares)))
         out.append("\n".join([lines[0], "", *lines[1:]]))
