@@ -7,34 +7,30 @@ Draws flanges of 1280 x 1024 px as JPEG, then, on this machine and in this order
     a first scan with an empty cache, in a process of its own; a second one; the bare loop again
     a first scan of --more images
     a scan of 8 images, for the part of the memory that does not depend on the set
-and prints a Markdown table. Ratios come from one run; single times depend on the machine and its load.
+and prints a Markdown table. Ratios come from one run; single times depend on the machine and its load. For the images
+of a labelled set, and each scorer apart: `curate bench SET --throughput`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from curate.embeddings.backbones import load_backbone
-from curate.embeddings.frame import auto_long_px, frame_size
-from curate.embeddings.runtimes import prepare
+from curate.bench.throughput import bare_loop, timed_scan
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from draw_demo import flange, sensor
 
-WIDTH, HEIGHT, BASES, BATCH = 1280, 1024, 24, 8
+WIDTH, HEIGHT, BASES = 1280, 1024, 24
 
 
 def draw(folder: Path, count: int) -> None:
@@ -51,40 +47,6 @@ def draw(folder: Path, count: int) -> None:
         Image.fromarray(np.clip(shade, 0, 255).astype(np.uint8)).save(folder / f"{index:05d}.jpg", quality=90)
 
 
-def bare_loop(name: str, weights: Path | None, images: int) -> float:
-    """Return images a second of the backbone alone, prepared as a scan does, over a ready batch."""
-    backbone = load_backbone(name, weights=weights)
-    width, height = frame_size(WIDTH, HEIGHT, auto_long_px([WIDTH]))
-    batch = torch.randn(BATCH, 3, height, width).contiguous(memory_format=torch.channels_last)
-    with torch.inference_mode():
-        run = prepare(backbone.network)
-        run(batch)
-        start = time.perf_counter()
-        for _ in range(images // BATCH):
-            run(batch)
-    return images // BATCH * BATCH / (time.perf_counter() - start)
-
-
-def scan(dataset: Path, cache: Path, name: str, weights: Path | None) -> dict[str, Any]:
-    """Scan in a process of its own and return its wall time, its steps and its peak memory."""
-    output = cache / f"audit-{dataset.name}"
-    call = [sys.executable, "-m", "curate", "scan", str(dataset), "-o", str(output), "--force", "--quiet"]
-    call += ["--cache", str(cache), "--backbone", name] + (["--weights", str(weights)] if weights else [])
-    start = time.perf_counter()
-    process = subprocess.Popen(call, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"the scan of {dataset} ended with {process.returncode}")
-    run = json.loads((output / "run.json").read_text())
-    return {
-        "wall_s": time.perf_counter() - start,
-        "peak_mb": usage.ru_maxrss / 1024,
-        **run["embedding"],
-        **run["seconds"],
-    }
-
-
 def table(rows: list[tuple[str, str]]) -> str:
     return "\n".join(["| what | figure |", "| --- | --- |", *(f"| {what} | {figure} |" for what, figure in rows)])
 
@@ -92,14 +54,15 @@ def table(rows: list[tuple[str, str]]) -> str:
 def measure(
     drawn: Path, scratch: Path, images: int, more: int, name: str, weights: Path | None
 ) -> list[tuple[str, str]]:
+    options = ["--backbone", name] + (["--weights", str(weights)] if weights else [])
     for label, count in (("few", 8), ("set", images), ("more", more)):
         draw(drawn / label, count)
-    before = bare_loop(name, weights, min(images, 400))
-    first = scan(drawn / "set", scratch / "cache", name, weights)
-    after = bare_loop(name, weights, min(images, 400))
-    second = scan(drawn / "set", scratch / "cache", name, weights)
-    large = scan(drawn / "more", scratch / "cache-more", name, weights)
-    few = scan(drawn / "few", scratch / "cache-few", name, weights)
+    before = bare_loop(name, weights, (WIDTH, HEIGHT), min(images, 400))
+    first = timed_scan(drawn / "set", scratch / "cache", options)
+    after = bare_loop(name, weights, (WIDTH, HEIGHT), min(images, 400))
+    second = timed_scan(drawn / "set", scratch / "cache", options)
+    large = timed_scan(drawn / "more", scratch / "cache-more", options)
+    few = timed_scan(drawn / "few", scratch / "cache-few", options)
     bare = (before + after) / 2
     whole, embedding = images / first["wall_s"], images / first["embed_s"]
     return [

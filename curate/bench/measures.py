@@ -1,0 +1,109 @@
+"""Figures: how well scores rank what does not belong, how good verdicts are, whether a confidence keeps its word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.records import BoolArray, FloatArray
+
+BUDGETS = (5, 10, 20)
+"""Shares of the set, in %, that a user may be ready to look at."""
+
+FDR = 0.1
+BINS = 10
+PRO_LIMIT = 0.3
+"""False-positive rate up to which the per-region overlap is averaged (Bergmann et al. 2021, MVTec AD, §4.1)."""
+
+Figures = dict[str, float]
+Scored = FloatArray | NDArray[np.float64]
+
+
+def ranking(wrong: BoolArray, scores: Scored) -> Figures:
+    """Return AUROC, average precision and the precision of the highest 5, 10 and 20 %; nothing where all are alike."""
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    if not wrong.any() or wrong.all():
+        return {}
+    order = np.argsort(-scores, kind="stable")
+    tops = {k: wrong[order[: max(1, ceil(k / 100 * len(wrong)))]] for k in BUDGETS}
+    truth = wrong.astype(int).tolist()
+    return {
+        "auroc": float(roc_auc_score(truth, scores.tolist())),
+        "ap": float(average_precision_score(truth, scores.tolist())),
+        **{f"precision_at_{k}": float(top.mean()) for k, top in tops.items()},
+    }
+
+
+def verdicts(wrong: BoolArray, flagged: BoolArray) -> Figures:
+    """Return how many are flagged and the false alarms, and precision, recall and F1 where something is wrong."""
+    hits, nominal = int((flagged & wrong).sum()), int((~wrong).sum())
+    found: Figures = {
+        "flagged": int(flagged.sum()),
+        "false_alarm": (int(flagged.sum()) - hits) / max(1, nominal),
+    }
+    if wrong.any():
+        precision, recall = hits / max(1, int(flagged.sum())), hits / int(wrong.sum())
+        f1 = 2 * precision * recall / max(1e-9, precision + recall)
+        found |= {"precision": precision, "recall": recall, "f1": f1}
+    return found
+
+
+def calibration_error(wrong: BoolArray, confidence: Scored) -> float:
+    """Return the expected calibration error, 0-1, of a confidence that an image is nominal, over ten equal bins."""
+    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    gaps = [abs(float(confidence[place == b].mean()) - float((~wrong[place == b]).mean())) for b in np.unique(place)]
+    weights = [float((place == b).mean()) for b in np.unique(place)]
+    return float(np.dot(gaps, weights))
+
+
+def discovery(wrong: BoolArray, q_values: Scored, level: float = FDR) -> Figures:
+    """Return which share of what is flagged at a false-discovery rate is falsely flagged, and the recall."""
+    flagged = q_values <= level
+    false = int((flagged & ~wrong).sum())
+    found = {"fdr": false / max(1, int(flagged.sum())), "fdr_flagged": float(flagged.sum())}
+    return found | ({"fdr_recall": float((flagged & wrong).sum() / wrong.sum())} if wrong.any() else {})
+
+
+def pixels(maps: Sequence[FloatArray], masks: Sequence[BoolArray]) -> Figures:
+    """Return AUROC over pixels and the per-region overlap (PRO) up to a false-positive rate of 0.3.
+
+    Args:
+        maps: anomaly maps, (H, W) each; higher is more anomalous.
+        masks: of the same sizes: where the defects are.
+
+    Returns:
+        Nothing where no pixel is defective, or all are.
+
+    Source: Bergmann et al. 2021 (MVTec AD), §4.1. Differs: the curve is read at 300 false-positive rates.
+    """
+    scores = np.concatenate([m.ravel() for m in maps])
+    truth = np.concatenate([m.ravel() for m in masks])
+    if not truth.any() or truth.all():
+        return {}
+    return {"pixel_auroc": rank_auroc(truth, scores), "pro": _region_overlap(maps, masks, np.sort(scores[~truth]))}
+
+
+def rank_auroc(truth: BoolArray, scores: FloatArray) -> float:
+    """Return the AUROC of many scores by ranks; equal scores count half."""
+    nominal, anomalous = np.sort(scores[~truth]), scores[truth]
+    below = np.searchsorted(nominal, anomalous, side="left").astype(np.float64)
+    upto = np.searchsorted(nominal, anomalous, side="right")
+    return float((below + upto).mean() / 2 / len(nominal))
+
+
+def _region_overlap(maps: Sequence[FloatArray], masks: Sequence[BoolArray], nominal: FloatArray) -> float:
+    from scipy import ndimage
+
+    rates = np.linspace(0, PRO_LIMIT, 301)[1:]
+    fences = nominal[np.clip(len(nominal) - 1 - np.floor(rates * len(nominal)).astype(int), 0, None)]
+    overlaps = []
+    for anomaly_map, mask in zip(maps, masks, strict=True):
+        regions, count = ndimage.label(mask, structure=np.ones((3, 3)))
+        for region in range(1, count + 1):
+            inside = np.sort(anomaly_map[regions == region])
+            overlaps.append(1 - np.searchsorted(inside, fences, side="right") / len(inside))
+    return float(np.mean(overlaps))

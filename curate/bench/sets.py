@@ -1,0 +1,136 @@
+"""A labelled set: which of its images are truly nominal, and which are not.
+
+Layouts:
+    good/ defect/<type>/                     nominal below `good`, defective below `defect`; other folders are left out
+    train/good/ test/good/ test/<type>/      MVTec AD: the good of both splits are nominal
+    a folder a class                         the class "good" (or --nominal) is nominal, the others are defective;
+                                             without one, every class is nominal and noise is a wrong label
+Masks of where a defect is lie in `masks/<type>/` or `ground_truth/<type>/`, named like the image, or with `_mask`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from curate.errors import InputError, UsageError
+from curate.images.folders import IMAGE_SUFFIXES
+
+GOOD, DEFECT = "good", "defect"
+MASK_HOMES = ("masks", "ground_truth")
+CLASSES_NAMED = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledSet:
+    """The images of a labelled set, whose truth is known.
+
+    Attributes:
+        name: the folder's own.
+        root: the folder.
+        files: of the nominal images and then the defective ones, each in the order of their paths.
+        labels: (N,) class of each: "good" for a nominal image, "defect/<type>" or the class folder's name else.
+        nominal: (N,) whether an image is; all, where noise is a wrong label.
+        masks: (N,) where the mask of a defective image lies; None where there is none.
+    """
+
+    name: str
+    root: Path
+    files: tuple[Path, ...]
+    labels: tuple[str, ...]
+    nominal: tuple[bool, ...]
+    masks: tuple[Path | None, ...]
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    @property
+    def by_class(self) -> bool:
+        """Whether noise is an image under another class's label."""
+        return all(self.nominal)
+
+    def relative(self, row: int) -> str:
+        """Return the POSIX path of an image below the root."""
+        return self.files[row].relative_to(self.root).as_posix()
+
+
+def read_set(root: Path, nominal: str | None = None) -> LabelledSet:
+    """Read which images of a folder are nominal and which are not.
+
+    Args:
+        root: the set's folder.
+        nominal: the class folder whose images are nominal; None for "good".
+
+    Raises:
+        UsageError: no such folder, or no such class.
+        InputError: the set lacks nominal or defective images, so there is nothing to measure.
+    """
+    if not root.is_dir():
+        raise UsageError(f"{root}: there is no such folder: check the path")
+    good, bad = _kinds(root, nominal)
+    if not good:
+        raise InputError(f"{root}: no nominal image below good/ or train/good/; a bench needs a labelled set")
+    if not bad and len({label for _, label in good}) < 2:
+        raise InputError(
+            f"{root}: no defective image below defect/<type>/ or test/<type>/, and no second class; "
+            "without known noise there is nothing to find"
+        )
+    rows = good + bad
+    files = tuple(file for file, _ in rows)
+    return LabelledSet(
+        name=root.resolve().name,
+        root=root,
+        files=files,
+        labels=tuple(label for _, label in rows),
+        nominal=(True,) * len(good) + (False,) * len(bad),
+        masks=(None,) * len(good) + tuple(_mask(root, file) for file, _ in bad),
+    )
+
+
+Labelled = list[tuple[Path, str]]
+
+
+def _kinds(root: Path, nominal: str | None) -> tuple[Labelled, Labelled]:
+    """Return the nominal and the defective images, each with its label."""
+    if nominal is None and (root / "train" / GOOD).is_dir():
+        test = sorted(folder for folder in (root / "test").glob("*") if folder.is_dir())
+        good = images_below(root / "train" / GOOD, root / "test" / GOOD)
+        return _as(good, GOOD), [pair for folder in test if folder.name != GOOD for pair in _labelled(folder, root)]
+    if nominal is None and (root / DEFECT).is_dir():
+        return _as(images_below(root / GOOD), GOOD), _labelled(root / DEFECT, root)
+    classes = sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+    classes = [folder for folder in classes if folder.name not in MASK_HOMES and images_below(folder)]
+    names = [folder.name for folder in classes]
+    if nominal is not None and nominal not in names:
+        there = ", ".join(names[:CLASSES_NAMED]) or "none"
+        raise UsageError(f"--nominal {nominal}: {root} has no such class folder; the classes are {there}")
+    good_name = nominal or (GOOD if GOOD in names else None)
+    if good_name is None:
+        return [(file, folder.name) for folder in classes for file in images_below(folder)], []
+    bad = [(file, folder.name) for folder in classes if folder.name != good_name for file in images_below(folder)]
+    return _as(images_below(root / good_name), GOOD), bad
+
+
+def images_below(*folders: Path) -> list[Path]:
+    """Return the image files below some folders in the order of their paths, as `Path` orders them."""
+    found = (path for folder in folders for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(path for path in found if path.is_file())
+
+
+def _as(files: Iterable[Path], label: str) -> Labelled:
+    return [(file, label) for file in files]
+
+
+def _labelled(folder: Path, root: Path) -> Labelled:
+    return [(file, file.parent.relative_to(root).as_posix()) for file in images_below(folder)]
+
+
+def _mask(root: Path, file: Path) -> Path | None:
+    """Return the mask of a defective image, if it has one."""
+    for home in MASK_HOMES:
+        for name in (f"{file.stem}.png", f"{file.stem}_mask.png"):
+            mask = root / home / file.parent.name / name
+            if mask.is_file():
+                return mask
+    return None

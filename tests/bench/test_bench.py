@@ -1,0 +1,232 @@
+"""The bench from its call to its files, on drawn plates."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+import curate
+from curate.bench import anomalib_models, call, run
+from curate.bench.call import Call, make_plan, run_bench
+from curate.bench.cells import CELLS, Cell, Result, Store
+from curate.bench.draws import draw
+from curate.bench.sets import read_set
+from curate.errors import UsageError
+from curate.screen import Screen
+from tests.bench.labelled import draw_labelled
+from tests.plates import ROOT
+
+SHARED = ROOT.parent / "shared" / "bench"
+QUICK: dict[str, Any] = {"images": 30, "shares": "0,0.2", "seeds": 1, "test_share": 0.3}
+
+
+@pytest.fixture(scope="module")
+def plates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_labelled(tmp_path_factory.mktemp("sets") / "plates", 44, 16, masks=True)
+
+
+@pytest.fixture(scope="module")
+def first(plates: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """A bench of everything that is quick, and its summary."""
+    folder = tmp_path_factory.mktemp("bench")
+    settings = {"cache": folder / "cache"}
+    chosen = Call(datasets=(plates,), ablate="fence-iqr", detectors="neighbours,softpatch", settings=settings, **QUICK)
+    return folder / "out", run_bench(chosen, folder / "out", screen=Screen(quiet=True))
+
+
+@pytest.fixture
+def finished(first: tuple[Path, str], tmp_path: Path) -> tuple[Path, str]:
+    """A copy of it that a test may change."""
+    shutil.copytree(first[0], tmp_path / "out")
+    return tmp_path / "out", first[1]
+
+
+def table(folder: Path) -> list[dict[str, Any]]:
+    return list(pq.read_table(folder / "figures.parquet").to_pylist())
+
+
+def value(rows: list[dict[str, Any]], figure: str, **wanted: Any) -> float:
+    found = [r["value"] for r in rows if r["figure"] == figure and all(r[k] == v for k, v in wanted.items())]
+    assert len(found) == 1, (figure, wanted, found)
+    return float(found[0])
+
+
+def load(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="../shared/bench is not on this machine")
+@pytest.mark.parametrize(("share", "seed"), [(0.0, 0), (0.1, 1), (0.4, 2)])
+def test_a_cell_is_to_the_last_digit_what_a_scan_of_the_written_folder_gives(tmp_path, share, seed):
+    source = draw_labelled(tmp_path / "set", 40, 20)
+    noisy, audit = tmp_path / "noisy", tmp_path / "audit"
+    words = [str(source), str(noisy), "--share", str(share), "--seed", str(seed), "--images", "30"]
+    subprocess.run([sys.executable, str(SHARED / "make_noisy.py"), *words], check=True, capture_output=True)
+    truth = [line.split(",") for line in (noisy / "truth.csv").read_text().split()[1:]]
+    drawn = draw(read_set(source), share, seed, images=30)
+    assert [name for name, _, _ in truth] == [name.removeprefix("good/") for name in drawn.names]
+    assert [wrong == "1" for _, wrong, _ in truth] == drawn.wrong.tolist()
+
+    curate.scan(noisy / "train", audit)
+    expected = load(SHARED / "score_audit.py").figures(audit / "images.parquet", noisy / "truth.csv")
+    plan = make_plan(Call(datasets=(source,), shares=str(share), seeds=seed + 1, images=30, baselines="none"))
+    store = run.run(plan, tmp_path / "out")
+    cell = Cell(dataset="set", share=share, seed=seed, question="finds", method="default")
+    result = store.read(cell)
+    assert result is not None
+    found = result.figures[""] | result.counts
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_every_method_has_its_figures_and_the_holes_are_found(finished):
+    folder, summary = finished
+    rows = table(folder)
+    assert {row["reason"] for row in rows} == {""}
+    for method in ("default", "patch-nn"):
+        assert value(rows, "auroc", method=method, share=0.2, view="") > 0.95
+    assert value(rows, "contamination_error", method="default", share=0.2, view="") < 0.2
+    assert value(rows, "image_auroc", method="neighbours", trained="clean", share=0.2) > 0.95
+    assert value(rows, "pixel_auroc", method="neighbours", trained="clean", share=0.2) > 0.8
+    assert "| default |" in summary
+    text = (folder / "tables.md").read_text()
+    assert "neighbours, cleaned by default" in text
+    assert "| 20% | 6/30 | default |" in text
+
+
+def test_figures_of_pictures_and_tables_are_equal_for_equal_cells(finished):
+    folder, _ = finished
+    names = ("figures.parquet", "tables.md", "curves-finds.svg", "curves-finds.png", "curves-cleans.svg")
+    before = {name: (folder / name).read_bytes() for name in names}
+    shared = json.loads((folder / "bench.json").read_text())
+    call.write_results(Store(folder, shared))
+    assert {name: (folder / name).read_bytes() for name in names} == before
+
+
+def test_finished_cells_are_not_computed_again_and_new_ones_are_added(finished, plates):
+    folder, _ = finished
+    before = {file: file.stat().st_mtime_ns for file in (folder / CELLS).rglob("*.json")}
+    chosen = Call(datasets=(plates,), scorers="default,neighbours", detectors="none", **QUICK)
+    run_bench(chosen, folder, screen=Screen(quiet=True))
+    after = {file: file.stat().st_mtime_ns for file in (folder / CELLS).rglob("*.json")}
+    assert {file: after[file] for file in before} == before
+    assert {file.name for file in after.keys() - before.keys()} == {"finds-neighbours.json"}
+
+
+def test_a_method_can_be_computed_again(finished, plates):
+    folder, _ = finished
+    plan = make_plan(Call(datasets=(plates,), redo="ecod", detectors="none", **QUICK))
+    work, done = run.to_do(plan, Store(folder, run.shared_settings(plan)))
+    assert {cell.method for part in work for cell in part.cells} == {"ecod"}
+    assert done > 0
+
+
+def test_a_failing_baseline_is_a_cell_with_its_reason_and_is_tried_again(plates, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyod.models.ecod", None)  # as where it is not installed
+    chosen = Call(datasets=(plates,), baselines="ecod,pooled-knn", detectors="none", **QUICK)
+    summary = run_bench(chosen, tmp_path / "out", screen=Screen(quiet=True))
+    reasons = {row["method"]: row["reason"] for row in table(tmp_path / "out")}
+    assert reasons["ecod"] == "pyod.models.ecod is not installed: pip install 'curate[bench]'"
+    assert reasons["pooled-knn"] == ""
+    assert "- ecod: pyod.models.ecod is not installed" in summary
+    work, _ = run.to_do(make_plan(chosen), Store(tmp_path / "out", {}))
+    assert {cell.method for part in work for cell in part.cells} == {"ecod"}
+
+
+def test_a_folder_of_another_bench_is_refused(finished, plates, tmp_path):
+    folder, _ = finished
+    plan = make_plan(Call(datasets=(plates,), **{**QUICK, "images": 20}))
+    with pytest.raises(UsageError, match="its cells were made with images 30, not 20: choose another folder with -o"):
+        run.run(plan, folder)
+    other = tmp_path / "else"
+    other.mkdir()
+    (other / "thesis.tex").touch()
+    with pytest.raises(UsageError, match="holds something that is no bench"):
+        Store(other, {})
+
+
+def test_a_damaged_cell_counts_as_absent(tmp_path):
+    cell = Cell(dataset="a", share=0.1, seed=0, question="finds", method="default")
+    store = Store(tmp_path / "out", {})
+    store.write(cell, Result(figures={"": {"auroc": 1.0}}))
+    assert store.done(cell)
+    (tmp_path / "out" / CELLS / cell.place).write_text('{"cell":')
+    assert not store.done(cell)
+    assert store.all() == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ({"scorers": "magic"}, "--scorers magic: there is no such name; there are default"),
+        ({"ablate": "magic"}, "--ablate magic: there is no such name"),
+        ({"baselines": "magic"}, "--baselines magic: there is no such name; there are datalab"),
+        ({"detectors": "magic"}, "--detectors magic: there is no such name; there are neighbours"),
+        ({"shares": "0,often"}, "--shares '0,often': numbers with commas between them"),
+        ({"shares": ","}, "there is no share in it"),
+        ({"scorers": "none", "baselines": "none", "detectors": "none"}, "there is nothing to measure"),
+    ],
+)
+def test_bad_words_are_answered_in_one_sentence(plates, words, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        make_plan(Call(datasets=(plates,), **{**QUICK, **words}))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("anomalib") is not None, reason="anomalib is installed")
+def test_a_detector_that_is_not_installed_says_what_to_install(plates):
+    with pytest.raises(
+        UsageError, match=r"--detectors patchcore: anomalib is not installed: pip install 'curate\[bench\]'"
+    ):
+        make_plan(Call(datasets=(plates,), detectors="patchcore"))
+
+
+def test_two_sets_of_one_name_are_refused(plates):
+    with pytest.raises(UsageError, match="plates: two of the sets have this name"):
+        make_plan(Call(datasets=(plates, plates)))
+
+
+def test_several_processes_give_the_same_figures(finished, plates, tmp_path):
+    folder, _ = finished
+    plan = make_plan(Call(datasets=(plates,), jobs=2, baselines="pooled-knn", detectors="none", **QUICK))
+    several = run.run(plan, tmp_path / "several")
+    one = Store(folder, {})
+    for cell, result in several.all().items():
+        known = one.read(cell)
+        assert known is not None
+        times = {name for name in result.figures[""] if name.endswith("_s")}
+        for view, figures in result.figures.items():
+            assert {k: v for k, v in figures.items() if k not in times} == {
+                k: v for k, v in known.figures[view].items() if k not in times
+            }
+
+
+def test_predictions_of_anomalib_come_back_in_the_order_of_the_files():
+    class Batch:
+        image_path = ("a/000001.png", "a/000000.png")
+        pred_score = (np.float32(0.9), np.float32(0.1))
+
+        @property
+        def anomaly_map(self):
+            import torch
+
+            return torch.stack([torch.full((1, 2, 2), 9.0), torch.full((1, 2, 2), 1.0)])
+
+    scores, maps = anomalib_models._in_order([Batch()], 2)
+    assert scores.tolist() == pytest.approx([0.1, 0.9])
+    assert [float(m.max()) for m in maps] == [1.0, 9.0]
+    with pytest.raises(ValueError, match="no score for 1 of 3 images"):
+        anomalib_models._in_order([Batch()], 3)
