@@ -17,8 +17,8 @@ import typer
 from typer.core import TyperGroup
 
 from curate import __version__
-from curate.cli_check import CHECK_EXAMPLES, check, diff, init, rule
 from curate.cli_bench import BENCH_EXAMPLES, bench
+from curate.cli_check import CHECK_EXAMPLES, check, diff, init, rule
 from curate.cli_models import Format, models_app
 from curate.cli_report import report, review
 from curate.cli_splits import EXPLAIN_EXAMPLES, PRUNE_EXAMPLES, explain, prune, restore

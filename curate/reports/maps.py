@@ -85,14 +85,7 @@ def veil(anomaly_map: FloatArray, low: float, high: float) -> Image.Image:
 def _heat(anomaly_map: FloatArray, low: float, high: float, size: tuple[int, int]) -> FloatArray:
     """Return the map between `low` (0) and `high` (1), smoothly enlarged to `size` (width, height)."""
     level = np.clip((anomaly_map - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)
-    smooth: FloatArray = np.asarray(Image.fromarray(level).resize(size, Image.Resampling.BICUBIC))
-    return smooth.clip(0, 1)
-    height, width = picture.shape[:2]
-    level = np.clip((anomaly_map - low) / max(high - low, 1e-12), 0, 1).astype(np.float32)
-    heat = np.clip(at_image_size(level, width, height), 0, 1)[..., None]
-    opacity = 0.75 * heat
-    blended = picture * (1 - opacity) + _colour(heat[..., 0]) * opacity
-    return np.asarray(np.rint(blended), dtype=np.uint8)
+    return at_image_size(level, *size).clip(0, 1)
 
 
 def at_image_size(anomaly_map: FloatArray, width_px: int, height_px: int) -> FloatArray:
