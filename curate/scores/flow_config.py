@@ -1,0 +1,112 @@
+"""The settings of the scorer `flow`, and the variants of it that are measured against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from curate.errors import UsageError
+from curate.scores.places import Move
+
+
+class Granularity(StrEnum):
+    """What one sample of the flow is."""
+
+    PATCH = "patch"
+    IMAGE = "image"
+
+
+class Query(StrEnum):
+    """Which images judge a step of the outer loop."""
+
+    CONTAMINATED = "contaminated"
+    META_SET = "meta-set"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowConfig:
+    """The settings of `Flow`.
+
+    Attributes:
+        granularity: a sample is a patch with its place, or the pooled vectors of an image.
+        folds: K, models that each score the images that they were not fitted on.
+        out_of_fold: false: one model is fitted on all images and scores them all.
+        position: let the set itself say, by held-out likelihood, how much a place counts; false: not at all.
+        ridge: variance added to each direction of a descriptor, as a share of the mean variance.
+        trim: share of the images, those worst by the Gaussians alone, that are not learnt from.
+        blocks, hidden, clamp: of the coupling blocks; 0 blocks leave the Gaussians alone.
+        steps: of the outer loop.
+        task_images: images that a batch is drawn from.
+        batch: patches in a support or query batch.
+        outer_rate: beta, Adam's.
+        inner_steps: of the inner loop, up to 5; 0 trains the flow without meta-learning.
+        inner_rate: alpha.
+        second_order: see `maml.adapt`.
+        query: which images the query batch shows.
+        meta_share: share of the images, the most nominal ones, that are the meta-set where no other view gives one.
+        l2: lambda_0; 0 for no penalty.
+        l2_gain: gamma; 0 for a constant penalty.
+        l2_window: tasks in the covariance that guides the penalty.
+        moves: where else a patch could have lain; the score is the mean over all.
+        top_share: the share of an image's patches, the highest of the map, whose mean is its score.
+        seed: of folds, weights and batches.
+
+    Raises:
+        UsageError: a value that cannot be.
+    """
+
+    granularity: Granularity = Granularity.PATCH
+    folds: int = 4
+    out_of_fold: bool = True
+    position: bool = True
+    ridge: float = 0.5
+    trim: float = 0.0
+    blocks: int = 2
+    hidden: int = 64
+    clamp: float = 2.0
+    steps: int = 100
+    task_images: int = 32
+    batch: int = 256
+    outer_rate: float = 1e-3
+    inner_steps: int = 1
+    inner_rate: float = 0.05
+    second_order: bool = False
+    query: Query = Query.META_SET
+    meta_share: float = 0.5
+    l2: float = 0.005
+    l2_gain: float = 0.5
+    l2_window: int = 5
+    moves: tuple[Move, ...] = ()
+    top_share: float = 0.01
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.folds < 2:
+            raise UsageError(f"flow: folds {self.folds}: at least 2, or out_of_fold=False")
+        if not 0 <= self.inner_steps <= 5:
+            raise UsageError(f"flow: inner_steps {self.inner_steps}: from 0 to 5")
+        if not 0 <= self.trim < 1 or not 0 < self.meta_share <= 1 or not 0 < self.top_share <= 1:
+            raise UsageError("flow: trim, meta_share and top_share are shares from 0 to 1")
+
+
+_PLAIN = FlowConfig(inner_steps=0, query=Query.CONTAMINATED, l2=0.0, l2_gain=0.0)
+
+ABLATIONS: Mapping[str, FlowConfig] = {
+    "default": FlowConfig(),
+    "gaussians alone": replace(_PLAIN, blocks=0),
+    "vanilla flow": _PLAIN,
+    "+ constant L2": replace(_PLAIN, l2=0.005),
+    "+ adaptive L2": replace(_PLAIN, l2=0.005, l2_gain=0.5),
+    "+ MAML, contaminated query": replace(_PLAIN, l2=0.005, l2_gain=0.5, inner_steps=1),
+    "+ meta-set query": replace(_PLAIN, l2=0.005, l2_gain=0.5, inner_steps=1, query=Query.META_SET),
+    "second order": replace(_PLAIN, l2=0.005, l2_gain=0.5, inner_steps=1, query=Query.META_SET, second_order=True),
+    "no position": FlowConfig(position=False),
+    "no ridge": FlowConfig(ridge=0.01),
+    "no ridge, gaussians alone": replace(_PLAIN, ridge=0.01, blocks=0),
+    "image granularity": FlowConfig(granularity=Granularity.IMAGE),
+    "in fold": FlowConfig(out_of_fold=False),
+    "trimmed": FlowConfig(trim=0.3),
+    "all moves": FlowConfig(moves=tuple(Move)),
+}
+"""Variants by name: each paper's part added in turn, then parts of the default taken away or added."""
