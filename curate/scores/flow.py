@@ -23,7 +23,7 @@ from curate.embeddings.threads import one_core_each
 from curate.records import BoolArray, Embeddings, FloatArray, IntArray, PatchesInMemory, Progress, Scores, no_progress
 from curate.scores.base import NO_GUIDE, Guide
 from curate.scores.coupling import LOG_TWO_PI, CouplingFlow, Params, nll
-from curate.scores.flow_config import ABLATIONS, FlowConfig, Granularity, Query
+from curate.scores.flow_config import ABLATIONS, RAD, FlowConfig, Granularity, Query
 from curate.scores.flow_training import FEWEST, Pool, Trained, draw_pool, train, whitened
 from curate.scores.folds import kin_folds
 from curate.scores.neighbours import empty_maps, top_mean
@@ -41,7 +41,7 @@ from curate.scores.whitening import (
     gaussian_nll,
 )
 
-__all__ = ["ABLATIONS", "Flow", "FlowConfig", "FlowModel", "Granularity", "Query"]
+__all__ = ["ABLATIONS", "RAD", "Flow", "FlowConfig", "FlowModel", "Granularity", "Query"]
 
 JUDGES = 32
 """Images whose likelihood decides how much a place counts."""
@@ -113,7 +113,7 @@ class _Run:
         progress: Progress,
     ) -> None:
         self.embeddings, self.guide, self.config, self.maps = embeddings, guide, config, maps
-        self.folds = kin_folds(kin, config.folds, self.rng(0))
+        self.kin, self.folds = kin, kin_folds(kin, config.folds, self.rng(0))
         self.count = int(self.folds.max(initial=-1)) + 1
         self.grid: ReferenceGrid = reference_grid(embeddings.grids)
         teachers = guide.teachers(len(embeddings))
@@ -149,8 +149,8 @@ class _Run:
             "meta_set": {"images": len(meta), "given": self.guide.meta_set is not None},
             "flows": [_told(one) for one in trained],
         }
-        if not any(trained):
-            facts["note"] = f"fewer than {FEWEST} images to learn from, or no blocks: scored by the Gaussians alone"
+        if self.config.blocks and not any(trained):
+            facts["note"] = f"fewer than {FEWEST} images to learn from: scored by the Gaussians alone"
         return facts, FlowModel(self.folds, tuple(one.params if one else None for one in trained))
 
     def _scored(self, model: int) -> IntArray:
@@ -165,11 +165,15 @@ class _Run:
         return add_up(self.embeddings, np.flatnonzero(wanted & self.teachers), self.grid)
 
     def _prior(self, sums: Sequence[Sums]) -> tuple[Prior, list[float]]:
-        """Let the images of the first fold say how much a place counts for those of the others."""
-        rows = np.flatnonzero((self.folds == 0) & self.teachers)
-        rows = (rows if len(rows) else np.flatnonzero(self.folds == 0))[:: max(1, len(rows) // JUDGES)]
+        """Let one fold, the one of most kin, say how much a place counts for the others: one image of each kin."""
+        teachers = np.flatnonzero(self.teachers)
+        judges = teachers[np.unique(self.kin[teachers], return_index=True)[1]]
+        fold = int(np.bincount(self.folds[judges], minlength=self.count).argmax())
+        rows = judges[self.folds[judges] == fold]
+        rest = sum((one for at, one in enumerate(sums) if at != fold), _none(sums[0]))
+        rows = rows[:: -(-len(rows) // JUDGES)]
         priors = PRIORS if self.config.position and self.grid.cells > 1 else PRIORS[:1]
-        return choose_prior(self.embeddings, rows, sum(sums[1:], _none(sums[0])), self.grid, priors, self.config.ridge)
+        return choose_prior(self.embeddings, rows, rest, self.grid, priors, self.config.ridge)
 
     def _gaussians(self, sums: Sequence[Sums], prior: Prior) -> list[Whitening]:
         total = sum(sums, _none(sums[0]))
@@ -179,7 +183,8 @@ class _Run:
     def _ranked(self, pool: ThreadPoolExecutor, gaussians: Sequence[Whitening]) -> IntArray:
         """Return the images that may be learnt from, the most nominal by the Gaussians first."""
         rows = np.flatnonzero(self.teachers)
-        if not self.config.trim and (self.guide.meta_set is not None or self.config.query is not Query.META_SET):
+        asked = self.config.blocks and self.config.query is Query.META_SET and self.guide.meta_set is None
+        if not asked and not self.config.trim:
             return rows
 
         def value(image: int) -> float:

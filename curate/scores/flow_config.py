@@ -62,7 +62,7 @@ class FlowConfig:
     position: bool = True
     ridge: float = 0.5
     trim: float = 0.0
-    blocks: int = 2
+    blocks: int = 0
     hidden: int = 64
     clamp: float = 2.0
     steps: int = 100
@@ -90,23 +90,28 @@ class FlowConfig:
             raise UsageError("flow: trim, meta_share and top_share are shares from 0 to 1")
 
 
-_PLAIN = FlowConfig(inner_steps=0, query=Query.CONTAMINATED, l2=0.0, l2_gain=0.0)
+_VANILLA = FlowConfig(blocks=2, inner_steps=0, query=Query.CONTAMINATED, l2=0.0, l2_gain=0.0)
+_ADAPTIVE = replace(_VANILLA, l2=0.005, l2_gain=0.5)
+
+RAD = replace(_ADAPTIVE, inner_steps=1, query=Query.META_SET)
+"""Every part of RAD: coupling blocks, MAML judged by the meta-set, adaptive L2."""
 
 ABLATIONS: Mapping[str, FlowConfig] = {
     "default": FlowConfig(),
-    "gaussians alone": replace(_PLAIN, blocks=0),
-    "vanilla flow": _PLAIN,
-    "+ constant L2": replace(_PLAIN, l2=0.005),
-    "+ adaptive L2": replace(_PLAIN, l2=0.005, l2_gain=0.5),
-    "+ MAML, contaminated query": replace(_PLAIN, l2=0.005, l2_gain=0.5, inner_steps=1),
-    "+ meta-set query": replace(_PLAIN, l2=0.005, l2_gain=0.5, inner_steps=1, query=Query.META_SET),
-    "second order": replace(_PLAIN, l2=0.005, l2_gain=0.5, inner_steps=1, query=Query.META_SET, second_order=True),
-    "no position": FlowConfig(position=False),
-    "no ridge": FlowConfig(ridge=0.01),
-    "no ridge, gaussians alone": replace(_PLAIN, ridge=0.01, blocks=0),
-    "image granularity": FlowConfig(granularity=Granularity.IMAGE),
-    "in fold": FlowConfig(out_of_fold=False),
-    "trimmed": FlowConfig(trim=0.3),
-    "all moves": FlowConfig(moves=tuple(Move)),
+    "vanilla flow": _VANILLA,
+    "+ constant L2": replace(_VANILLA, l2=0.005),
+    "+ adaptive L2": _ADAPTIVE,
+    "+ MAML, contaminated query": replace(_ADAPTIVE, inner_steps=1),
+    "+ meta-set query": RAD,
+    "RAD, second order": replace(RAD, second_order=True),
+    "RAD, no ridge": replace(RAD, ridge=0.01),
+    "RAD, image granularity": replace(RAD, granularity=Granularity.IMAGE),
+    "RAD, in fold": replace(RAD, out_of_fold=False),
+    "default, no position": FlowConfig(position=False),
+    "default, no ridge": FlowConfig(ridge=0.01),
+    "default, image granularity": FlowConfig(granularity=Granularity.IMAGE),
+    "default, in fold": FlowConfig(out_of_fold=False),
+    "default, trimmed": FlowConfig(trim=0.3),
+    "default, all moves": FlowConfig(moves=tuple(Move)),
 }
 """Variants by name: each paper's part added in turn, then parts of the default taken away or added."""
