@@ -116,9 +116,8 @@ class _Run:
         self.kin, self.folds = kin, kin_folds(kin, config.folds, self.rng(0))
         self.count = int(self.folds.max(initial=-1)) + 1
         self.grid: ReferenceGrid = reference_grid(embeddings.grids)
-        teachers = guide.teachers(len(embeddings))
-        enough = all((teachers & (self.folds != fold)).any() for fold in range(self.count))
-        self.teachers: BoolArray = teachers.copy() if enough else np.ones_like(teachers)
+        self.teachers: BoolArray = np.ones(len(embeddings), dtype=np.bool_)
+        self._learn_only_from(guide.teachers(len(embeddings)))
         self._lock, self._progress = threading.Lock(), progress
 
     def rng(self, *purpose: int) -> np.random.Generator:
@@ -136,7 +135,8 @@ class _Run:
             gaussians = self._gaussians(sums, prior)
             ranked = self._ranked(pool, gaussians)
             if self.config.trim:
-                self.teachers[ranked[len(ranked) - int(self.config.trim * len(ranked)) :]] = False
+                best = ranked[: len(ranked) - int(self.config.trim * len(ranked))]
+                self._learn_only_from(self.teachers & np.isin(np.arange(len(self.folds)), best))
                 sums = list(pool.map(lambda k: self._sums(self.folds == k), range(self.count)))
                 gaussians = self._gaussians(sums, prior)
             meta = self._meta_set(ranked)
@@ -146,12 +146,18 @@ class _Run:
             "folds": self.count if self.config.out_of_fold else 0,
             "reference_grid": [self.grid.rows, self.grid.columns],
             "place": asdict(prior) | {"held_out_nats_per_dim": [round(value, 4) for value in likelihoods]},
-            "meta_set": {"images": len(meta), "given": self.guide.meta_set is not None},
-            "flows": [_told(one) for one in trained],
         }
+        if self.config.blocks:
+            facts["meta_set"] = {"images": len(meta), "given": self.guide.meta_set is not None}
+            facts["flows"] = [_told(one) for one in trained]
         if self.config.blocks and not any(trained):
             facts["note"] = f"fewer than {FEWEST} images to learn from: scored by the Gaussians alone"
         return facts, FlowModel(self.folds, tuple(one.params if one else None for one in trained))
+
+    def _learn_only_from(self, teachers: BoolArray) -> None:
+        """Narrow what may be learnt from, unless a model would be left with nothing."""
+        if all((teachers & (self.folds != fold)).any() for fold in range(self.count)):
+            self.teachers = teachers.copy()
 
     def _scored(self, model: int) -> IntArray:
         """Return the images that a model scores."""

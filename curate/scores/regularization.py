@@ -3,7 +3,7 @@
 Source: RAD (arXiv 2508.17789) names it; the formula is that of the same authors' CoMet code: with the (support,
 query) losses of the last few tasks, z-scored, and Sigma their 2 x 2 covariance, d = log1p(clip(det Sigma, 1e-6, 100)) /
 log1p(100) and lambda = lambda_0 (1 + gamma d). Differs: the z-scores are taken against all tasks so far (against the
-window itself the covariance would hold their correlation alone, and d never more than log 2 / log 101); the penalty is
+window itself the covariance would hold their correlation alone, and d no more than a fifth); the penalty is
 the *mean* of squares, since a sum over all weights swamps a likelihood in nats per dimension.
 """
 

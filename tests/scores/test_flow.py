@@ -253,3 +253,8 @@ def test_a_setting_that_cannot_be_is_refused():
         with pytest.raises(UsageError, match=next(iter(wrong))):
             FlowConfig(**wrong)
     assert FlowConfig().query is Query.META_SET
+
+
+def test_trimming_never_leaves_a_model_without_images():
+    scores = scored(drawn(4), replace(QUICK, trim=0.9))
+    assert np.isfinite(scores.values).all()
