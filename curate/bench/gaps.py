@@ -32,7 +32,7 @@ class _Row:
 
     @property
     def nbytes(self) -> int:
-        return int(self.known.sum()) * self.values.shape[1] * self.values.itemsize
+        return int(self.known.sum() * self.values.shape[1] * self.values.itemsize)
 
 
 class Gaps:

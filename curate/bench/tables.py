@@ -116,8 +116,7 @@ def write_markdown(store: Store, figures: pa.Table) -> None:
 def markdown(figures: pa.Table, settings: dict[str, Any]) -> str:
     """Return all tables of a bench: the means over the sets, each set, what failed, how fast."""
     rows = figures.to_pylist()
-    finds = [row for row in rows if row["question"] == "finds"]
-    cleans = [row for row in rows if row["question"] == "cleans"]
+    finds, cleans = _of(rows, "finds"), _of(rows, "cleans")
     parts = [_head(rows, settings)]
     parts += ["## Does it find the noise?", *_means(finds, ("auroc", "ap", "f1"), _method)]
     parts += [_of_set(finds, name, COLUMNS, _method) for name in _values(finds, "dataset")]
@@ -127,6 +126,15 @@ def markdown(figures: pa.Table, settings: dict[str, Any]) -> str:
     parts += _time([row for row in rows if row["question"] == TIME])
     parts += _failed(rows)
     return "\n\n".join(parts) + "\n"
+
+
+def _of(rows: Sequence[Row], question: str) -> list[Row]:
+    """Return the rows of a question; a view that is a method's only one says nothing new and is left out."""
+    own = [row for row in rows if row["question"] == question]
+    views: dict[str, set[str]] = {}
+    for row in own:
+        views.setdefault(row["method"], set()).update({row["view"]} - {"", "anomaly_score"})
+    return [row for row in own if not row["view"] or len(views[row["method"]]) > 1]
 
 
 def _head(rows: Sequence[Row], settings: dict[str, Any]) -> str:
@@ -171,7 +179,7 @@ def _means(rows: Sequence[Row], figures: Sequence[str], name_of: Callable[[Row],
             continue
         shares = sorted({row["share"] for row in chosen})
         lines = [
-            f"### {dict(COLUMNS + CLEANING)[figure]}, mean of {len(datasets)} sets",
+            f"### {dict(COLUMNS + CLEANING)[figure]}, {_sets(len(datasets))}",
             _line("method", *_percents(shares)),
         ]
         lines.append(_rule(1 + len(shares)))
@@ -180,6 +188,10 @@ def _means(rows: Sequence[Row], figures: Sequence[str], name_of: Callable[[Row],
             lines.append(_line(method, *(_mean_of_sets(own, share, len(datasets)) for share in shares)))
         out.append("\n".join([lines[0], "", *lines[1:]]))
     return out
+
+
+def _sets(count: int) -> str:
+    return "one set" if count == 1 else f"mean of {count} sets"
 
 
 def _mean_of_sets(rows: Sequence[Row], share: float, sets: int) -> str:
@@ -251,8 +263,7 @@ def _rule(columns: int) -> str:
 def summary(figures: pa.Table, store: Store, drawn: Sequence[str]) -> str:
     """Return what the screen shows: the means, what failed, and where the rest is."""
     rows = figures.to_pylist()
-    finds = [row for row in rows if row["question"] == "finds"]
-    cleans = [row for row in rows if row["question"] == "cleans"]
+    finds, cleans = _of(rows, "finds"), _of(rows, "cleans")
     parts = [*_means(finds, ("auroc", "f1"), _method), *_means(cleans, ("image_auroc",), _training), *_failed(rows)]
     failed = pc.sum(pc.not_equal(figures["reason"], "")).as_py() or 0
     files = ", ".join([MARKDOWN, FIGURES, *drawn])
