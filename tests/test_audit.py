@@ -59,7 +59,7 @@ def test_a_planted_hole_is_flagged_shown_and_explained(plates: Path, tmp_path: P
 def test_every_step_that_takes_long_is_a_stage(plates: Path, tmp_path: Path):
     watch = Meanwhile()
     curate.scan(plates, tmp_path / "audit", screen=watch)
-    assert watch.stages == ["list", "read headers", "embed", "score", "draw"]
+    assert watch.stages == ["list", "read headers", "embed", "score", "draw", "report"]
 
 
 def test_a_flagged_image_that_vanishes_before_it_is_drawn_has_no_map(plates: Path, tmp_path: Path):

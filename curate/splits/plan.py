@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from curate.errors import InputError
 from curate.records import Verdict
+from curate.reports.decisions import hashes_of
 from curate.reports.parquet import Audit
 
 DECISIONS = "decisions.parquet"
@@ -145,6 +146,8 @@ def _decisions_file(audit: Audit) -> Path:
 def read_decisions(audit: Audit) -> dict[str, tuple[Decision, str]]:
     """Return what a person decided, with the note, by path; the last row of an image counts.
 
+    Left out are decisions that were withdrawn, and those on a file that has changed or gone since.
+
     Raises:
         InputError: the file is damaged, lacks a column, or holds another word than keep, reject, unsure.
     """
@@ -154,12 +157,15 @@ def read_decisions(audit: Audit) -> dict[str, tuple[Decision, str]]:
     try:
         with file.open("rb") as stream:
             table = pq.read_table(stream, use_threads=False, pre_buffer=False)
-        rows = table.select(["path", "decision", *({"note"} & set(table.schema.names))]).to_pylist()
+        rows = table.select(["path", "decision", *sorted({"note", "sha256"} & set(table.schema.names))]).to_pylist()
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(f"{file}: cannot be used ({said}): save the decisions again") from error
     decisions: dict[str, tuple[Decision, str]] = {}
+    hashes = hashes_of(audit)
     for row in rows:
+        if row["decision"] == "" or row.get("sha256", hashes.get(row["path"])) != hashes.get(row["path"]):
+            continue  # withdrawn, or made on a file that is no longer of the set: see curate.reports.decisions
         if row["decision"] not in set(Decision) or not isinstance(row["path"], str):
             told = f"{row['decision']!r} for {row['path']!r}"
             raise InputError(f"{file}: {told} is none of {', '.join(Decision)}: correct that row")

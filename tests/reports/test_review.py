@@ -19,6 +19,7 @@ from curate.errors import InputError
 from curate.reports.decisions import Decided, Decision, Decisions, Stale, decisions_of
 from curate.reports.parquet import Audit
 from curate.reports.review import desk, listening
+from curate.splits.plan import read_decisions
 from tests.reports.browser import open_chromium
 from tests.reports.drawn_audit import draw_audit
 
@@ -160,6 +161,17 @@ def test_a_decision_ends_with_the_file_it_was_made_on(audit: Audit):
         decisions.decide("c.png", Decision.KEEP, "", seen=0)
     assert Decisions(audit.path, hashes).all() == {"a.png": Decided(decision=Decision.REJECT, revision=1)}
     assert Decisions(audit.path, hashes | {"a.png": "3"}).all() == {}
+
+
+def test_prune_obeys_what_was_decided_but_not_what_was_withdrawn_or_made_on_another_file(audit: Audit):
+    first, second, third = audit.tables["images"]["path"].to_pylist()[:3]
+    decisions = desk(audit).decisions
+    for path in (first, second):
+        decisions.decide(path, Decision.KEEP, "fine", seen=0)
+    decisions.decide(second, Decision.UNDECIDED, "", seen=1)
+    Decisions(audit.path, {third: "another file", "gone.png": "0"}).decide(third, Decision.KEEP, "", seen=0)
+    Decisions(audit.path, {"gone.png": "0"}).decide("gone.png", Decision.KEEP, "", seen=0)
+    assert {path: told[0].value for path, told in read_decisions(audit).items()} == {first: "keep"}
 
 
 def test_damaged_decisions_are_said_and_kept(audit: Audit):
