@@ -18,23 +18,24 @@ from time import perf_counter
 from typing import Any, BinaryIO, Protocol
 
 import torch
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from curate import __version__
 from curate.config import ScanConfig
 from curate.embeddings.backbones import Backbone, load_backbone
 from curate.embeddings.engines.local import Cache, EmbedReport, EmbedSettings, embed
-from curate.embeddings.frame import auto_long_px
+from curate.embeddings.frame import auto_long_px, frame_size
 from curate.embeddings.runtimes import Precision, Runtime
-from curate.errors import NothingToAudit, UsageError
-from curate.images.decode import DecodeConfig
+from curate.errors import CouldNotFinish, NothingToAudit, UsageError
+from curate.images.decode import DecodeConfig, read_image
 from curate.images.duplicates import confirmed_keys, duplicate_groups, kin
 from curate.images.levels import find_levels
 from curate.images.names import unicode_name
 from curate.images.sizes import native_sizes
 from curate.images.sources import list_images
 from curate.offline import network
-from curate.records import Embeddings, ImageFacts, IntArray, Listing, Progress, no_progress
+from curate.records import DecodedImage, Embeddings, ImageFacts, IntArray, Listing, Progress, no_progress
 from curate.reports.html import thumbnail_count, write_report
 from curate.reports.outcome import Outcome
 from curate.reports.parquet import Audit, write_audit
@@ -43,7 +44,7 @@ from curate.reports.place import check_output, replacing
 from curate.reports.schema import SCHEMA_VERSION
 from curate.reports.tables import audit_tables
 from curate.scores.base import Scorer
-from curate.scores.neighbours import Neighbours, NeighboursConfig
+from curate.scores.views import make_scorers
 from curate.verdicts.fence import Method
 from curate.verdicts.judge import judge
 from curate.verdicts.rounds import RefineConfig, Refined, refine
@@ -141,7 +142,8 @@ def _scan(
     keys = confirmed_keys(listing.files, facts, levels=settings.levels, config=settings.decode)
     duplicates = duplicate_groups(keys)
     clock.mark("copies_s")
-    outcome = _judge(listing, facts, duplicates, embeddings, config, screen, clock)
+    scorers = make_scorers(config, images=_pixels(listing, settings), teacher=backbone)
+    outcome = _judge(listing, facts, duplicates, embeddings, scorers, config, screen, clock)
     with replacing(target) as folder:
         ink = pen(outcome, settings.decode, settings.levels)
         with screen.stage("draw", len(to_draw(outcome))) as progress:
@@ -162,6 +164,7 @@ def _judge(
     facts: Sequence[ImageFacts],
     duplicates: IntArray,
     embeddings: Embeddings,
+    scorers: Sequence[Scorer],
     config: ScanConfig,
     screen: Stages,
     clock: _Clock,
@@ -171,9 +174,7 @@ def _judge(
     labels = [listing.labels[i] for i in embeddings.images]
     own = duplicates[embeddings.images]
     with screen.stage("score", len(embeddings) * len(config.scorers) * config.rounds) as progress:
-        refined = refine(
-            embeddings, relatives, labels, own, make_scorers(config), refine_config(config), progress=progress
-        )
+        refined = refine(embeddings, relatives, labels, own, scorers, refine_config(config), progress=progress)
     clock.mark("score_s")
     verdicts = judge(refined, embeddings, labels, own)
     clock.mark("judge_s")
@@ -185,15 +186,25 @@ def _judge(
     )
 
 
-def make_scorers(config: ScanConfig) -> list[Scorer]:
-    """Return the scorers that a scan asks for, one that keeps a meta-set before those that use it."""
-    makers: dict[str, Callable[[], Scorer]] = {
-        "neighbours": lambda: Neighbours(config=NeighboursConfig(images=config.neighbours, seed=config.seed)),
-    }
-    missing = [name for name in config.scorers if name not in makers]
-    if missing:
-        raise UsageError(f"--scorers {missing[0]}: not in this version; there is {', '.join(makers)}")
-    return [make() for name, make in makers.items() if name in config.scorers]
+def _pixels(listing: Listing, settings: EmbedSettings) -> Callable[[int], NDArray[Any]]:
+    """Return what gives the pixels of a file of the listing, as they were embedded.
+
+    Raises (when called):
+        CouldNotFinish: the file has changed since and can no longer be read.
+    """
+
+    def read(row: int) -> NDArray[Any]:
+        image = read_image(
+            listing.files[row],
+            size=lambda width, height: frame_size(width, height, settings.long_px),
+            levels=settings.levels,
+            config=settings.decode,
+        )
+        if not isinstance(image, DecodedImage):
+            raise CouldNotFinish(f"{listing.paths[row]}: was read before and cannot be read any more; scan again")
+        return image.pixels
+
+    return read
 
 
 def refine_config(config: ScanConfig) -> RefineConfig:

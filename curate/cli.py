@@ -137,6 +137,18 @@ def scan(
     ] = "fp32",
     batch_size: Annotated[int | None, typer.Option(help="Images a forward pass. Default: found.")] = None,
     neighbours: Annotated[int | None, typer.Option(help="How many other images must agree.")] = None,
+    scorers: Annotated[
+        str | None, typer.Option(help="Views that are joined, of flow, student, neighbours. Default: flow,neighbours.")
+    ] = None,
+    flow: Annotated[str | None, typer.Option(help="gaussian, or rad: meta-learned, as in RAD.")] = None,
+    student: Annotated[str | None, typer.Option(help="surroundings, or stpm: as published, slow on a CPU.")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Refinement rounds at most.")] = None,
+    fence: Annotated[str | None, typer.Option(help="mixture, or iqr: Q3 + 1.5 IQR, as published.")] = None,
+    fdr: Annotated[
+        float | None, typer.Option(help="Flag by q-value, with this share of false alarms, in place of the fence.")
+    ] = None,
+    max_share: Annotated[float | None, typer.Option(help="Share of a class that is rejected at most.")] = None,
+    min_keep: Annotated[int | None, typer.Option(help="Images that a class keeps at least.")] = None,
     max_pixels: Annotated[int | None, typer.Option(help="Larger images are reported, not decoded.")] = None,
     white_level: Annotated[
         float | None, typer.Option(help="White in files of more than 8 bits, e.g. 4095. Default: from the set.")
@@ -165,6 +177,14 @@ def scan(
         "precision": precision,
         "batch_size": batch_size,
         "neighbours": neighbours,
+        "scorers": scorers,
+        "flow": flow,
+        "student": student,
+        "rounds": rounds,
+        "fence": fence,
+        "fdr": fdr,
+        "max_share": max_share,
+        "min_keep": min_keep,
         "max_pixels": max_pixels,
         "white_level": white_level,
         "seed": seed,

@@ -45,6 +45,8 @@ class ScanConfig(BaseModel):
         max_pixels: larger images are not decoded, but reported.
         white_level: the value of white in files of more than 8 bits; None to take it from the set.
         scorers: the views that are joined.
+        flow: "gaussian": a Gaussian a place in closed form; "rad": with meta-learned coupling blocks, as RAD has them.
+        student: "surroundings": learns a descriptor from those around it; "stpm": as published, from the images.
         rounds: how often at most the set is fenced, and learnt from anew without the rejected images.
         fence: how the fence is found; see `verdicts.fence.Method`.
         fdr: flag by q-value instead, with this share of false alarms among the flagged; None for the fence.
@@ -69,7 +71,9 @@ class ScanConfig(BaseModel):
     neighbours: int = Field(default=5, ge=1, le=100)
     max_pixels: int = Field(default=512_000_000, ge=1)
     white_level: float | None = Field(default=None, gt=0)
-    scorers: tuple[ScorerName, ...] = Field(default=("neighbours",), min_length=1)
+    scorers: tuple[ScorerName, ...] = Field(default=("flow", "neighbours"), min_length=1)
+    flow: Literal["gaussian", "rad"] = "gaussian"
+    student: Literal["surroundings", "stpm"] = "surroundings"
     rounds: int = Field(default=1, ge=1, le=100)
     fence: Literal["mixture", "iqr"] = "mixture"
     fdr: float | None = Field(default=None, gt=0, lt=1)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curate.audit import Silent, Stages, embed_settings, make_scorers, refine_config
+from curate.audit import Silent, Stages, embed_settings, refine_config
 from curate.bench.draws import Draw
 from curate.bench.sets import LabelledSet
 from curate.bench.variants import Variant
@@ -29,6 +29,7 @@ from curate.records import Embeddings, FloatArray, ImageFacts, IntArray, Layout,
 from curate.reports.outcome import Outcome
 from curate.reports.tables import audit_tables
 from curate.scores.base import NO_GUIDE, Guide, Scorer
+from curate.scores.views import make_scorers
 from curate.verdicts.judge import judge
 from curate.verdicts.rounds import refine
 

@@ -31,6 +31,9 @@ class Variant:
     scorers: Callable[[ScanConfig], Sequence[Scorer]] | None = None
 
 
+ALL_VIEWS = ("flow", "student", "neighbours")
+
+
 def _only(name: str, about: str) -> Variant:
     return Variant(about=about, settings={"scorers": (name,)})
 
@@ -43,6 +46,12 @@ SCORERS: Mapping[str, Variant] = MappingProxyType(
     {
         "default": Variant(about="what `curate scan` does"),
         "neighbours": _only("neighbours", "neighbours alone"),
+        "flow": _only("flow", "flow alone"),
+        "rad": Variant(
+            about="RAD: the flow with meta-learned coupling blocks", settings={"scorers": ("flow",), "flow": "rad"}
+        ),
+        "student": _only("student", "student alone"),
+        "all-views": Variant(about="flow, student and neighbours joined", settings={"scorers": ALL_VIEWS}),
     }
 )
 """For --scorers."""
@@ -50,6 +59,7 @@ SCORERS: Mapping[str, Variant] = MappingProxyType(
 ABLATIONS: Mapping[str, Variant] = MappingProxyType(
     {
         "fence-iqr": Variant(about="Q3 + 1.5 IQR as published", settings={"fence": "iqr"}),
+        "rounds-1": Variant(about="one pass, no refinement", settings={"rounds": 1}),
         "rounds-5": Variant(about="up to five rounds", settings={"rounds": 5}),
         "neighbours-all": Variant(about="neighbours compared with all images", scorers=_all_compared),
     }

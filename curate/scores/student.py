@@ -121,7 +121,8 @@ class Student:
 
     Attributes:
         config: see there.
-        images, teacher: where pixels come from, and the frozen backbone; needed by `Kind.STPM` alone.
+        images, teacher: gives the pixels of a row of the listing (`Embeddings.images`), and the frozen backbone;
+            needed by `Kind.STPM` alone.
     """
 
     config: StudentConfig = field(default_factory=StudentConfig)
@@ -165,9 +166,9 @@ class Student:
         """Return the maps of STPM as published, one for all images, each of its patch grid's shape."""
         if self.images is None or self.teacher is None:
             raise UsageError("the student stpm learns from images: give it their source and the backbone")
-        config = self.config
+        config, pixels = self.config, self.images
         maps = learn_from_images(
-            self.images,
+            lambda i: pixels(int(embeddings.images[i])),
             self.teacher,
             kept,
             config.stpm,

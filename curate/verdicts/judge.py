@@ -8,7 +8,7 @@ among another class (LBL002); else `near_ood` where most of it is unlike the set
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,9 @@ from curate.scores.by_label import label_rows
 from curate.scores.similar import similar_images
 from curate.verdicts.rounds import Refined, over_fence
 from curate.verdicts.significance import Significance, significance
+
+ORDINARY = 0.5
+"""An image below half the height of a view's fence is ordinary to that view."""
 
 POOLED_NEIGHBOURS = 5
 """How many images, by pooled vectors, say to which class an image is near."""
@@ -78,6 +81,8 @@ def judge(refined: Refined, embeddings: Embeddings, labels: Sequence[str], dupli
         else:
             verdict, finding = _local(float(height[i]), maps[i])
         outcome[i] = verdict, (finding,)
+    for i, disagreement in disagreements(refined.view_heights).items():
+        outcome[i] = outcome[i][0], (*outcome[i][1], disagreement)
     for label, rows in label_rows(labels).items():
         for note in _notes(refined, label):
             for i in rows.tolist():
@@ -90,6 +95,21 @@ def judge(refined: Refined, embeddings: Embeddings, labels: Sequence[str], dupli
         suggested_label=tuple(others[i][0] if i in others else "" for i in range(len(labels))),
         findings=tuple(findings for _, findings in outcome),
     )
+
+
+def disagreements(heights: Mapping[str, FloatArray]) -> dict[int, Finding]:
+    """Find the images that one view alone flags while another finds them ordinary.
+
+    Args:
+        heights: by view, (N,) 0 at the class's median, 1 at that view's own fence.
+    """
+    together = np.stack(list(heights.values()))
+    odd = np.flatnonzero((together.max(axis=0) > 1) & (together.min(axis=0) < ORDINARY))
+    found = {}
+    for i in odd.tolist():
+        told = ", ".join(f"{name} {values[i]:.1f}" for name, values in heights.items())
+        found[i] = Finding(code="OOD002", message=f"the views disagree, in units of their own fences: {told}")
+    return found
 
 
 def _notes(refined: Refined, label: str) -> list[Finding]:

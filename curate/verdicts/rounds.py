@@ -68,6 +68,7 @@ class Refined:
         held_back: by label, why fewer images are rejected than lie above the fence, one sentence.
         rounds: one a round and class.
         view_fences: by scorer and label, the fence of that view's own scores.
+        view_heights: by scorer, (N,) that view's scores, measured as `height` is.
     """
 
     views: tuple[Scores, ...]
@@ -79,6 +80,7 @@ class Refined:
     held_back: dict[str, str]
     rounds: tuple[Round, ...]
     view_fences: dict[str, dict[str, Fence]]
+    view_heights: dict[str, FloatArray]
 
     def contamination(self) -> dict[str, float]:
         """Return the estimated share of anomalous images of the whole set, and its interval, 0-1."""
@@ -126,6 +128,7 @@ def refine(
         rejected = flagged
         if settled:
             break
+    alone = {view.scorer: over_fence(view.values, labels, duplicates, config.method) for view in views}
     return Refined(
         views=views,
         hybrid=hybrid,
@@ -135,7 +138,8 @@ def refine(
         round_rejected=since,
         held_back=held_back,
         rounds=tuple(story),
-        view_fences={v.scorer: over_fence(v.values, labels, duplicates, config.method)[0] for v in views},
+        view_fences={name: fences for name, (fences, _) in alone.items()},
+        view_heights={name: height for name, (_, height) in alone.items()},
     )
 
 
