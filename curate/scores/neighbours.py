@@ -88,7 +88,7 @@ class Neighbours:
         wanted = min(max(self.config.compared, self.config.images), len(embeddings))
         similar = similar_images(embeddings, kin, wanted, allowed=guide.teachers(len(embeddings)))
         near = similar.near
-        usual = usual_distance(embeddings, near) if self.config.position else 0.0
+        usual = usual_distance(embeddings, near, kin) if self.config.position else 0.0
         bank, maps = _Bank(embeddings, self.config.position * usual), empty_maps(embeddings)
 
         def fill(image: int) -> None:
@@ -187,17 +187,19 @@ class _Bank:
         return value
 
 
-def usual_distance(embeddings: Embeddings, near: IntArray) -> float:
+def usual_distance(embeddings: Embeddings, near: IntArray, kin: IntArray) -> float:
     """Return how far the median patch is from the nearest patch of the image most like its own, on a sample of images.
 
     Args:
         embeddings: of N images.
         near: (N, k) the images most like each, nearest first; -1 where there are fewer.
+        kin: (N,) see `Scorer.score`; one image of each kin is asked, so that copies change nothing.
 
     Returns:
         The median over an even sample of up to `USUAL_SAMPLE` images; 0 if no image has another.
     """
-    known = np.flatnonzero(near[:, 0] >= 0) if near.shape[1] else np.zeros(0, dtype=np.int64)
+    first = np.sort(np.unique(kin, return_index=True)[1])
+    known = first[near[first, 0] >= 0] if near.shape[1] else first[:0]
     sample = known[:: max(1, len(known) // USUAL_SAMPLE)][:USUAL_SAMPLE].tolist()
     looks = _Bank(embeddings, 0.0)
     found = [float(np.median(looks.nearest(image, near[image, :1], 1))) for image in sample]
