@@ -47,6 +47,13 @@ class Kind(StrEnum):
     STPM = "stpm"
 
 
+class Join(StrEnum):
+    """How the differences of the stages become one map."""
+
+    WEIGHTED = "weighted"
+    PRODUCT = "product"
+
+
 class Curriculum(StrEnum):
     """What a student learns from once it is warm."""
 
@@ -66,6 +73,7 @@ class StudentConfig:
             meta-set that holds most images.
         meta_set: sizes and spread of the meta-set.
         meta_weight: lambda, the weight of the meta-set's sample beside the batch.
+        join: the stages' mean, each weighing half as much as the one before it; or their product, as published.
         folds: students; each judges the images that the others learn from.
         epochs, steps: epochs in all, and steps in each.
         warm_up, every: epochs before the first ranking, and from one ranking to the next.
@@ -84,6 +92,7 @@ class StudentConfig:
     curriculum: Curriculum = Curriculum.META_SET
     meta_set: MetaSetConfig = field(default_factory=MetaSetConfig)
     meta_weight: float = 1.0
+    join: Join = Join.WEIGHTED
     folds: int = 4
     epochs: int = 8
     steps: int = 25
@@ -308,7 +317,7 @@ class Course:
                 questions, answers = self.reader.read(self.embeddings, image)
                 square = (self.pupils[self.folds[image]].net(questions) - answers).square()
                 stages = torch.stack([square[:, stage].mean(dim=1) for stage in columns])
-            maps[image][:] = stages.mean(dim=0).numpy().reshape(maps[image].shape)
+                maps[image][:] = joined(stages, self.config.join).numpy().reshape(maps[image].shape)
 
         for _ in self.pool.map(fill, range(len(self.embeddings))):
             progress(1)
@@ -366,6 +375,17 @@ def _sample(allowed: BoolArray, folds: IntArray, size: int, rng: np.random.Gener
     if len(np.unique(folds[some])) < 2:
         some = np.concatenate([order[folds[order] == 0][: size // 2], order[folds[order] != 0][: size // 2]])
     return np.sort(some)
+
+
+def joined(stages: Tensor, how: Join) -> Tensor:
+    """Join the differences of S stages at P places, (S, P) -> (P,).
+
+    The product is given as its S-th root: the same order, on the scale of one stage.
+    """
+    if how is Join.PRODUCT:
+        return stages.clamp(min=1e-8).log().mean(dim=0).exp()
+    weights = 0.5 ** torch.arange(len(stages))
+    return (weights / weights.sum()) @ stages
 
 
 def mean_square(net: Net, questions: Tensor, answers: Tensor) -> Tensor:
