@@ -12,7 +12,9 @@ from curate.errors import CouldNotFinish
 from curate.records import Embeddings, PatchesInMemory, Scores
 from curate.scores.base import NO_GUIDE, Guide
 from curate.scores.folds import kin_folds
-from curate.scores.student import ABLATIONS, Curriculum, Join, Student, StudentConfig, joined
+from curate.scores.student import Student
+from curate.scores.student_config import ABLATIONS, Curriculum, Join, StudentConfig
+from curate.scores.student_training import joined
 from curate.scores.surroundings import SURROUNDINGS, around, half_whitening, moments, position
 
 WIDTH, ROWS, COLUMNS = 12, 8, 7
