@@ -12,7 +12,8 @@ from curate.scores.base import Scorer
 from curate.scores.flow import RAD, Flow, FlowConfig
 from curate.scores.neighbours import Neighbours, NeighboursConfig
 from curate.scores.stpm import Images
-from curate.scores.student import Kind, Student, StudentConfig
+from curate.scores.student import Student
+from curate.scores.student_config import Kind, StudentConfig
 
 
 def make_scorers(config: ScanConfig, *, images: Images | None = None, teacher: Backbone | None = None) -> list[Scorer]:

@@ -26,7 +26,8 @@ from curate.embeddings.engines.local import Cache, embed
 from curate.images.sources import list_images
 from curate.records import Embeddings
 from curate.scores.base import Guide
-from curate.scores.student import ABLATIONS, Student, StudentConfig
+from curate.scores.student import Student
+from curate.scores.student_config import ABLATIONS, StudentConfig
 
 IMAGES, TEST_SHARE = 200, 0.4
 

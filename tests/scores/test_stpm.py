@@ -12,7 +12,8 @@ from curate.embeddings.packaged import PACKAGED_NAME
 from curate.errors import UsageError
 from curate.records import Embeddings, PatchesInMemory
 from curate.scores.stpm import Pair, StpmConfig, untrained
-from curate.scores.student import Curriculum, Kind, Student, StudentConfig
+from curate.scores.student import Student
+from curate.scores.student_config import Curriculum, Kind, StudentConfig
 from tests.plates import draw_plate
 
 COUNT, ODD = 8, 5

@@ -12,7 +12,9 @@ from curate.errors import CouldNotFinish
 from curate.records import Embeddings, PatchesInMemory, Scores
 from curate.scores.base import NO_GUIDE, Guide
 from curate.scores.folds import kin_folds
-from curate.scores.student import ABLATIONS, Curriculum, Student, StudentConfig
+from curate.scores.student import Student
+from curate.scores.student_config import ABLATIONS, Curriculum, Join, StudentConfig
+from curate.scores.student_training import joined
 from curate.scores.surroundings import SURROUNDINGS, around, half_whitening, moments, position
 
 WIDTH, ROWS, COLUMNS = 12, 8, 7
@@ -239,3 +241,9 @@ def test_half_whitening_brings_the_mean_variance_to_one_and_narrows_its_range():
     torch.testing.assert_close(white.mean(dim=0), torch.zeros(5), atol=1e-3, rtol=0)
     assert abs(float(spread.mean()) - 1) < 0.01
     assert 15 < float(spread.max() / spread.min()) < 25
+
+
+def test_a_deeper_stage_weighs_half_as_much_and_a_product_orders_places_as_the_product_does():
+    stages = torch.tensor([[3.0, 1.0, 0.5], [6.0, 1.0, 4.0]])
+    torch.testing.assert_close(joined(stages, Join.WEIGHTED), torch.tensor([4.0, 1.0, 5 / 3]))
+    torch.testing.assert_close(joined(stages, Join.PRODUCT).square(), stages.prod(dim=0))
