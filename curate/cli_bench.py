@@ -13,14 +13,15 @@ Examples:
   curate bench a/ b/ --shares 0,0.1 --seeds 5   two sets, two shares, five draws each
   curate bench mvtec/bottle --scorers default --baselines datalab,knn --detectors neighbours
   curate bench parts/ -o bench --scorers default,neighbours    adds what is missing to bench/
+  curate bench --list                           the names there are
 """
 
 
 def bench(
     datasets: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(help="Labelled sets: good/ and defect/<type>/, MVTec AD, or a folder a class."),
-    ],
+    ] = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", help="Folder of the results; an earlier run goes on.")
     ] = Path("bench"),
@@ -72,7 +73,7 @@ def bench(
         "offline": offline,
     }
     call = Call(
-        datasets=tuple(datasets),
+        datasets=tuple(datasets or ()),
         shares=shares,
         seeds=seeds,
         scorers=scorers,

@@ -77,6 +77,8 @@ def make_plan(call: Call) -> Plan:
     Raises:
         UsageError: a share, scorer, ablation, baseline, detector or setting that cannot be.
     """
+    if not call.datasets:
+        raise UsageError("no set is given: name the folder of a labelled set, with good/ and defect/<type>/ in it")
     scorers, ablations = names(call.scorers), names(call.ablate)
     baselines = tuple(BASELINES) if call.baselines == ALL else names(call.baselines)
     detectors = names(call.detectors)

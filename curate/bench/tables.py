@@ -52,6 +52,8 @@ COLUMNS = (
     ("contamination_error", "contamination error"),
     ("calibration_error", "ECE"),
     ("fdr", "FDR at 0.1"),
+    ("pixel_auroc", "pixel AUROC"),
+    ("pro", "PRO"),
 )
 CLEANING = (("image_auroc", "image AUROC"), ("pixel_auroc", "pixel AUROC"), ("pro", "PRO"))
 Row = dict[str, Any]

@@ -5,14 +5,19 @@ A variant is a change of the settings of a scan, or scorers made by a function w
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
 from curate.config import ScanConfig
 from curate.errors import UsageError
+from curate.scores import student
 from curate.scores.base import Scorer
+from curate.scores.flow import Flow
+from curate.scores.flow_config import ABLATIONS as FLOWS
+from curate.scores.flow_config import FlowConfig
 from curate.scores.neighbours import Neighbours, NeighboursConfig
 
 
@@ -31,37 +36,60 @@ class Variant:
     scorers: Callable[[ScanConfig], Sequence[Scorer]] | None = None
 
 
-ALL_VIEWS = ("flow", "student", "neighbours")
-
-
-def _only(name: str, about: str) -> Variant:
-    return Variant(about=about, settings={"scorers": (name,)})
+def _neighbours(config: ScanConfig) -> Scorer:
+    return Neighbours(config=NeighboursConfig(images=config.neighbours, seed=config.seed))
 
 
 def _all_compared(config: ScanConfig) -> list[Scorer]:
     return [Neighbours(config=NeighboursConfig(images=config.neighbours, seed=config.seed, compared=100_000))]
 
 
+def _three_views(config: ScanConfig) -> list[Scorer]:
+    """Return all views, the one that keeps a meta-set first."""
+    return [
+        student.Student(config=student.StudentConfig(seed=config.seed)),
+        Flow(config=FlowConfig(seed=config.seed)),
+        _neighbours(config),
+    ]
+
+
+def _flow(settings: FlowConfig) -> Callable[[ScanConfig], Sequence[Scorer]]:
+    return lambda config: [Flow(config=replace(settings, seed=config.seed))]
+
+
+def _student(settings: student.StudentConfig) -> Callable[[ScanConfig], Sequence[Scorer]]:
+    return lambda config: [student.Student(config=replace(settings, seed=config.seed))]
+
+
+def slug(name: str) -> str:
+    """Return a name that can stand in a list with commas and in a file's name."""
+    return "-".join(re.findall(r"[a-z0-9]+", name.replace("+", " plus ").lower()))
+
+
 SCORERS: Mapping[str, Variant] = MappingProxyType(
     {
         "default": Variant(about="what `curate scan` does"),
-        "neighbours": _only("neighbours", "neighbours alone"),
-        "flow": _only("flow", "flow alone"),
-        "rad": Variant(
-            about="RAD: the flow with meta-learned coupling blocks", settings={"scorers": ("flow",), "flow": "rad"}
-        ),
-        "student": _only("student", "student alone"),
-        "all-views": Variant(about="flow, student and neighbours joined", settings={"scorers": ALL_VIEWS}),
+        "neighbours": Variant(about="neighbours alone", scorers=lambda config: [_neighbours(config)]),
+        "flow": Variant(about="flow alone", scorers=_flow(FlowConfig())),
+        "student": Variant(about="student alone", scorers=_student(student.StudentConfig())),
+        "hybrid": Variant(about="student, flow and neighbours, joined", scorers=_three_views),
     }
 )
 """For --scorers."""
 
 ABLATIONS: Mapping[str, Variant] = MappingProxyType(
     {
-        "fence-iqr": Variant(about="Q3 + 1.5 IQR as published", settings={"fence": "iqr"}),
-        "rounds-1": Variant(about="one pass, no refinement", settings={"rounds": 1}),
-        "rounds-5": Variant(about="up to five rounds", settings={"rounds": 5}),
+        "fence-iqr": Variant(about="the default, fenced at Q3 + 1.5 IQR as published", settings={"fence": "iqr"}),
+        "rounds-5": Variant(about="the default in up to five rounds", settings={"rounds": 5}),
         "neighbours-all": Variant(about="neighbours compared with all images", scorers=_all_compared),
+        "hybrid-rounds-5": Variant(
+            about="the three views in up to five rounds", settings={"rounds": 5}, scorers=_three_views
+        ),
+        **{f"flow-{slug(name)}": Variant(about=f"flow: {name}", scorers=_flow(made)) for name, made in FLOWS.items()},
+        **{
+            f"student-{slug(name)}": Variant(about=f"student: {name}", scorers=_student(made))
+            for name, made in student.ABLATIONS.items()
+        },
     }
 )
 """For --ablate."""
