@@ -13,12 +13,14 @@ from typing import Any
 
 from curate.config import ScanConfig
 from curate.errors import UsageError
-from curate.scores import student
 from curate.scores.base import Scorer
 from curate.scores.flow import Flow
 from curate.scores.flow_config import ABLATIONS as FLOWS
 from curate.scores.flow_config import FlowConfig
 from curate.scores.neighbours import Neighbours, NeighboursConfig
+from curate.scores.student import Student
+from curate.scores.student_config import ABLATIONS as STUDENTS
+from curate.scores.student_config import StudentConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,7 @@ def _all_compared(config: ScanConfig) -> list[Scorer]:
 def _three_views(config: ScanConfig) -> list[Scorer]:
     """Return all views, the one that keeps a meta-set first."""
     return [
-        student.Student(config=student.StudentConfig(seed=config.seed)),
+        Student(config=StudentConfig(seed=config.seed)),
         Flow(config=FlowConfig(seed=config.seed)),
         _neighbours(config),
     ]
@@ -57,8 +59,8 @@ def _flow(settings: FlowConfig) -> Callable[[ScanConfig], Sequence[Scorer]]:
     return lambda config: [Flow(config=replace(settings, seed=config.seed))]
 
 
-def _student(settings: student.StudentConfig) -> Callable[[ScanConfig], Sequence[Scorer]]:
-    return lambda config: [student.Student(config=replace(settings, seed=config.seed))]
+def _student(settings: StudentConfig) -> Callable[[ScanConfig], Sequence[Scorer]]:
+    return lambda config: [Student(config=replace(settings, seed=config.seed))]
 
 
 def slug(name: str) -> str:
@@ -71,7 +73,7 @@ SCORERS: Mapping[str, Variant] = MappingProxyType(
         "default": Variant(about="what `curate scan` does"),
         "neighbours": Variant(about="neighbours alone", scorers=lambda config: [_neighbours(config)]),
         "flow": Variant(about="flow alone", scorers=_flow(FlowConfig())),
-        "student": Variant(about="student alone", scorers=_student(student.StudentConfig())),
+        "student": Variant(about="student alone", scorers=_student(StudentConfig())),
         "hybrid": Variant(about="student, flow and neighbours, joined", scorers=_three_views),
     }
 )
@@ -88,7 +90,7 @@ ABLATIONS: Mapping[str, Variant] = MappingProxyType(
         **{f"flow-{slug(name)}": Variant(about=f"flow: {name}", scorers=_flow(made)) for name, made in FLOWS.items()},
         **{
             f"student-{slug(name)}": Variant(about=f"student: {name}", scorers=_student(made))
-            for name, made in student.ABLATIONS.items()
+            for name, made in STUDENTS.items()
         },
     }
 )
