@@ -138,7 +138,7 @@ def scan(
     batch_size: Annotated[int | None, typer.Option(help="Images a forward pass. Default: found.")] = None,
     neighbours: Annotated[int | None, typer.Option(help="How many other images must agree.")] = None,
     scorers: Annotated[
-        str | None, typer.Option(help="Views that are joined, of flow, student, neighbours. Default: flow,neighbours.")
+        str | None, typer.Option(help="Views that are joined, of flow, student, neighbours. Default: all three.")
     ] = None,
     flow: Annotated[str | None, typer.Option(help="gaussian, or rad: meta-learned, as in RAD.")] = None,
     student: Annotated[str | None, typer.Option(help="surroundings, or stpm: as published, slow on a CPU.")] = None,

@@ -71,7 +71,7 @@ class ScanConfig(BaseModel):
     neighbours: int = Field(default=5, ge=1, le=100)
     max_pixels: int = Field(default=512_000_000, ge=1)
     white_level: float | None = Field(default=None, gt=0)
-    scorers: tuple[ScorerName, ...] = Field(default=("flow", "neighbours"), min_length=1)
+    scorers: tuple[ScorerName, ...] = Field(default=("flow", "student", "neighbours"), min_length=1)
     flow: Literal["gaussian", "rad"] = "gaussian"
     student: Literal["surroundings", "stpm"] = "surroundings"
     rounds: int = Field(default=1, ge=1, le=100)

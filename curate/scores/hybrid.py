@@ -4,6 +4,10 @@ Meta-IR (arXiv 2503.01569) names a hybrid anomaly score without giving its formu
 view is measured in its own nominal bulk: 0 is the middle of the shortest half of its scores, 1 is a standard deviation
 of a normal curve with that half. The shortest half stays nominal as long as half of the images are. The hybrid is the
 mean of the views.
+
+Measured (four sets, two draws at 10 and 40 %, curate_s, mean AUROC / average precision): student 92.1 / 86.4, flow
+92.9 / 87.2, neighbours 92.1 / 87.1, their mean 93.2 / 87.7. Joined in other ways, by their maximum, a softened maximum,
+the root mean square or ranks, it is 93.0 to 93.2 / 87.4 to 87.5: the mean is the simplest.
 """
 
 from __future__ import annotations

@@ -59,10 +59,10 @@ def similar_images(
     Raises:
         CouldNotFinish: faiss is not installed.
     """
-    vectors = balanced(embeddings)
-    rows = np.arange(len(vectors)) if rows is None else rows
+    rows = np.arange(len(embeddings)) if rows is None else rows
     out = np.full((len(rows), count), -1, dtype=np.int64)
     known = _without_copies(embeddings.pooled, kin)
+    vectors = balanced(embeddings, known)
     known = known if allowed is None else known[allowed[known]]
     if len(np.unique(kin)) < 2 or not len(known) or not len(rows):
         return Similar(out, "exact", 1.0)
@@ -141,11 +141,18 @@ def _index_recall(index: Any, vectors: FloatArray, count: int) -> float:
     return float(np.mean([len(np.intersect1d(a, b)) / count for a, b in zip(truth, found, strict=True)]))
 
 
-def balanced(embeddings: Embeddings) -> FloatArray:
-    """Return the pooled vectors, centered, each stage scaled to a mean squared length of 1: (N, P)."""
-    pooled: FloatArray = embeddings.pooled - embeddings.pooled.mean(axis=0, dtype=np.float64).astype(np.float32)
+def balanced(embeddings: Embeddings, counted: IntArray | None = None) -> FloatArray:
+    """Return the pooled vectors, centered, each stage scaled to a mean squared length of 1: (N, P).
+
+    Args:
+        embeddings: of N images.
+        counted: the images that mean and length are taken over; None for all.
+    """
+    known = embeddings.pooled if counted is None else embeddings.pooled[counted]
+    pooled: FloatArray = embeddings.pooled - known.mean(axis=0, dtype=np.float64).astype(np.float32)
+    known = pooled if counted is None else pooled[counted]
     for stage in embeddings.stages:
-        length = float(np.sqrt(np.square(pooled[:, stage], dtype=np.float64).sum(axis=1).mean()))
+        length = float(np.sqrt(np.square(known[:, stage], dtype=np.float64).sum(axis=1).mean()))
         pooled[:, stage] /= max(length, 1e-6)
     return pooled
 
