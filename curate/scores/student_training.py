@@ -37,6 +37,10 @@ class Net(nn.Module):
         return told
 
 
+TIMES_SHOWN = 2
+"""How often an epoch shows each place of a small set."""
+
+
 @dataclass
 class Pupil:
     """One fold's student, and what it needs to go on learning.
@@ -106,13 +110,19 @@ class Course:
             return range(0)
         return range(self.config.warm_up, self.epochs, self.config.every)
 
+    def steps(self) -> int:
+        """Return the steps of an epoch: those of the settings, but no place of a small set is shown more than twice."""
+        places = int(self.embeddings.patch_counts().sum())
+        return max(1, min(self.config.steps, TIMES_SHOWN * places // self.config.batch))
+
     def _learn(self, pupil: Pupil, epoch: int) -> None:
         """Take one epoch's steps."""
         config, generator = self.config, pupil.generator
         held = np.intersect1d(self.kept.members, pupil.images)
         drawn, beside = (torch.from_numpy(part) for part in learnt(config.curriculum, pupil.images, held))
-        for step in range(config.steps):
-            done = ((epoch - 1) * config.steps + step) / (self.epochs * config.steps)
+        steps = self.steps()
+        for step in range(steps):
+            done = ((epoch - 1) * steps + step) / (self.epochs * steps)
             for group in pupil.optimizer.param_groups:
                 group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
             loss = mean_square(pupil.net, *self.lessons.draw(drawn, config.batch, generator))
