@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from curate.records import FloatArray
-from curate.verdicts.mixture import Doubles, Mixture, fit_mixture
+from curate.verdicts.mixture import SHARES, Doubles, Mixture, fit_mixture
 from curate.verdicts.significance import q_values
 
 FEWEST_IMAGES = 8
@@ -25,7 +25,7 @@ EVEN = 0.5
 """Confidence below which an image is flagged: anomalous is then likelier than nominal."""
 
 BEYOND, HALVINGS = 4.0, 60
-"""How far beyond the highest score a fence is looked for, in distances from the median to it; and how exactly."""
+"""How far beyond the highest score a fence is looked for, in distances to it from the start; and how exactly."""
 
 RESOLUTION = 1e-5
 """A spread below this share of the largest score is rounding, not spread."""
@@ -130,7 +130,7 @@ def _by_false_discovery(values: Doubles, mixture: Mixture, fdr: float) -> float:
 
 def _where_even(values: Doubles, mixture: Mixture) -> float:
     """Return the score at which the confidence falls to `EVEN`, found by halving; far above all scores if nowhere."""
-    low, highest = float(np.median(values)), float(values[-1])
+    low, highest = float(np.quantile(values, 1 - SHARES[-1])), float(values[-1])
     high = highest + BEYOND * max(highest - low, float(mixture.spread.min()))
     for _ in range(HALVINGS):
         middle = (low + high) / 2

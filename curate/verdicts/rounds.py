@@ -182,16 +182,16 @@ def over_fence(
         method, fdr: see `fence`.
 
     Returns:
-        The fence of each class, and (N,) heights: 0 at the class's median, 1 at its fence; 0 throughout where the two
-        are one.
+        The fence of each class, and (N,) heights: 0 at the class's median, 1 at its fence. Where half of a class lies
+        above its fence, 0 is at the first quartile instead; heights are 0 throughout where all values are one.
     """
     fences, height = {}, np.zeros(len(values), dtype=np.float32)
     for label, rows in label_rows(labels).items():
         _, first = np.unique(duplicates[rows], return_index=True)
         found = fences[label] = fence(values[rows[first]], method, fdr=fdr)
-        middle = float(np.median(values[rows[first]]))
-        if found.value > middle:
-            height[rows] = (values[rows].astype(np.float64) - middle) / (found.value - middle)
+        below = [q for q in np.quantile(values[rows[first]], (0.5, 0.25, 0.0)).tolist() if q < found.value]
+        if below:
+            height[rows] = (values[rows].astype(np.float64) - below[0]) / (found.value - below[0])
     return fences, height
 
 

@@ -15,10 +15,10 @@ HOW = "BROWSER TESTS SKIPPED: no chromium on this machine; install it: sudo apt-
 
 
 def open_chromium() -> Iterator[object]:
-    """Yield a running Chromium; skip where there is none, unless CURATE_NEEDS_BROWSER says that there must be one."""
+    """Yield a running Chromium; skip where there is none, unless NEEDS_BROWSER says that there must be one."""
     if not WHERE:
-        if os.environ.get("CURATE_NEEDS_BROWSER") == "1":
-            pytest.fail("CURATE_NEEDS_BROWSER=1, but there is no chromium: apt-get install chromium")
+        if os.environ.get("NEEDS_BROWSER") == "1":
+            pytest.fail("NEEDS_BROWSER=1, but there is no chromium: apt-get install chromium")
         pytest.skip(HOW)
     from playwright.sync_api import sync_playwright
 

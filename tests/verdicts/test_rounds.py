@@ -99,3 +99,11 @@ def test_the_contamination_of_the_set_has_an_interval_around_it(rounds: int):
     said = refined(Scripted(bulk(*range(12))), rounds=rounds).contamination()
     assert said["low"] <= said["estimate"] <= said["high"]
     assert said["estimate"] == pytest.approx(0.2, abs=0.05)
+
+
+def test_a_class_that_is_half_anomalous_keeps_its_ranking_and_is_flagged():
+    values = bulk(*range(31))
+    values[:31] += np.random.default_rng(2).normal(0, 0.2, 31)
+    found = refined(Scripted(values), max_share=0.9)
+    assert found.flagged.tolist() == [i < 31 for i in range(N)]
+    assert (np.argsort(found.height) == np.argsort(found.hybrid.values)).all()
