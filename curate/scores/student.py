@@ -20,8 +20,8 @@ Measured (four labelled sets of real parts, the packaged backbone, two draws, AU
 So the published claim, that the meta-set helps under up to 20 % of noise, does not hold for this student; probably
 because it is judged out of fold: what it learnt from a defect it cannot repeat on the same image. Batches alone are the
 default; the difference is within what two draws vary by. Of the joins (same sets, one draw, 10 and 40 %): mean of the
-stages 91.2, product 90.7; the map's top 1 % 91.2, its maximum 90.5; channels, places or images normalised by their usual
-difference found less (88.5 to 90.9). That a deeper stage weighs half changes little: AUROC / average precision 92.6 /
+stages 91.2, product 90.7; the map's top 1 % 91.2, its maximum 90.5; channels, places or images normalised by their
+usual difference found less (88.5 to 90.9). That a deeper stage weighs half changes little: AUROC / AP 92.6 /
 87.6 for 92.4 / 86.8 with the packaged backbone on another draw, 91.0 / 80.6 for 91.0 / 82.2 with ResNet-18.
 
 Source: MLG-STPM (Sensors 2025, 25(19), 6255), on STPM (Wang et al. 2021). Differs: the published student is a network
