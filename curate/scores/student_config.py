@@ -60,7 +60,7 @@ class StudentConfig:
     """
 
     kind: Kind = Kind.SURROUNDINGS
-    curriculum: Curriculum = Curriculum.META_SET
+    curriculum: Curriculum = Curriculum.BATCHES
     meta_set: MetaSetConfig = field(default_factory=MetaSetConfig)
     meta_weight: float = 1.0
     join: Join = Join.WEIGHTED
@@ -84,7 +84,7 @@ class StudentConfig:
 
 ABLATIONS: Mapping[str, StudentConfig] = MappingProxyType(
     {
-        "stpm": StudentConfig(curriculum=Curriculum.BATCHES),
+        "stpm": StudentConfig(),
         "stpm+ems": StudentConfig(curriculum=Curriculum.META_SET),
         "ems only": StudentConfig(curriculum=Curriculum.META_SET_ONLY),
         "trimmed": StudentConfig(

@@ -19,7 +19,18 @@ from curate.scores.surroundings import SURROUNDINGS, around, half_whitening, mom
 
 WIDTH, ROWS, COLUMNS = 12, 8, 7
 PARTS = (slice(0, 4), slice(4, 8), slice(8, 12))
-QUICK = StudentConfig(epochs=4, steps=15, warm_up=2, every=1, again=2, batch=128, meta_batch=64, inputs=8, hidden=16)
+QUICK = StudentConfig(
+    curriculum=Curriculum.META_SET,
+    epochs=4,
+    steps=15,
+    warm_up=2,
+    every=1,
+    again=2,
+    batch=128,
+    meta_batch=64,
+    inputs=8,
+    hidden=16,
+)
 
 
 def drawn(count: int, planted: tuple[int, ...] = (), seed: int = 0, rows: int = ROWS) -> list[np.ndarray]:
