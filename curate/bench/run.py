@@ -161,11 +161,18 @@ def to_do(plan: Plan, store: Store) -> tuple[list[Work], int]:
         for share in plan.shares:
             for seed in range(plan.seeds):
                 cells = plan.of_draw(source, share, seed)
-                missing = tuple(c for c in cells if _again(c, plan.redo) or not store.done(c, scan_of(c, plan)))
+                missing = _missing(cells, plan, store)
                 done += len(cells) - len(missing)
                 if missing:
                     work.append(Work(source=source, share=share, seed=seed, cells=missing))
     return work, done
+
+
+def _missing(cells: Sequence[Cell], plan: Plan, store: Store) -> tuple[Cell, ...]:
+    """Return the cells of a draw that are not there; what is cleaned by a new verdict is new too."""
+    missing = [c for c in cells if _again(c, plan.redo) or not store.done(c, scan_of(c, plan))]
+    anew = {f"{BY}{c.method}" for c in missing if c.question == FINDS}
+    return tuple(c for c in cells if c in missing or c.trained in anew)
 
 
 def scan_of(cell: Cell, plan: Plan) -> str:
@@ -236,8 +243,8 @@ class _Bench:
                 result = Result(reason=sentence(error))
             seconds = {"wall_s": round(time.perf_counter() - start, 3)}
             figures = result.figures if result.reason else result.figures | {"": result.figures.get("", {}) | seconds}
-            more = {"figures": figures, "counts": counts, "made": made(), "scan": scan_of(cell, self.plan)}
-            self.store.write(cell, replace(result, **more))
+            scan = scan_of(cell, self.plan)
+            self.store.write(cell, replace(result, figures=figures, counts=counts, made=made(), scan=scan))
             yield cell
 
     def _measure(self, cell: Cell, drawn: DrawnSet) -> Result:
