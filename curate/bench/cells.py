@@ -57,6 +57,7 @@ class Result:
         flagged: rows of the draw that the method would flag; what cleaning leaves out.
         reason: why there are no figures, one sentence; "" where there are.
         made: date, versions and machine.
+        scan: the settings of the scan that was measured; "" for another method, or where they were not kept.
     """
 
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -64,6 +65,7 @@ class Result:
     flagged: list[int] = field(default_factory=list)
     reason: str = ""
     made: dict[str, str] = field(default_factory=dict)
+    scan: str = ""
 
 
 class Store:
@@ -94,10 +96,10 @@ class Store:
         known = _load(self.folder / CELLS / cell.place)
         return known[1] if known and known[0] == cell else None
 
-    def done(self, cell: Cell) -> bool:
-        """Return whether a cell has its figures."""
+    def done(self, cell: Cell, scan: str = "") -> bool:
+        """Return whether a cell has its figures, of these settings of a scan."""
         known = self.read(cell)
-        return known is not None and not known.reason
+        return known is not None and not known.reason and scan in (known.scan or scan, "")
 
     def write(self, cell: Cell, result: Result) -> None:
         """Keep a cell. Raises WriteError."""

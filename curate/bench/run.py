@@ -5,6 +5,7 @@ Cells of one draw share its embeddings; draws are spread over processes with `jo
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import os
@@ -13,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,8 @@ log = logging.getLogger(__name__)
 
 FINDS, CLEANS = "finds", "cleans"
 RAW, CLEAN, BY = "raw", "clean", "by-"
+NOT_MEASURED = frozenset(("cache", "offline", "device", "batch_size", "weights"))
+"""Settings of a scan that change no figure, or that the whole folder shares."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,11 +161,26 @@ def to_do(plan: Plan, store: Store) -> tuple[list[Work], int]:
         for share in plan.shares:
             for seed in range(plan.seeds):
                 cells = plan.of_draw(source, share, seed)
-                missing = tuple(c for c in cells if not store.done(c) or _again(c, plan.redo))
+                missing = _missing(cells, plan, store)
                 done += len(cells) - len(missing)
                 if missing:
                     work.append(Work(source=source, share=share, seed=seed, cells=missing))
     return work, done
+
+
+def _missing(cells: Sequence[Cell], plan: Plan, store: Store) -> tuple[Cell, ...]:
+    """Return the cells of a draw that are not there; what is cleaned by a new verdict is new too."""
+    missing = [c for c in cells if _again(c, plan.redo) or not store.done(c, scan_of(c, plan))]
+    anew = {f"{BY}{c.method}" for c in missing if c.question == FINDS}
+    return tuple(c for c in cells if c in missing or c.trained in anew)
+
+
+def scan_of(cell: Cell, plan: Plan) -> str:
+    """Return the settings that a scorer or ablation scans with, so that a cell made with others is not taken for it."""
+    if cell.question != FINDS or not (cell.method in SCORERS or cell.method in ABLATIONS):
+        return ""
+    settings = plan.config.model_copy(update=dict(variant(cell.method).settings)).model_dump(mode="json")
+    return json.dumps({k: v for k, v in settings.items() if k not in NOT_MEASURED}, sort_keys=True)
 
 
 def _again(cell: Cell, redo: Sequence[str]) -> bool:
@@ -225,9 +243,8 @@ class _Bench:
                 result = Result(reason=sentence(error))
             seconds = {"wall_s": round(time.perf_counter() - start, 3)}
             figures = result.figures if result.reason else result.figures | {"": result.figures.get("", {}) | seconds}
-            self.store.write(
-                cell, Result(figures=figures, counts=counts, flagged=result.flagged, reason=result.reason, made=made())
-            )
+            scan = scan_of(cell, self.plan)
+            self.store.write(cell, replace(result, figures=figures, counts=counts, made=made(), scan=scan))
             yield cell
 
     def _measure(self, cell: Cell, drawn: DrawnSet) -> Result:

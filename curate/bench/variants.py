@@ -38,21 +38,13 @@ class Variant:
     scorers: Callable[[ScanConfig], Sequence[Scorer]] | None = None
 
 
-def _neighbours(config: ScanConfig) -> Scorer:
-    return Neighbours(config=NeighboursConfig(images=config.neighbours, seed=config.seed))
+def _views(*names: str) -> dict[str, Any]:
+    """Return the settings of a scan with these views alone."""
+    return {"scorers": names}
 
 
 def _all_compared(config: ScanConfig) -> list[Scorer]:
     return [Neighbours(config=NeighboursConfig(images=config.neighbours, seed=config.seed, compared=100_000))]
-
-
-def _three_views(config: ScanConfig) -> list[Scorer]:
-    """Return all views, the one that keeps a meta-set first."""
-    return [
-        Student(config=StudentConfig(seed=config.seed)),
-        Flow(config=FlowConfig(seed=config.seed)),
-        _neighbours(config),
-    ]
 
 
 def _flow(settings: FlowConfig) -> Callable[[ScanConfig], Sequence[Scorer]]:
@@ -71,10 +63,11 @@ def slug(name: str) -> str:
 SCORERS: Mapping[str, Variant] = MappingProxyType(
     {
         "default": Variant(about="what `curate scan` does"),
-        "neighbours": Variant(about="neighbours alone", scorers=lambda config: [_neighbours(config)]),
-        "flow": Variant(about="flow alone", scorers=_flow(FlowConfig())),
-        "student": Variant(about="student alone", scorers=_student(StudentConfig())),
-        "hybrid": Variant(about="student, flow and neighbours, joined", scorers=_three_views),
+        **{name: Variant(about=f"{name} alone", settings=_views(name)) for name in ("neighbours", "flow", "student")},
+        "flow-neighbours": Variant(about="flow and neighbours, joined", settings=_views("flow", "neighbours")),
+        "hybrid": Variant(
+            about="flow, student and neighbours, joined", settings=_views("flow", "student", "neighbours")
+        ),
     }
 )
 """For --scorers."""
@@ -85,7 +78,8 @@ ABLATIONS: Mapping[str, Variant] = MappingProxyType(
         "rounds-5": Variant(about="the default in up to five rounds", settings={"rounds": 5}),
         "neighbours-all": Variant(about="neighbours compared with all images", scorers=_all_compared),
         "hybrid-rounds-5": Variant(
-            about="the three views in up to five rounds", settings={"rounds": 5}, scorers=_three_views
+            about="the three views in up to five rounds",
+            settings={"rounds": 5, **_views("flow", "student", "neighbours")},
         ),
         **{f"flow-{slug(name)}": Variant(about=f"flow: {name}", scorers=_flow(made)) for name, made in FLOWS.items()},
         **{

@@ -159,6 +159,17 @@ def test_a_folder_of_another_bench_is_refused(finished, plates, tmp_path):
         Store(other, {})
 
 
+def test_a_cell_made_with_other_settings_of_the_scan_is_computed_again(plates, tmp_path):
+    store = Store(tmp_path / "out", {})
+    plan = make_plan(Call(datasets=(plates,), baselines="none", detectors="none", **QUICK))
+    for part in run.to_do(plan, store)[0]:
+        for cell in part.cells:
+            store.write(cell, Result(scan=run.scan_of(cell, plan)))
+    assert run.to_do(plan, store) == ([], 2)
+    other = make_plan(Call(datasets=(plates,), baselines="none", detectors="none", settings={"rounds": 7}, **QUICK))
+    assert len(run.to_do(other, store)[0]) == 2
+
+
 def test_a_damaged_cell_counts_as_absent(tmp_path):
     cell = Cell(dataset="a", share=0.1, seed=0, question="finds", method="default")
     store = Store(tmp_path / "out", {})
