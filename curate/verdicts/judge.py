@@ -150,8 +150,8 @@ def _near_other(label: str, other: str, count: int) -> tuple[Verdict, Finding]:
 
 def _unlike_all(height: float, middle_height: float) -> tuple[Verdict, Finding]:
     message = (
-        f"unlike the set as a whole: half of the image is {middle_height:.1f} times as far from others as is "
-        f"usual at most, its oddest place {height:.1f} times"
+        f"unlike the set as a whole: half of the image scores {middle_height:.1f} and more, its oddest place "
+        f"{height:.1f}, where the fences are at 1"
     )
     return Verdict.NEAR_OOD, Finding(code="OOD001", message=message)
 
@@ -160,7 +160,7 @@ def _local(height: float, anomaly_map: FloatArray) -> tuple[Verdict, Finding]:
     rows, columns = anomaly_map.shape
     row, column = np.unravel_index(int(anomaly_map.argmax()), (rows, columns))
     message = (
-        f"shows what others do not, {height:.1f} times the fence, "
+        f"shows what others do not, scores {height:.1f} where the fence is 1, "
         f"at {(int(column) + 0.5) / columns:.0%} from the left, {(int(row) + 0.5) / rows:.0%} from the top"
     )
     return Verdict.MISLABELLED, Finding(code="LBL001", message=message)
