@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.records import Embeddings, Finding, FloatArray, IntArray, Verdict
+from curate.records import BoolArray, Embeddings, Finding, FloatArray, IntArray, Verdict
 from curate.scores.by_label import label_rows
 from curate.scores.similar import similar_images
 from curate.verdicts.rounds import Refined, over_fence
@@ -22,6 +22,9 @@ from curate.verdicts.significance import Significance, significance
 
 ORDINARY = 0.5
 """An image below half the height of a view's fence is ordinary to that view."""
+
+USUAL_SHARE, REACH_IMAGES = 0.9, 500
+"""An image is unlike the set as a whole if half of its places are odder than this share of those of kept images."""
 
 POOLED_NEIGHBOURS = 5
 """How many images, by pooled vectors, say to which class an image is near."""
@@ -68,15 +71,18 @@ def judge(refined: Refined, embeddings: Embeddings, labels: Sequence[str], dupli
         Verdicts aligned with the images.
     """
     maps, height, flagged = refined.hybrid.maps, refined.height, refined.flagged
-    middles = np.array([np.median(m) for m in maps], dtype=np.float32)
+    # flow and student see a defect from afar; what is odd all over is asked of the view that compares place by place
+    wide = next((view.maps for view in refined.views if view.scorer == "neighbours"), maps)
+    middles = np.array([np.median(m) for m in wide], dtype=np.float32)
     method = next(iter(refined.fences.values())).method
     _, middle_height = over_fence(middles, labels, duplicates, method)
+    usual = usual_reach(wide, labels, flagged)
     others = other_labels(embeddings, labels, duplicates, np.flatnonzero(flagged))
     outcome: list[tuple[Verdict, tuple[Finding, ...]]] = [(Verdict.KEEP, ())] * len(labels)
     for i in np.flatnonzero(flagged).tolist():
         if i in others:
             verdict, finding = _near_other(labels[i], *others[i])
-        elif middle_height[i] > 1:
+        elif middle_height[i] > 1 and middles[i] > usual[labels[i]]:
             verdict, finding = _unlike_all(float(height[i]), float(middle_height[i]))
         else:
             verdict, finding = _local(float(height[i]), maps[i])
@@ -110,6 +116,16 @@ def disagreements(heights: Mapping[str, FloatArray]) -> dict[int, Finding]:
         told = ", ".join(f"{name} {values[i]:.1f}" for name, values in heights.items())
         found[i] = Finding(code="OOD002", message=f"the views disagree, in units of their own fences: {told}")
     return found
+
+
+def usual_reach(maps: Sequence[FloatArray], labels: Sequence[str], flagged: BoolArray) -> dict[str, float]:
+    """Return, by label, the map value that `USUAL_SHARE` of the places of kept images stay below."""
+    reach = {}
+    for label, rows in label_rows(labels).items():
+        kept = rows[~flagged[rows]][:REACH_IMAGES]
+        places = np.concatenate([maps[row].ravel() for row in kept.tolist()]) if len(kept) else np.zeros(1)
+        reach[label] = float(np.quantile(places, USUAL_SHARE))
+    return reach
 
 
 def _notes(refined: Refined, label: str) -> list[Finding]:
