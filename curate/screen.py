@@ -21,8 +21,8 @@ from curate.records import Progress as ProgressCall
 from curate.records import Verdict, no_progress
 from curate.reports.summary import Summary
 
-NOT_JUDGED = "SET001"
-"""The finding of images that are too few, or too equal, to have a fence."""
+NOT_JUDGED, HELD_BACK = "SET001", "SET002"
+"""The findings of classes that have no fence, and of those in which fewer are rejected than lie above it."""
 
 VERDICT_STYLE = {
     Verdict.MISLABELLED: "red",
@@ -110,9 +110,10 @@ def _counts(summary: Summary) -> RenderableType:
 
 def _worst(summary: Summary) -> list[RenderableType]:
     if not summary.worst:
-        unjudged = summary.codes.get(NOT_JUDGED, 0)
+        unjudged, held_back = summary.codes.get(NOT_JUDGED, 0), summary.codes.get(HELD_BACK, 0)
         but = f" {unjudged} could not be judged, see {NOT_JUDGED}." if unjudged else ""
-        return [Text(f"\nNo image lies above its fence.{but}", style="yellow" if unjudged else "green")]
+        but += f" Images above the fence were held back, see {HELD_BACK}." if held_back else ""
+        return [Text(f"\nNo image is flagged.{but}", style="yellow" if but else "green")]
     table = Table(title="\nThe worst images (1.00 is the fence)", title_justify="left", title_style="bold", box=None)
     for name in ("score", "verdict", "image", "reason"):
         table.add_column(name, justify="right" if name == "score" else "left", overflow="fold", vertical="top")

@@ -209,7 +209,8 @@ def _setting(
         return Setting(getattr(model.model_validate({name: value}), name), origin)
     except ValidationError as fault:
         _, what = first_fault(fault, _names(model))
-        raise error(f"{place} {what}") from fault
+        said = what.removeprefix(f"{name} = ") if place.startswith("--") else what  # an option has its name already
+        raise error(f"{place} {said}") from fault
 
 
 def _names(model: type[BaseModel]) -> Iterable[str]:

@@ -271,3 +271,9 @@ def test_a_terminal_shows_every_stage_also_one_of_unknown_length(
     told = capsys.readouterr().err
     assert shown in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", told)
     assert bool(told) == bool(shown)
+
+
+def test_images_that_were_held_back_are_not_passed_over_in_silence(tmp_path: Path):
+    draw_plates(tmp_path / "plates", 12, holes=(1, 5))
+    done = curate("scan", tmp_path / "plates", "-o", tmp_path / "audit", "--offline", "--min-keep", "12")
+    assert "No image is flagged. Images above the fence were held back, see SET002." in done.stdout
