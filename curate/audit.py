@@ -5,7 +5,6 @@ Each step takes the value that the step before it gave, and hands its own on; no
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -30,6 +29,7 @@ from curate.embeddings.runtimes import Precision, Runtime
 from curate.errors import CouldNotFinish, NothingToAudit, UsageError
 from curate.images.decode import DecodeConfig, read_image
 from curate.images.duplicates import confirmed_keys, duplicate_groups, kin
+from curate.images.fingerprint import fingerprint
 from curate.images.levels import find_levels
 from curate.images.names import unicode_name
 from curate.images.sizes import native_sizes
@@ -366,13 +366,3 @@ def _run(
 def _plain(value: object) -> object:
     """Return a value fit for JSON; bytes of a path that are not UTF-8 stand escaped."""
     return unicode_name(str(value)) if isinstance(value, str | Path) else value
-
-
-def fingerprint(listing: Listing, facts: Sequence[ImageFacts]) -> str:
-    """Return the sha256 of all paths, labels, splits, groups and file hashes: equal for an unchanged dataset."""
-    digest = hashlib.sha256()
-    for row in zip(
-        listing.paths, listing.labels, listing.splits, listing.groups, (f.sha256 for f in facts), strict=True
-    ):
-        digest.update(repr(row).encode())
-    return digest.hexdigest()

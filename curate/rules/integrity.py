@@ -5,7 +5,6 @@ It is never written, and lacks the columns that only a backbone fills: a rule th
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from curate.errors import UsageError
 from curate.findings import catalogue
 from curate.images.decode import DecodeConfig, read_image
 from curate.images.duplicates import confirmed_keys, duplicate_groups, duplicate_pairs
+from curate.images.fingerprint import fingerprint
 from curate.images.levels import Levels, find_levels
 from curate.images.names import unicode_name
 from curate.images.sources import list_images
@@ -150,13 +150,10 @@ def _duplicates(listing: Listing, pairs: Sequence[tuple[int, int]]) -> pa.Table:
 
 
 def _run(listing: Listing, facts: Sequence[ImageFacts]) -> dict[str, Any]:
-    content = hashlib.sha256()
-    for row in zip(listing.paths, listing.labels, listing.splits, listing.groups, facts, strict=True):
-        content.update(repr((*row[:4], row[4].sha256)).encode())  # as `curate.audit.fingerprint`, without torch
     return {
         "schema_version": SCHEMA_VERSION,
         "dataset": unicode_name(str(listing.root)),
         "layout": listing.layout.value,
         "ignored": dict(Counter(listing.ignored)),
-        "fingerprint": content.hexdigest(),
+        "fingerprint": fingerprint(listing, facts),
     }

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 
 from curate.errors import InputError
 from curate.records import Verdict
-from curate.reports.decisions import hashes_of
+from curate.reports.decisions import Decision, hashes_of
 from curate.reports.parquet import Audit
+from curate.reports.place import DECISIONS
 
-DECISIONS = "decisions.parquet"
 MIN_KEEP = 8
 """Images that a class keeps where an audit does not say."""
 
@@ -35,14 +35,6 @@ class Action(StrEnum):
     """Not judged: it goes along with the clean set."""
     LEAVE = "leave"
     """It could not be read, so nothing can be verified: it stays where it is and is not of the clean set."""
-
-
-class Decision(StrEnum):
-    """What a person said of an image; unsure is as the verdict says."""
-
-    KEEP = "keep"
-    REJECT = "reject"
-    UNSURE = "unsure"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,11 +156,13 @@ def read_decisions(audit: Audit) -> dict[str, tuple[Decision, str]]:
     decisions: dict[str, tuple[Decision, str]] = {}
     hashes = hashes_of(audit)
     for row in rows:
-        if row["decision"] == "" or row.get("sha256", hashes.get(row["path"])) != hashes.get(row["path"]):
+        if row["decision"] == Decision.UNDECIDED or row.get("sha256", hashes.get(row["path"])) != hashes.get(
+            row["path"]
+        ):
             continue  # withdrawn, or made on a file that is no longer of the set: see curate.reports.decisions
         if row["decision"] not in set(Decision) or not isinstance(row["path"], str):
             told = f"{row['decision']!r} for {row['path']!r}"
-            raise InputError(f"{file}: {told} is none of {', '.join(Decision)}: correct that row")
+            raise InputError(f"{file}: {told} is none of keep, reject, unsure: correct that row")
         decisions[row["path"]] = (Decision(row["decision"]), str(row.get("note") or ""))
     return decisions
 
