@@ -6,7 +6,6 @@ there.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -103,19 +102,19 @@ class Lessons:
 
 def gather(embeddings: Embeddings, reader: Reader, images: IntArray, places: int, rng: np.random.Generator) -> Lessons:
     """Sample places of some images: all of them, or as many of each that there are `places` in all."""
-    share = min(1.0, places / max(1, int(embeddings.patch_counts()[images].sum())))
+    counts = embeddings.patch_counts()[images]
+    share = min(1.0, places / max(1, int(counts.sum())))
+    sizes = np.maximum(1, (share * counts).astype(np.int64))
     start, count = torch.zeros((2, len(embeddings)), dtype=torch.long)
-    parts: list[tuple[Tensor, Tensor]] = []
-    total = 0
-    for image, (questions, answers) in _read_all(embeddings, reader, images):
-        size = max(1, int(share * len(questions)))
-        some = torch.from_numpy(np.sort(rng.permutation(len(questions))[:size]))
-        parts.append((questions[some], answers[some]))
-        start[image], count[image] = total, size
-        total += size
-    return Lessons(torch.cat([q for q, _ in parts]), torch.cat([a for _, a in parts]), start, count)
-
-
-def _read_all(embeddings: Embeddings, reader: Reader, images: IntArray) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
+    start[images], count[images] = torch.from_numpy(np.cumsum(sizes) - sizes), torch.from_numpy(sizes)
+    room: tuple[Tensor, ...] = ()
     for image in images.tolist():
-        yield image, reader.read(embeddings, image)
+        read = reader.read(embeddings, image)
+        # in one piece from the start: pieces that are joined later take twice the room
+        room = room or tuple(torch.empty((int(sizes.sum()), part.shape[1])) for part in read)
+        size = int(count[image])
+        some = torch.from_numpy(np.sort(rng.permutation(len(read[0]))[:size]))
+        for whole, part in zip(room, read, strict=True):
+            whole[start[image] : start[image] + size] = part[some]
+    questions, answers = room
+    return Lessons(questions, answers, start, count)
