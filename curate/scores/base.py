@@ -51,7 +51,8 @@ class Scorer(Protocol):
             kin: (N,) images with equal numbers are kin (exact duplicates, one group): none of them may
                 speak for another.
             guide: what earlier rounds and other views know.
-            progress: called with the number of images just finished; N in all.
+            progress: called with the number of images just finished; N in all, part of them while it trains, if it
+                does (`TrainingProgress`).
 
         Returns:
             Scores of N images, aligned with `embeddings`.

@@ -17,7 +17,6 @@ Gaussian can hardly learn one image's defect. Blocks that are larger, or trained
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
@@ -37,6 +36,7 @@ from curate.scores.folds import kin_folds
 from curate.scores.neighbours import empty_maps, top_mean
 from curate.scores.places import ReferenceGrid, moved, places_of, reference_grid, waves
 from curate.scores.similar import balanced
+from curate.scores.training_progress import TrainingProgress
 from curate.scores.whitening import (
     PRIORS,
     Prior,
@@ -126,7 +126,8 @@ class _Run:
         self.grid: ReferenceGrid = reference_grid(embeddings.grids)
         self.teachers: BoolArray = np.ones(len(embeddings), dtype=np.bool_)
         self._learn_only_from(guide.teachers(len(embeddings)))
-        self._lock, self._progress = threading.Lock(), progress
+        steps = config.steps * (self.count if config.out_of_fold else 1) if config.blocks else 0
+        self._progress = TrainingProgress(progress, len(embeddings), steps)
 
     def rng(self, *purpose: int) -> np.random.Generator:
         """Return the generator of one purpose: 0 folds, 1 pool, (2, k) weights of flow k, (3, k) its training."""
@@ -135,7 +136,7 @@ class _Run:
     def run(self) -> tuple[dict[str, Any], FlowModel | None]:
         """Fill the maps; return what is to be recorded, and what the next round starts from."""
         if self.count < 2:
-            self._progress(len(self.folds))
+            self._progress.judged(len(self.folds))
             return {"note": "all images are kin: there is nothing to learn from, every score is 0"}, None
         with one_core_each("flow") as pool:
             sums = list(pool.map(lambda k: self._sums(self.folds == k), range(self.count)))
@@ -229,11 +230,10 @@ class _Run:
             samples = whitened(patches, learnt, meta, whitening, self.grid, know_place=place)
             start = self._warm_start(model)
             steps = config.steps if start is None else config.steps // 2
-            trained = train(flow, samples, config, steps, start, self.rng(3, model))
+            trained = train(flow, samples, config, steps, start, self.rng(3, model), progress=self._progress.trained)
         for images, block in blocks_of(self.embeddings, self._scored(model)):
             self._fill(images, torch.from_numpy(block), whitening, flow, trained)
-            with self._lock:
-                self._progress(len(images))
+            self._progress.judged(len(images))
         return trained
 
     def _warm_start(self, model: int) -> Params | None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from curate.records import Embeddings, FloatArray, IntArray
+from curate.records import Embeddings, FloatArray, IntArray, Progress, no_progress
 from curate.scores.coupling import CouplingFlow, Params, nll
 from curate.scores.flow_config import FlowConfig, Query
 from curate.scores.maml import adapt, query_loss
@@ -122,7 +122,14 @@ class Trained:
 
 
 def train(
-    flow: CouplingFlow, samples: Samples, config: FlowConfig, steps: int, start: Params | None, rng: np.random.Generator
+    flow: CouplingFlow,
+    samples: Samples,
+    config: FlowConfig,
+    steps: int,
+    start: Params | None,
+    rng: np.random.Generator,
+    *,
+    progress: Progress = no_progress,
 ) -> Trained:
     """Train a flow on its samples.
 
@@ -133,11 +140,12 @@ def train(
         steps: of the outer loop.
         start: weights to start from; None for the flow's own.
         rng: of all batches.
+        progress: called with the number of steps just taken.
     """
     order = rng.permutation(len(samples.x))
     held, learn = order[: len(order) // HELD_BACK], np.sort(order[len(order) // HELD_BACK :])
     meta = np.intersect1d(samples.meta, learn) if config.query is Query.META_SET else learn
-    course = _Course(flow, samples, learn, meta if len(meta) else learn, config, rng)
+    course = _Course(flow, samples, learn, meta if len(meta) else learn, config, rng, progress)
     support = samples.batch(learn, 2 * config.batch, rng)
     check = samples.batch(held if len(held) else learn, CHECKED_PATCHES, rng)
     penalty = AdaptiveL2(config.l2, config.l2_gain, config.l2_window)
@@ -163,6 +171,7 @@ class _Course:
     meta: IntArray
     config: FlowConfig
     rng: np.random.Generator
+    progress: Progress
 
     def loss(self, params: Params, batch: Batch) -> Tensor:
         return nll(self.flow, params, *batch).mean()
@@ -187,6 +196,7 @@ class _Course:
                 weight.grad = gradient[name]
             adam.step()
             fade.step()
+            self.progress(1)
             penalty.saw(*(float(value) for value in seen[1]))
             if step % max(1, steps // CHECKS) == 0:
                 yield step, {name: p.detach().clone() for name, p in weights.items()}

@@ -6,6 +6,7 @@ there.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from curate.errors import CouldNotFinish
-from curate.records import Embeddings, IntArray
+from curate.records import Embeddings, IntArray, Progress, no_progress
 from curate.scores.surroundings import Whitening, around, half_whitening, moments, position
 
 
@@ -62,15 +63,17 @@ def checked_patches(embeddings: Embeddings, image: int) -> Tensor:
     return torch.from_numpy(patches)
 
 
-def fit_reader(embeddings: Embeddings, images: IntArray, width: int) -> Reader:
+def fit_reader(embeddings: Embeddings, images: IntArray, width: int, *, progress: Progress = no_progress) -> Reader:
     """Measure on some images how descriptors vary.
 
     Args:
         embeddings: of N images.
         images: those that are measured.
         width: that a descriptor is reduced to for the surroundings.
+        progress: called with the number of images just read.
     """
-    mean, covariance = moments((checked_patches(embeddings, i) for i in images.tolist()), embeddings.width)
+    read = (checked_patches(embeddings, i) for i in _counted(images, progress))
+    mean, covariance = moments(read, embeddings.width)
     deeper = embeddings.parts[1:] or embeddings.parts
     stages = tuple(
         (part, half_whitening(mean[part], covariance[part, part], part.stop - part.start)) for part in deeper
@@ -100,15 +103,26 @@ class Lessons:
         return self.questions[places], self.answers[places]
 
 
-def gather(embeddings: Embeddings, reader: Reader, images: IntArray, places: int, rng: np.random.Generator) -> Lessons:
-    """Sample places of some images: all of them, or as many of each that there are `places` in all."""
+def gather(
+    embeddings: Embeddings,
+    reader: Reader,
+    images: IntArray,
+    places: int,
+    rng: np.random.Generator,
+    *,
+    progress: Progress = no_progress,
+) -> Lessons:
+    """Sample places of some images: all of them, or as many of each that there are `places` in all.
+
+    `progress` is called with the number of images just read.
+    """
     counts = embeddings.patch_counts()[images]
     share = min(1.0, places / max(1, int(counts.sum())))
     sizes = np.maximum(1, (share * counts).astype(np.int64))
     start, count = torch.zeros((2, len(embeddings)), dtype=torch.long)
     start[images], count[images] = torch.from_numpy(np.cumsum(sizes) - sizes), torch.from_numpy(sizes)
     room: tuple[Tensor, ...] = ()
-    for image in images.tolist():
+    for image in _counted(images, progress):
         read = reader.read(embeddings, image)
         # in one piece from the start: pieces that are joined later take twice the room
         room = room or tuple(torch.empty((int(sizes.sum()), part.shape[1])) for part in read)
@@ -118,3 +132,9 @@ def gather(embeddings: Embeddings, reader: Reader, images: IntArray, places: int
             whole[start[image] : start[image] + size] = part[some]
     questions, answers = room
     return Lessons(questions, answers, start, count)
+
+
+def _counted(images: IntArray, progress: Progress) -> Iterator[int]:
+    for image in images.tolist():
+        yield image
+        progress(1)

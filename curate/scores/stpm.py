@@ -29,6 +29,7 @@ from curate.embeddings.pyramid import to_input
 from curate.records import FloatArray, IntArray, Progress, no_progress
 from curate.scores.meta_set import EvolvingMetaSet
 from curate.scores.neighbours import top_mean
+from curate.scores.training_progress import TrainingProgress
 
 Images = Callable[[int], NDArray[Any]]
 """Gives the pixels of image i as they are embedded: (H, W, 3) RGB in 0-255, sides whole patches."""
@@ -126,6 +127,7 @@ def learn_from_images(
         pair.student.parameters(), lr=config.learning_rate, momentum=config.momentum, weight_decay=config.decay
     )
     everyone = range(len(kept.allowed))
+    told = TrainingProgress(progress, len(everyone), config.epochs)
     taught = np.flatnonzero(kept.allowed) if kept.allowed.any() else np.arange(len(kept.allowed))
     for epoch in range(1, config.epochs + 1):
         pair.student.train()
@@ -138,7 +140,8 @@ def learn_from_images(
             values = [top_mean(anomaly_map, top_share) for anomaly_map in _maps(pair, images, everyone)]
             grown = (epoch - config.warm_up) / (config.epochs - config.warm_up)
             kept.rank(epoch, np.array(values, dtype=np.float32), grown)
-    return _maps(pair, images, everyone, progress)
+        told.trained()
+    return _maps(pair, images, everyone, told.judged)
 
 
 def _step(pair: Pair, optimizer: torch.optim.Optimizer, images: Images, groups: Sequence[IntArray]) -> None:

@@ -130,7 +130,8 @@ def _surroundings(
     """Return the maps of all images, 0 where all are kin, and what the next round starts from."""
     folds = kin_folds(kin, config.folds, rng)
     if not folds.any():
+        progress(len(embeddings))
         return empty_maps(embeddings), before
     with one_core_each("student") as pool:
-        course = begin(embeddings, folds, kept, config, before, rng, pool)
-        return course.run(progress), course.model()
+        course = begin(embeddings, folds, kept, config, before, rng, pool, progress)
+        return course.run(), course.model()

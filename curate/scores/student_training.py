@@ -18,6 +18,7 @@ from curate.scores.lessons import Lessons, Reader, fit_reader, gather
 from curate.scores.meta_set import EvolvingMetaSet
 from curate.scores.neighbours import empty_maps, top_mean
 from curate.scores.student_config import Curriculum, Join, StudentConfig
+from curate.scores.training_progress import TrainingProgress
 
 
 class Net(nn.Module):
@@ -78,8 +79,9 @@ class Course:
         reader: questions and answers of an image.
         lessons: places to learn from.
         pupils: one a fold.
-        epochs: how many there are.
+        epochs, steps: how many there are, and steps in each.
         pool: threads, one core each.
+        progress: told of each step, and of each image that is judged at the end.
     """
 
     embeddings: Embeddings
@@ -90,16 +92,18 @@ class Course:
     lessons: Lessons
     pupils: tuple[Pupil, ...]
     epochs: int
+    steps: int
     pool: ThreadPoolExecutor
+    progress: TrainingProgress
 
-    def run(self, progress: Progress) -> list[FloatArray]:
+    def run(self) -> list[FloatArray]:
         """Go through all epochs, and return the maps of all images."""
         for epoch in range(1, self.epochs + 1):
             list(self.pool.map(lambda pupil, now=epoch: self._learn(pupil, now), self.pupils))
             if epoch in self._rankings():
                 values = image_scores(self.disagreement(), self.config.top_share)
                 self.kept.rank(epoch, values, grown=(epoch - self.config.warm_up) / (self.epochs - self.config.warm_up))
-        return self.disagreement(progress)
+        return self.disagreement(self.progress.judged)
 
     def model(self) -> Model:
         return Model(self.reader, tuple(pupil.net for pupil in self.pupils))
@@ -110,19 +114,13 @@ class Course:
             return range(0)
         return range(self.config.warm_up, self.epochs, self.config.every)
 
-    def steps(self) -> int:
-        """Return the steps of an epoch: those of the settings, but no place of a small set is shown more than twice."""
-        places = int(self.embeddings.patch_counts().sum())
-        return max(1, min(self.config.steps, TIMES_SHOWN * places // self.config.batch))
-
     def _learn(self, pupil: Pupil, epoch: int) -> None:
         """Take one epoch's steps."""
         config, generator = self.config, pupil.generator
         held = np.intersect1d(self.kept.members, pupil.images)
         drawn, beside = (torch.from_numpy(part) for part in learnt(config.curriculum, pupil.images, held))
-        steps = self.steps()
-        for step in range(steps):
-            done = ((epoch - 1) * steps + step) / (self.epochs * steps)
+        for step in range(self.steps):
+            done = ((epoch - 1) * self.steps + step) / (self.epochs * self.steps)
             for group in pupil.optimizer.param_groups:
                 group["lr"] = config.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
             loss = mean_square(pupil.net, *self.lessons.draw(drawn, config.batch, generator))
@@ -132,6 +130,7 @@ class Course:
             pupil.optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             pupil.optimizer.step()
+            self.progress.trained()
 
     def disagreement(self, progress: Progress = no_progress) -> list[FloatArray]:
         """Return the map of each image by the student that has not seen it."""
@@ -157,13 +156,17 @@ def begin(
     before: Model | None,
     rng: np.random.Generator,
     pool: ThreadPoolExecutor,
+    progress: Progress,
 ) -> Course:
     """Prepare reader, lessons and students; students of the round before go on where they stood."""
-    some = _sample(kept.allowed, folds, config.learnt_images, rng)
-    reader = before.reader if before else fit_reader(embeddings, some, config.inputs)
-    lessons = gather(embeddings, reader, some, config.learnt_places, rng)
+    some, count = _sample(kept.allowed, folds, config.learnt_images, rng), int(folds.max()) + 1
+    epochs, steps = config.again if before else config.epochs, _steps(embeddings, config)
+    readings = len(some) if before else 2 * len(some)  # each takes about as long as a student's step
+    told = TrainingProgress(progress, len(embeddings), readings + count * epochs * steps)
+    reader = before.reader if before else fit_reader(embeddings, some, config.inputs, progress=told.trained)
+    lessons = gather(embeddings, reader, some, config.learnt_places, rng, progress=told.trained)
     pupils = []
-    for fold in range(int(folds.max()) + 1):
+    for fold in range(count):
         generator = torch.Generator().manual_seed(int(rng.integers(1 << 62)))
         if before:
             net = deepcopy(before.nets[fold])
@@ -171,8 +174,13 @@ def begin(
             net = Net(lessons.questions.shape[1], config.hidden, lessons.answers.shape[1], generator)
         optimizer = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
         pupils.append(Pupil(net, some[folds[some] != fold], optimizer, generator))
-    epochs = config.again if before else config.epochs
-    return Course(embeddings, folds, kept, config, reader, lessons, tuple(pupils), epochs, pool)
+    return Course(embeddings, folds, kept, config, reader, lessons, tuple(pupils), epochs, steps, pool, told)
+
+
+def _steps(embeddings: Embeddings, config: StudentConfig) -> int:
+    """Return the steps of an epoch: those of the settings, but no place of a small set is shown more than twice."""
+    places = int(embeddings.patch_counts().sum())
+    return max(1, min(config.steps, TIMES_SHOWN * places // config.batch))
 
 
 def _sample(allowed: BoolArray, folds: IntArray, size: int, rng: np.random.Generator) -> IntArray:

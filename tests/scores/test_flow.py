@@ -18,6 +18,7 @@ from curate.scores.flow import ABLATIONS, RAD, Flow, FlowConfig, Granularity, Qu
 from curate.scores.folds import kin_folds
 from curate.scores.places import Move, ReferenceGrid, moved, places_of
 from curate.scores.whitening import PRIORS, add_up, fit
+from tests.scores.watched import Watched
 
 WIDTH, ROWS, COLUMNS = 8, 5, 6
 QUICK = replace(RAD, steps=12, batch=64, hidden=16)
@@ -223,10 +224,22 @@ def test_the_set_itself_tells_whether_places_count():
     assert not scored(anywhere).facts["place"]["place"]
 
 
-def test_progress_counts_every_image_once():
+@pytest.mark.parametrize("config", [QUICK, FlowConfig()], ids=["with blocks", "without"])
+@pytest.mark.parametrize("count", [1, 2, 3, 17])
+@pytest.mark.parametrize("kin", ["none", "all"])
+def test_progress_counts_every_image_once(config: FlowConfig, count: int, kin: str):
     told: list[int] = []
-    Flow(config=QUICK).score(embedded(drawn(17)), np.arange(17), progress=told.append)
-    assert sum(told) == 17
+    numbers = np.arange(count) if kin == "none" else np.zeros(count, dtype=np.int64)
+    Flow(config=config).score(embedded(drawn(count)), numbers, progress=told.append)
+    assert sum(told) == count
+
+
+@pytest.mark.parametrize(("config", "half"), [(QUICK, 5), (FlowConfig(), 0)], ids=["with blocks", "without"])
+def test_half_of_the_images_are_told_while_blocks_train(config: FlowConfig, half: int):
+    source = Watched(drawn(9))
+    flow = Flow(config=replace(config, out_of_fold=False))  # one flow: in folds some train while others judge
+    flow.score(replace(embedded(source.arrays), source=source), np.arange(9), progress=source.told.append)
+    assert source.at_readings[-9] == half
 
 
 def test_whitened_descriptors_of_each_place_are_centred_and_the_determinant_is_that_of_the_map():

@@ -15,6 +15,7 @@ from curate.scores.stpm import Pair, StpmConfig, untrained
 from curate.scores.student import Student
 from curate.scores.student_config import Curriculum, Kind, StudentConfig
 from tests.plates import draw_plate
+from tests.scores.watched import Watched
 
 COUNT, ODD = 8, 5
 QUICK = StudentConfig(
@@ -82,6 +83,16 @@ def test_a_fresh_student_has_the_teachers_stages_but_not_its_weights():
     told, said = untrained(teacher, 0)(batch), teacher.network(batch)
     assert [stage.shape for stage in told] == [stage.shape for stage in said]
     assert not torch.allclose(told[0], said[0])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, COUNT])
+def test_half_of_the_images_are_told_before_the_first_is_judged(count: int):
+    pixels = plates()
+    source = Watched([pixels(image) for image in range(count)])
+    config = replace(QUICK, curriculum=Curriculum.BATCHES)
+    student(source.read, config).score(embedded((64,) * count), np.arange(count), progress=source.told.append)
+    assert source.at_readings[-count] == (count + 1) // 2
+    assert sum(source.told) == count
 
 
 def test_without_images_it_says_what_it_needs():

@@ -16,6 +16,7 @@ from curate.scores.student import Student
 from curate.scores.student_config import ABLATIONS, Curriculum, Join, StudentConfig
 from curate.scores.student_training import joined
 from curate.scores.surroundings import SURROUNDINGS, around, half_whitening, moments, position
+from tests.scores.watched import Watched
 
 WIDTH, ROWS, COLUMNS = 12, 8, 7
 PARTS = (slice(0, 4), slice(4, 8), slice(8, 12))
@@ -191,10 +192,33 @@ def test_a_descriptor_that_is_not_finite_is_refused(value: float):
         Student(config=QUICK).score(embeddings, np.arange(10))
 
 
-def test_progress_counts_every_image_once():
-    seen: list[int] = []
-    Student(config=QUICK).score(embedded(drawn(9)), np.arange(9), progress=seen.append)
-    assert sum(seen) == 9
+@pytest.mark.parametrize("count", [1, 2, 3, 9])
+@pytest.mark.parametrize("kin", ["none", "all"])
+def test_progress_counts_every_image_once(count: int, kin: str):
+    told: list[int] = []
+    numbers = np.arange(count) if kin == "none" else np.zeros(count, dtype=np.int64)
+    Student(config=QUICK).score(embedded(drawn(count)), numbers, progress=told.append)
+    assert sum(told) == count
+
+
+@pytest.mark.parametrize("count", [2, 3, 9])
+@pytest.mark.parametrize("again", [False, True], ids=["first round", "second round"])
+def test_half_of_the_images_are_told_before_the_first_is_judged(count: int, again: bool):
+    source = Watched(drawn(count))
+    student = Student(config=replace(QUICK, curriculum=Curriculum.BATCHES))
+    embeddings, kin = replace(embedded(source.arrays), source=source), np.arange(count)
+    model = student.score(embeddings, kin).model if again else None
+    student.score(embeddings, kin, guide=Guide(model=model), progress=source.told.append)
+    assert source.at_readings[-count] == (count + 1) // 2
+
+
+def test_progress_moves_while_lessons_are_read():
+    source = Watched(drawn(60))
+    embeddings = replace(embedded(source.arrays), source=source)
+    Student(config=replace(QUICK, curriculum=Curriculum.BATCHES, epochs=1)).score(
+        embeddings, np.arange(60), progress=source.told.append
+    )
+    assert 0 < source.at_readings[60] < source.at_readings[119] < 30
 
 
 def test_the_facts_can_be_written_as_json():
