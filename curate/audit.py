@@ -45,6 +45,7 @@ from curate.reports.schema import SCHEMA_VERSION
 from curate.reports.tables import audit_tables
 from curate.scores.base import Scorer
 from curate.scores.views import make_scorers
+from curate.toml_files import first_fault
 from curate.verdicts.fence import Method
 from curate.verdicts.judge import judge
 from curate.verdicts.rounds import RefineConfig, Refined, refine
@@ -253,11 +254,9 @@ def configure(settings: dict[str, Any]) -> ScanConfig:
 
 
 def _first_fault(error: ValidationError) -> str:
-    fault = error.errors()[0]
-    name = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        return f"{name}: no such setting; the settings are {', '.join(ScanConfig.model_fields)}"
-    return f"--{name.replace('_', '-')} {fault['input']!r}: {fault['msg'].lower()}"
+    where, what = first_fault(error, ScanConfig.model_fields)
+    name, shown = str(where[0]), what.removeprefix(f"{where[0]} = ")
+    return what if shown == what else f"--{name.replace('_', '-')} {shown}"
 
 
 def default_output(dataset: str | Path) -> Path:

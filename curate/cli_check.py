@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +15,7 @@ import typer
 
 from curate.cli_models import Format
 from curate.offline import network
+from curate.rules.choices import FailOn, ReportFormat
 
 if TYPE_CHECKING:
     from curate.reports.parquet import Audit
@@ -27,28 +27,6 @@ RULE_BROKEN = 1
 STEP_SUMMARY = "GITHUB_STEP_SUMMARY"
 
 Rules = Annotated[str | None, typer.Option("--rules", help="default, strict, smoke, or a pack's .toml file.")]
-
-
-class Fail(StrEnum):
-    """From which severity on a broken rule fails the check."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    NEVER = "never"
-
-
-class Report_(StrEnum):  # noqa: N801  the name is not shown
-    """How the report is written."""
-
-    TEXT = "text"
-    JSON = "json"
-    JSONL = "jsonl"
-    JUNIT = "junit"
-    SARIF = "sarif"
-    GITHUB = "github"
-    GITLAB = "gitlab"
-    MARKDOWN = "markdown"
-
 
 CHECK_EXAMPLES = """\b
 Examples:
@@ -72,8 +50,10 @@ def check(
         list[str] | None, typer.Option("--select", help="Only rules whose code begins so: LBL, IMG101; may repeat.")
     ] = None,
     ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Not these rules; may repeat.")] = None,
-    fail_on: Annotated[Fail | None, typer.Option("--fail-on", help="Which broken rules fail. Default: error.")] = None,
-    format_: Annotated[Report_ | None, typer.Option("--format", help="How to report. Default: text.")] = None,
+    fail_on: Annotated[
+        FailOn | None, typer.Option("--fail-on", help="Which broken rules fail. Default: error.")
+    ] = None,
+    format_: Annotated[ReportFormat | None, typer.Option("--format", help="How to report. Default: text.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="File to report to. Default: stdout.")] = None,
     baseline: Annotated[Path | None, typer.Option("--baseline", help="File of findings that are accepted.")] = None,
     update_baseline: Annotated[
@@ -176,7 +156,7 @@ def _audit(
 
 def _write(report: Report, settings: Settings, output: Path | None) -> None:
     from curate.errors import WriteError
-    from curate.rules.formats.render import ReportFormat, render
+    from curate.rules.formats.render import render
     from curate.rules.formats.text import last_line, step_summary
 
     format_ = settings.check.format

@@ -21,8 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from curate.config import ScanConfig
 from curate.errors import InputError, UsageError
-from curate.rules.formats.render import ReportFormat
-from curate.rules.results import FailOn
+from curate.rules.choices import FailOn, ReportFormat
 from curate.toml_files import TomlFile, first_fault, nearest, read_toml
 
 OWN_FILE, PROJECT_FILE = "curate.toml", "pyproject.toml"

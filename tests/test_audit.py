@@ -186,7 +186,7 @@ def test_a_set_of_unreadable_images_is_refused_with_the_reason(tmp_path: Path):
     ("settings", "sentence"),
     [
         ({"image_size": 3}, "--image-size 3"),
-        ({"image_sise": 300}, "image_sise: no such setting"),
+        ({"image_sise": 300}, "unknown key 'image_sise'; did you mean 'image_size'\\?"),
         ({"layout": "imagefolder"}, "--layout 'imagefolder'"),
         ({"backbone": "resnot18"}, "did you mean resnet18"),
         ({"weights": "x.safetensors"}, "--weights goes with a timm model"),

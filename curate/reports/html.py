@@ -30,7 +30,7 @@ from curate.reports.cards import NEAREST_SHOWN, Pages, cards, number, wanted
 from curate.reports.leftovers import Leftovers
 from curate.reports.originals import Originals, originals
 from curate.reports.parquet import Audit
-from curate.reports.place import OWN_THUMBNAIL, REPORT
+from curate.reports.place import OWN_THUMBNAIL, REPORT, umask
 from curate.reports.thumbnails import INLINE_BYTES, Shelf, Thumbnails, Wanted, draw
 
 GENERATOR = "curate report"
@@ -273,9 +273,7 @@ def _replace(target: Path, text: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
             file.write(text)
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)
+        Path(name).chmod(0o666 & ~umask())
         os.replace(name, target)
     finally:
         with suppress(FileNotFoundError):

@@ -49,7 +49,7 @@ def check_output(output: Path, sources: Mapping[str, Path], *, force: bool) -> N
         _refuse_content(output, force=force)
     except OSError as error:
         raise UsageError(f"-o {output}: {error.strerror or error}; choose another folder") from error
-    with _beside(output):
+    with beside(output, "the audit"):
         pass
 
 
@@ -61,7 +61,7 @@ def replacing(output: Path) -> Iterator[Path]:
         WriteError: no permission, or the disk is full; what was there is then untouched.
         UsageError: something that is not of an audit has come to lie there since; it is untouched, too.
     """
-    with _beside(output) as folder:
+    with beside(output, "the audit") as folder:
         yield folder
         _refuse_content(output, force=True)
         _keep_decisions(_real(output), folder)
@@ -120,8 +120,16 @@ def _is_plain(entry: Path) -> bool:
 
 
 @contextmanager
-def _beside(output: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `output`; it is gone at the end, and so are parents made for nothing."""
+def beside(output: Path, what: str) -> Iterator[Path]:
+    """Give a temporary folder beside `output`; it is gone at the end, and so are parents made for nothing.
+
+    Args:
+        output: what the folder may be renamed to.
+        what: is written there ("the audit"), for the error.
+
+    Raises:
+        WriteError: no permission, or the disk is full.
+    """
     place = _real(output)
     made = [parent for parent in place.parents if not parent.exists()]
     folder: Path | None = None
@@ -132,19 +140,19 @@ def _beside(output: Path) -> Iterator[Path]:
     except OSError as error:
         reason = error.strerror or str(error)
         raise WriteError(
-            f"{output}: the audit cannot be written ({reason}); choose another folder with -o, or make room"
+            f"{output}: {what} cannot be written ({reason}); choose another folder with -o, or make room"
         ) from error
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
-        for parent in made:  # one that holds the audit is not empty, and stays
+        for parent in made:  # one that holds the output is not empty, and stays
             with suppress(OSError):
                 parent.rmdir()
 
 
 def _swap(folder: Path, output: Path) -> None:
     """Put `folder` in the place of `output`; what was there is removed only after that."""
-    folder.chmod(0o777 & ~_umask())
+    folder.chmod(0o777 & ~umask())
     if not output.exists():
         os.rename(folder, output)
         return
@@ -164,7 +172,8 @@ def _keep_decisions(old: Path, new: Path) -> None:
         shutil.copy2(old / DECISIONS, new / DECISIONS)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """Return what the process takes away from the mode of what it makes."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

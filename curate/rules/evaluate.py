@@ -13,9 +13,10 @@ import duckdb
 from curate.errors import CouldNotFinish, InputError
 from curate.reports.parquet import Audit
 from curate.rules.baseline import Baseline, Entry
+from curate.rules.choices import FailOn
 from curate.rules.engine import Connection, ask, columns_of, engine, fill_names, quoted
 from curate.rules.packs import Fact, Pack, Rule
-from curate.rules.results import FailOn, Group, Offender, Outcome, Report, Result
+from curate.rules.results import Group, Offender, Outcome, Report, Result
 
 ACCEPTED = "accepted_contents"
 SET = "set:"

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import Any
 
+from curate.rules.choices import FailOn
 from curate.rules.packs import Pack, Rule, Severity
 
 
@@ -17,14 +18,6 @@ class Outcome(StrEnum):
     KEPT = "kept"
     BROKEN = "broken"
     SKIPPED = "skipped"
-
-
-class FailOn(StrEnum):
-    """From which severity on a broken rule fails a check."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    NEVER = "never"
 
 
 FAILING: Mapping[FailOn, frozenset[Severity]] = {

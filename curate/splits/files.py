@@ -214,6 +214,19 @@ def hashes(files: Iterable[Path], *, progress: Progress = no_progress) -> list[s
         return list(pool.map(one, files))
 
 
+def to_disk(place: Path) -> None:
+    """Bring a file, or the names in a folder, to the disk.
+
+    Raises:
+        OSError: the system cannot.
+    """
+    descriptor = os.open(place, os.O_RDONLY)  # for reading: a file's mode may forbid writing, and it is synced as well
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def is_regular(file: Path) -> bool:
     """Return whether a regular file, or a link to one, stands there."""
     try:

@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.errors import InputError, UsageError, WriteError
+from curate.errors import InputError, UsageError
 from curate.images.names import unicode_name
 from curate.reports.parquet import Audit
+from curate.reports.place import beside, umask
+from curate.splits.files import to_disk
 from curate.splits.lists import PLAN_FILE, write_lists
 from curate.splits.plan import PLAN, Action, Row, plan_table
 
@@ -87,46 +87,22 @@ def new_folder(output: Path) -> Iterator[Path]:
         WriteError: no permission, or the disk is full.
         UsageError: something has come to lie there since.
     """
-    place, folder = Path(os.path.realpath(output)), None
-    made = [parent for parent in place.parents if not parent.exists()]
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".curate-", dir=place.parent))
+    with beside(output, "the split") as folder:
         yield folder
-        _become(folder, place)
-    except OSError as error:
-        raise WriteError(
-            f"{output}: the split cannot be written ({error.strerror or error}): choose another folder, or make room"
-        ) from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
-        for parent in made:  # one that holds the split is not empty, and stays
-            with suppress(OSError):
-                parent.rmdir()
+        _become(folder, Path(os.path.realpath(output)))
 
 
 def _become(folder: Path, place: Path) -> None:
-    mask = os.umask(0)
-    os.umask(mask)
-    folder.chmod(0o777 & ~mask)
+    folder.chmod(0o777 & ~umask())
     for file in folder.rglob("*"):
         if file.is_file():
-            _sync(file)
+            to_disk(file)
     try:
         os.rename(folder, place)  # over an empty folder, never over one that holds something
     except OSError as error:
         if place.exists():
             raise UsageError(f"-o {place}: something came to lie there in the meantime: nothing was written") from error
         raise
-
-
-def _sync(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def write_split(folder: Path, audit: Audit, rows: tuple[Row, ...], *, source: Path, root: Path) -> None:

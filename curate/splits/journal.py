@@ -18,7 +18,7 @@ from typing import Any
 
 from curate.errors import CouldNotFinish, InputError
 from curate.images.names import unicode_name
-from curate.splits.files import refuse_path
+from curate.splits.files import refuse_path, to_disk
 from curate.splits.modes import Mode
 
 JOURNAL, DATA, PARTIAL, QUARANTINE = "journal.jsonl", "data", "data.partial", "quarantine"
@@ -170,11 +170,7 @@ def _entry(told: Mapping[str, Any]) -> Entry:
 def sync_folder(folder: Path) -> None:
     """Bring the names in a folder to the disk, where the system knows how."""
     with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        to_disk(folder)
 
 
 @contextmanager

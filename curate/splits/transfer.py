@@ -14,7 +14,7 @@ from pathlib import Path
 
 from curate.errors import CouldNotFinish
 from curate.images.names import unicode_name
-from curate.splits.files import hash_or_empty
+from curate.splits.files import hash_or_empty, to_disk
 from curate.splits.journal import Entry, sync_folder
 from curate.splits.modes import Mode
 
@@ -64,7 +64,7 @@ def copy(source: Path, target: Path, entry: Entry) -> None:
     try:
         shutil.copy2(source, part)
         _keep_owner(source, part)
-        _to_disk(part)
+        to_disk(part)
         if hash_or_empty(part) != entry.sha256:
             raise CouldNotFinish(
                 f"{unicode_name(entry.name)}: its copy differs from what was judged: the file changes, or a disk fails"
@@ -91,12 +91,3 @@ def _keep_owner(source: Path, target: Path) -> None:
     with suppress(OSError, AttributeError):  # only root may give files away
         os.chown(target, status.st_uid, status.st_gid)
         target.chmod(status.st_mode & 0o7777)
-
-
-def _to_disk(file: Path) -> None:
-    # opened for reading: its mode may forbid writing, and Linux syncs it all the same
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,12 +12,13 @@ import jsonschema
 import pytest
 from junitparser import JUnitXml
 
+from curate.rules.choices import FailOn, ReportFormat
 from curate.rules.evaluate import evaluate
 from curate.rules.formats.annotations import GITHUB_EACH
-from curate.rules.formats.render import ReportFormat, render
+from curate.rules.formats.render import render
 from curate.rules.formats.text import LARGEST_SUMMARY, step_summary
 from curate.rules.packs import load_pack
-from curate.rules.results import FailOn, Report
+from curate.rules.results import Report
 from tests.rules.audits import make_audit
 from tests.test_cli import curate
 

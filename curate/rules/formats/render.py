@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from enum import StrEnum
 
+from curate.rules.choices import ReportFormat
 from curate.rules.formats.annotations import github, gitlab
 from curate.rules.formats.jsons import document, lines
 from curate.rules.formats.junit import junit
 from curate.rules.formats.sarif import sarif
 from curate.rules.formats.text import markdown, text
 from curate.rules.results import Report
-
-
-class ReportFormat(StrEnum):
-    """How the report of a check is written."""
-
-    TEXT = "text"
-    JSON = "json"
-    JSONL = "jsonl"
-    JUNIT = "junit"
-    SARIF = "sarif"
-    GITHUB = "github"
-    GITLAB = "gitlab"
-    MARKDOWN = "markdown"
-
 
 RENDERERS: Mapping[ReportFormat, Callable[[Report], str]] = {
     ReportFormat.TEXT: text,

@@ -1,0 +1,24 @@
+"""What a check may be asked for; a module of its own, so that `--help` imports nothing for it."""
+
+from enum import StrEnum
+
+
+class FailOn(StrEnum):
+    """From which severity on a broken rule fails a check."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NEVER = "never"
+
+
+class ReportFormat(StrEnum):
+    """How the report of a check is written."""
+
+    TEXT = "text"
+    JSON = "json"
+    JSONL = "jsonl"
+    JUNIT = "junit"
+    SARIF = "sarif"
+    GITHUB = "github"
+    GITLAB = "gitlab"
+    MARKDOWN = "markdown"
