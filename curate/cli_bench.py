@@ -13,6 +13,7 @@ Examples:
   curate bench a/ b/ --shares 0,0.1 --seeds 5   two sets, two shares, five draws each
   curate bench mvtec/bottle --scorers default --baselines datalab,knn --detectors neighbours
   curate bench parts/ -o bench --scorers default,neighbours    adds what is missing to bench/
+  curate bench parts/ --search 20               the flow's settings, by held-back training images
   curate bench --list                           the names there are
 """
 
@@ -47,6 +48,9 @@ def bench(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     cache: Annotated[Path | None, typer.Option(help="Folder of the embedding cache.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Refuse every use of the network.")] = False,
+    search: Annotated[
+        int, typer.Option(help="Trials of a Bayesian search over the flow's rates and penalties; 0 for none.")
+    ] = 0,
     redo: Annotated[str, typer.Option(help="Methods whose cells are computed again.")] = "",
     jobs: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     throughput: Annotated[
@@ -84,6 +88,7 @@ def bench(
         nominal=nominal,
         images=images,
         test_share=test_share,
+        search=search,
         redo=redo,
         jobs=jobs,
         throughput=throughput,

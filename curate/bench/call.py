@@ -14,7 +14,9 @@ from curate.bench.baselines import BASELINES
 from curate.bench.cells import Store
 from curate.bench.detectors import DETECTORS, check_installed
 from curate.bench.draws import check_shares
-from curate.bench.run import Plan, read_sets, run
+from curate.bench.run import Plan, run
+from curate.bench.search import SEARCH, check_search
+from curate.bench.sets import read_sets
 from curate.bench.variants import ABLATIONS, SCORERS, find
 from curate.errors import CouldNotFinish, UsageError
 from curate.offline import network
@@ -38,6 +40,7 @@ class Call:
     nominal: str | None = None
     images: int = 200
     test_share: float = 0.4
+    search: int = 0
     redo: str = ""
     jobs: int = 1
     throughput: bool = False
@@ -75,7 +78,7 @@ def make_plan(call: Call) -> Plan:
     """Check a call and return its plan.
 
     Raises:
-        UsageError: a share, scorer, ablation, baseline, detector or setting that cannot be.
+        UsageError: a share, scorer, ablation, baseline, detector, search or setting that cannot be.
     """
     if not call.datasets:
         raise UsageError("no set is given: name the folder of a labelled set, with good/ and defect/<type>/ in it")
@@ -89,10 +92,13 @@ def make_plan(call: Call) -> Plan:
     find("--detectors", detectors, DETECTORS)
     methods = {**SCORERS, **ABLATIONS, **BASELINES}
     find("--clean-by", clean_by, methods)
-    find("--redo", names(call.redo), {**methods, **DETECTORS})
+    find("--redo", names(call.redo), {**methods, **DETECTORS, SEARCH: None})
     check_installed(detectors)
-    if not scorers + ablations + baselines + detectors:
-        raise UsageError("--scorers, --ablate, --baselines and --detectors are all empty: there is nothing to measure")
+    check_search(call.search)
+    if not (scorers + ablations + baselines + detectors or call.search):
+        raise UsageError(
+            "--scorers, --ablate, --baselines, --detectors and --search are all empty: there is nothing to measure"
+        )
     plan = Plan(
         sources=read_sets(call.datasets, call.nominal),
         shares=numbers(call.shares),
@@ -105,6 +111,7 @@ def make_plan(call: Call) -> Plan:
         detectors=detectors,
         clean_by=clean_by if detectors else (),
         config=configure(dict(call.settings)),
+        search=call.search,
         redo=names(call.redo),
         jobs=call.jobs,
     )

@@ -28,9 +28,9 @@ class Cell:
     Attributes:
         dataset: name of the set.
         share, seed: of the draw.
-        question: "finds" (does it find the noise?) or "cleans" (does cleaning help?).
-        method: a scorer, an ablation, a baseline; or a detector.
-        trained: what a detector was trained on: "raw", "clean", or "by-<method>"; "" for the question "finds".
+        question: "finds" (does it find the noise?), "cleans" (does cleaning help?), or "searches" (which settings?).
+        method: a scorer, an ablation, a baseline; or a detector; or "search".
+        trained: what a detector was trained on: "raw", "clean", or "by-<method>"; "" for other questions.
     """
 
     dataset: str
@@ -52,12 +52,12 @@ class Result:
     """What came out of a cell.
 
     Attributes:
-        figures: by view (a score's column, or "" where there is one only) and name.
+        figures: by view (a score's column, "start" and "best" of a search, or "" where there is one only) and name.
         counts: images, defective, and the realised share of the draw.
         flagged: rows of the draw that the method would flag; what cleaning leaves out.
         reason: why there are no figures, one sentence; "" where there are.
         made: date, versions and machine.
-        scan: the settings of the scan that was measured; "" for another method, or where they were not kept.
+        scan: the settings of the scan or search that was measured; "" for another method, or where they were not kept.
     """
 
     figures: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -97,7 +97,7 @@ class Store:
         return known[1] if known and known[0] == cell else None
 
     def done(self, cell: Cell, scan: str = "") -> bool:
-        """Return whether a cell has its figures, of these settings of a scan."""
+        """Return whether a cell has its figures, of these settings of a scan or search."""
         known = self.read(cell)
         return known is not None and not known.reason and scan in (known.scan or scan, "")
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,8 @@ from curate.bench.detectors import Task, against_masks, run_detector
 from curate.bench.draws import draw, pools
 from curate.bench.gaps import Gaps
 from curate.bench.road import HYBRID, DrawnSet, Embedded, Judged, Road, judge_draw
-from curate.bench.sets import LabelledSet, read_set
+from curate.bench.search import SEARCH, run_search, start_of
+from curate.bench.sets import LabelledSet
 from curate.bench.variants import ABLATIONS, SCORERS, variant
 from curate.config import ScanConfig
 from curate.embeddings import pyramid
@@ -40,7 +41,7 @@ from curate.records import IntArray, Verdict
 
 log = logging.getLogger(__name__)
 
-FINDS, CLEANS = "finds", "cleans"
+FINDS, CLEANS, SEARCHES = "finds", "cleans", "searches"
 RAW, CLEAN, BY = "raw", "clean", "by-"
 NOT_MEASURED = frozenset(("cache", "offline", "device", "batch_size", "weights"))
 """Settings of a scan that change no figure, or that the whole folder shares."""
@@ -59,6 +60,7 @@ class Plan:
         scorers, ablations, baselines, detectors: names.
         clean_by: methods whose verdicts clean the training sets of the detectors.
         config: the settings of a scan.
+        search: trials of a search over the flow's settings; 0 for none.
         redo: methods whose cells are computed again.
         jobs: processes.
     """
@@ -74,11 +76,16 @@ class Plan:
     detectors: tuple[str, ...]
     clean_by: tuple[str, ...]
     config: ScanConfig
+    search: int = 0
     redo: tuple[str, ...] = ()
     jobs: int = 1
 
     def of_draw(self, source: LabelledSet, share: float, seed: int) -> list[Cell]:
-        """Return the cells of one draw; those that others build on come first."""
+        """Return the cells of one draw; those that others build on come first.
+
+        A search looks at the draw of seed 0 alone: each trial costs a flow a fold, and settings are chosen on one set
+        of images, as a user has one; a mean over draws would be of settings that nobody chose.
+        """
 
         def cell(question: str, method: str, trained: str = "") -> Cell:
             return Cell(dataset=source.name, share=share, seed=seed, question=question, method=method, trained=trained)
@@ -86,9 +93,11 @@ class Plan:
         finders = dict.fromkeys((*self.scorers, *self.ablations, *self.baselines, *self.clean_by))
         trainings = (RAW, CLEAN, *(f"{BY}{name}" for name in self.clean_by))
         detectors = () if source.by_class else self.detectors
+        searches = (SEARCH,) if self.search and seed == 0 else ()
         return [
             *(cell(FINDS, name) for name in finders),
             *(cell(CLEANS, name, trained) for name in detectors for trained in trainings),
+            *(cell(SEARCHES, name) for name in searches),
         ]
 
 
@@ -176,7 +185,9 @@ def _missing(cells: Sequence[Cell], plan: Plan, store: Store) -> tuple[Cell, ...
 
 
 def scan_of(cell: Cell, plan: Plan) -> str:
-    """Return the settings that a scorer or ablation scans with, so that a cell made with others is not taken for it."""
+    """Return the settings of a scorer's, ablation's or search's run: a cell made with others is not taken for it."""
+    if cell.question == SEARCHES:
+        return json.dumps({"trials": plan.search, **asdict(start_of(plan.config))}, sort_keys=True)
     if cell.question != FINDS or not (cell.method in SCORERS or cell.method in ABLATIONS):
         return ""
     settings = plan.config.model_copy(update=dict(variant(cell.method).settings)).model_dump(mode="json")
@@ -250,6 +261,8 @@ class _Bench:
     def _measure(self, cell: Cell, drawn: DrawnSet) -> Result:
         if cell.question == CLEANS:
             return Result(figures={"": self._detect(cell, drawn)})
+        if cell.question == SEARCHES:
+            return Result(figures=run_search(drawn, start_of(self.plan.config), self.plan.search))
         if cell.method in SCORERS or cell.method in ABLATIONS:
             judged = judge_draw(drawn, self.plan.config, variant(cell.method))
             return Result(figures=scorer_figures(drawn, judged, self._source), flagged=_flagged(judged))
@@ -373,19 +386,3 @@ def made() -> dict[str, str]:
         "torch": str(torch.__version__),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
-
-
-def read_sets(folders: Sequence[Path], nominal: str | None) -> tuple[LabelledSet, ...]:
-    """Read the labelled sets of a call.
-
-    Raises:
-        UsageError: a folder is not there, is not labelled, or two have one name.
-    """
-    from curate.errors import UsageError
-
-    sources = tuple(read_set(folder, nominal) for folder in folders)
-    names = [source.name for source in sources]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise UsageError(f"{twice}: two of the sets have this name: rename a folder, or bench them apart")
-    return sources

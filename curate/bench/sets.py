@@ -55,6 +55,20 @@ class LabelledSet:
         return self.files[row].relative_to(self.root).as_posix()
 
 
+def read_sets(folders: Iterable[Path], nominal: str | None) -> tuple[LabelledSet, ...]:
+    """Read the labelled sets of a call.
+
+    Raises:
+        UsageError: a folder is not there, is not labelled, or two have one name.
+    """
+    sources = tuple(read_set(folder, nominal) for folder in folders)
+    names = [source.name for source in sources]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise UsageError(f"{twice}: two of the sets have this name: rename a folder, or bench them apart")
+    return sources
+
+
 def read_set(root: Path, nominal: str | None = None) -> LabelledSet:
     """Read which images of a folder are nominal and which are not.
 

@@ -17,6 +17,7 @@ from curate.errors import WriteError
 
 FIGURES, MARKDOWN = "figures.parquet", "tables.md"
 DETECTOR, BASELINE, SCORER, ABLATION, TIME = "detector", "baseline", "scorer", "ablation", "time"
+SEARCH = "search"
 
 SCHEMA = pa.schema(
     [
@@ -25,13 +26,17 @@ SCHEMA = pa.schema(
         pa.field("seed", pa.int32(), metadata={"comment": "of the draw"}),
         pa.field("images", pa.int32(), metadata={"comment": "in the training set"}),
         pa.field("defective", pa.int32(), metadata={"comment": "of them that do not belong"}),
-        pa.field("question", pa.string(), metadata={"comment": "finds, cleans or time"}),
-        pa.field("kind", pa.string(), metadata={"comment": "scorer, ablation, baseline or detector"}),
+        pa.field("question", pa.string(), metadata={"comment": "finds, cleans, searches or time"}),
+        pa.field("kind", pa.string(), metadata={"comment": "scorer, ablation, baseline, detector or search"}),
         pa.field("method", pa.string(), metadata={"comment": "its name"}),
         pa.field(
             "trained", pa.string(), metadata={"comment": "what a detector was trained on: raw, clean, by-<method>"}
         ),
-        pa.field("view", pa.string(), metadata={"comment": "column of the score; empty for the method's own"}),
+        pa.field(
+            "view",
+            pa.string(),
+            metadata={"comment": "column of the score; start or best of a search; empty for the method's own"},
+        ),
         pa.field("figure", pa.string(), metadata={"comment": "auroc, ap, f1, ...; shares are 0-1"}),
         pa.field("value", pa.float64(), metadata={"comment": "null for a cell that failed"}),
         pa.field("reason", pa.string(), metadata={"comment": "why a cell failed; empty if it did not"}),
@@ -56,6 +61,15 @@ COLUMNS = (
     ("pro", "PRO"),
 )
 CLEANING = (("image_auroc", "image AUROC"), ("pixel_auroc", "pixel AUROC"), ("pro", "PRO"))
+SEARCHED = (
+    ("inner_rate", "inner rate", "{:.3g}"),
+    ("outer_rate", "outer rate", "{:.3g}"),
+    ("l2", "lambda_0", "{:.3g}"),
+    ("l2_gain", "gamma", "{:.3g}"),
+    ("held_back_nats_per_dim", "held-back nats/dim", "{:.4f}"),
+    ("auroc", "AUROC", "{:.1%}"),
+    ("ap", "AP", "{:.1%}"),
+)
 Row = dict[str, Any]
 
 
@@ -93,6 +107,8 @@ def kind_of(cell: Cell) -> str:
     """Return what kind of method a cell measures."""
     if cell.question == "cleans":
         return DETECTOR
+    if cell.question == "searches":
+        return SEARCH
     if cell.method in SCORERS:
         return SCORER
     return ABLATION if cell.method in ABLATIONS else BASELINE
@@ -120,11 +136,13 @@ def markdown(figures: pa.Table, settings: dict[str, Any]) -> str:
     rows = figures.to_pylist()
     finds, cleans = _of(rows, "finds"), _of(rows, "cleans")
     parts = [_head(rows, settings)]
-    parts += ["## Does it find the noise?", *_means(finds, ("auroc", "ap", "f1"), _method)]
-    parts += [_of_set(finds, name, COLUMNS, _method) for name in _values(finds, "dataset")]
+    if finds:
+        parts += ["## Does it find the noise?", *_means(finds, ("auroc", "ap", "f1"), _method)]
+        parts += [_of_set(finds, name, COLUMNS, _method) for name in _values(finds, "dataset")]
     if cleans:
         parts += ["## Does cleaning help?", *_means(cleans, ("image_auroc",), _training)]
         parts += [_of_set(cleans, name, CLEANING, _training) for name in _values(cleans, "dataset")]
+    parts += _searches(rows)
     parts += _time([row for row in rows if row["question"] == TIME])
     parts += _failed(rows)
     return "\n\n".join(parts) + "\n"
@@ -233,6 +251,30 @@ def spread(values: Sequence[float]) -> str:
     return mean if len(values) < 2 else f"{mean} ± {100 * statistics.stdev(values):.1f}"
 
 
+def _searches(rows: Sequence[Row]) -> list[str]:
+    """Return what searches found: a row a set and share, start and best of each setting and figure."""
+    searches: dict[tuple[str, float], dict[tuple[str, str], float]] = {}
+    for row in rows:
+        if row["question"] == "searches" and not row["reason"]:
+            found = searches.setdefault((row["dataset"], row["share"]), {})
+            found[row["view"], row["figure"]] = row["value"]
+    if not searches:
+        return []
+    lines = [_line("set", "share", "trials", *(title for _, title, _ in SEARCHED)), _rule(3 + len(SEARCHED))]
+    for (name, share), found in searches.items():
+        pairs = [(found.get(("start", figure)), found.get(("best", figure)), form) for figure, _, form in SEARCHED]
+        changes = (
+            "-" if start is None or best is None else f"{form.format(start)} → {form.format(best)}"
+            for start, best, form in pairs
+        )
+        lines.append(_line(name, f"{share:.0%}", f"{found['', 'trials']:.0f}", *changes))
+    about = (
+        "Start → best, on the draw of seed 0. Chosen by the likelihood of training images held back (fewer nats are "
+        "likelier); AUROC and AP of finding the noise were measured afterwards."
+    )
+    return ["## What a search over the flow's settings found", about, "\n".join(lines)]
+
+
 def _time(rows: Sequence[Row]) -> list[str]:
     if not rows:
         return []
@@ -266,7 +308,8 @@ def summary(figures: pa.Table, store: Store, drawn: Sequence[str]) -> str:
     """Return what the screen shows: the means, what failed, and where the rest is."""
     rows = figures.to_pylist()
     finds, cleans = _of(rows, "finds"), _of(rows, "cleans")
-    parts = [*_means(finds, ("auroc", "f1"), _method), *_means(cleans, ("image_auroc",), _training), *_failed(rows)]
+    parts = [*_means(finds, ("auroc", "f1"), _method), *_means(cleans, ("image_auroc",), _training)]
+    parts += [*_searches(rows), *_failed(rows)]
     failed = pc.sum(pc.not_equal(figures["reason"], "")).as_py() or 0
     files = ", ".join([MARKDOWN, FIGURES, *drawn])
     parts.append(f"{len(rows)} figures, {failed} cells failed. In {store.folder}: {files}")

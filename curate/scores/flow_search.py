@@ -6,25 +6,41 @@ No label of a test set is ever looked at: a trial's value is the likelihood of h
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from curate.errors import CouldNotFinish
-from curate.records import Embeddings, IntArray, Progress, no_progress
+from curate.records import Embeddings, IntArray, Progress, Scores, no_progress
+from curate.scores.by_label import score_by_label
 from curate.scores.flow import RAD, Flow, FlowConfig
+
+SEARCHED = ("inner_rate", "outer_rate", "l2", "l2_gain")
+"""alpha, beta, lambda_0 and gamma, as `FlowConfig` names them."""
+
+AT_RANDOM = 10
+"""The first so many trials, half of them at most, are drawn at random; optuna's own would be ten of any number."""
 
 
 def search(
-    embeddings: Embeddings, kin: IntArray, *, trials: int, start: FlowConfig = RAD, progress: Progress = no_progress
+    embeddings: Embeddings,
+    kin: IntArray,
+    labels: Sequence[str],
+    *,
+    trials: int,
+    start: FlowConfig = RAD,
+    progress: Progress = no_progress,
 ) -> tuple[FlowConfig, float]:
     """Search inner and outer rate (alpha, beta), lambda_0 and gamma.
+
+    A set of several labels has a flow each, and one setting for them all, as in a scan.
 
     Args:
         embeddings: of the training images, N of them.
         kin: (N,) see `Scorer.score`.
+        labels: (N,) see `score_by_label`.
         trials: how many settings are tried, `start` first.
         start: all other settings; it trains coupling blocks.
         progress: called with 1 after each trial.
@@ -42,24 +58,29 @@ def search(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
     def objective(trial: Any) -> float:
-        value = held_back_nll(embeddings, kin, replace(start, **_suggested(trial.suggest_float)))
+        flow = Flow(config=replace(start, **_suggested(trial.suggest_float)))
+        value = held_back_nll(score_by_label(flow, embeddings, kin, labels))
         progress(1)
         return value
 
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=start.seed))
-    study.enqueue_trial({name: getattr(start, name) for name in ("inner_rate", "outer_rate", "l2", "l2_gain")})
+    sampler = optuna.samplers.TPESampler(n_startup_trials=min(AT_RANDOM, trials // 2), seed=start.seed)
+    study = optuna.create_study(sampler=sampler)
+    study.enqueue_trial({name: getattr(start, name) for name in SEARCHED})
     study.optimize(objective, n_trials=trials)
     return replace(start, **study.best_params), float(study.best_value)
 
 
-def held_back_nll(embeddings: Embeddings, kin: IntArray, config: FlowConfig) -> float:
-    """Return the mean over folds of the likelihood that training kept, negative, in nats per dimension.
+def held_back_nll(scores: Scores) -> float:
+    """Return the mean over labels and folds of the likelihood that training kept, negative, in nats per dimension.
+
+    Args:
+        scores: of `flow`, label by label.
 
     Raises:
-        CouldNotFinish: the set is too small for a flow, or `config` has no coupling blocks.
+        CouldNotFinish: the set was too small for a flow, or the settings have no coupling blocks.
     """
-    flows = Flow(config=config).score(embeddings, kin).facts.get("flows", [])
-    values = [min(told["held_back_nats_per_dim"]) for told in flows if told]
+    flows = [told for facts in scores.facts.values() for told in facts.get("flows", []) if told]
+    values = [min(told["held_back_nats_per_dim"]) for told in flows]
     if not values:
         raise CouldNotFinish("flow: nothing was trained: the set is too small, or the settings have no coupling blocks")
     return float(np.mean(values))
