@@ -187,6 +187,41 @@ class _Bank:
         return value
 
 
+def against(
+    embeddings: Embeddings,
+    kin: IntArray,
+    rows: IntArray,
+    bank: BoolArray,
+    config: NeighboursConfig,
+    pool: ThreadPoolExecutor,
+) -> FloatArray:
+    """Score some images by their patches' distances to other images of a bank, as `Neighbours` would there.
+
+    Args:
+        embeddings: of N images.
+        kin: (N,) see `Scorer.score`.
+        rows: the R images to score; one that is in the bank is not compared with itself.
+        bank: (N,) the images that they are compared with.
+        config: of the scorer.
+        pool: of threads.
+
+    Returns:
+        (R,) scores; 0 for an image without a single one to compare with.
+    """
+    near = similar_images(embeddings, kin, max(config.compared, config.images), rows, allowed=bank).near
+    usual = 0.0
+    if config.position:
+        first = np.full((len(embeddings), 1), -1, dtype=np.int64)
+        first[bank] = similar_images(embeddings, kin, 1, np.flatnonzero(bank), allowed=bank).near
+        usual = usual_distance(embeddings, first, kin)
+    held = _Bank(embeddings, config.position * usual)
+
+    def value(image: int, others: IntArray) -> float:
+        return top_mean(mean_of_found(held.nearest(image, others[others >= 0], config.images)), config.top_share)
+
+    return np.array(list(pool.map(value, rows.tolist(), near)), dtype=np.float32)
+
+
 def usual_distance(embeddings: Embeddings, near: IntArray, kin: IntArray) -> float:
     """Return how far the median patch is from the nearest patch of the image most like its own, on a sample of images.
 

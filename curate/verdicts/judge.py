@@ -1,8 +1,8 @@
-"""From scores to verdicts, first form: which image is flagged, as what, and why, in words.
+"""From scores to verdicts: which image is flagged, as what, and why, in words.
 
 Images are fenced within their own class. A flagged image is `mislabelled` where its pooled vector lies
-among another class (LBL002); else `near_ood` where most of it is unlike the set (OOD001); else
-`mislabelled` by local evidence (LBL001).
+among another class (LBL002), or where it is ordinary there patch by patch (LBL003); else `near_ood` where most
+of it is unlike the set (OOD001); else `mislabelled` by local evidence (LBL001).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from curate.records import BoolArray, Embeddings, Finding, FloatArray, IntArray, Verdict
 from curate.scores.by_label import label_rows
+from curate.scores.elsewhere import Elsewhere
 from curate.scores.similar import similar_images
 from curate.verdicts.rounds import Refined, over_fence
 from curate.verdicts.significance import Significance, significance
@@ -77,11 +78,13 @@ def judge(refined: Refined, embeddings: Embeddings, labels: Sequence[str], dupli
     method = next(iter(refined.fences.values())).method
     _, middle_height = over_fence(middles, labels, duplicates, method)
     usual = usual_reach(wide, labels, flagged)
-    others = other_labels(embeddings, labels, duplicates, np.flatnonzero(flagged))
+    near = other_labels(embeddings, labels, duplicates, np.flatnonzero(flagged))
+    strayed = {i: _ordinary_in(labels[i], found) for i, found in refined.elsewhere.items()}
+    strayed |= {i: _near_other(labels[i], *found) for i, found in near.items()}
     outcome: list[tuple[Verdict, tuple[Finding, ...]]] = [(Verdict.KEEP, ())] * len(labels)
     for i in np.flatnonzero(flagged).tolist():
-        if i in others:
-            verdict, finding = _near_other(labels[i], *others[i])
+        if i in strayed:
+            verdict, finding = Verdict.MISLABELLED, strayed[i][1]
         elif middle_height[i] > 1 and middles[i] > usual[labels[i]]:
             verdict, finding = _unlike_all(float(height[i]), float(middle_height[i]))
         else:
@@ -98,7 +101,7 @@ def judge(refined: Refined, embeddings: Embeddings, labels: Sequence[str], dupli
         anomaly_score=height,
         flagged=flagged,
         significance=significance(refined.hybrid.values, labels, refined.fences),
-        suggested_label=tuple(others[i][0] if i in others else "" for i in range(len(labels))),
+        suggested_label=tuple(strayed[i][0] if i in strayed else "" for i in range(len(labels))),
         findings=tuple(findings for _, findings in outcome),
     )
 
@@ -159,9 +162,14 @@ def other_labels(
     return out
 
 
-def _near_other(label: str, other: str, count: int) -> tuple[Verdict, Finding]:
+def _near_other(label: str, other: str, count: int) -> tuple[str, Finding]:
     message = f"labelled {label!r}, but {count} of the {POOLED_NEIGHBOURS} images most like it are {other!r}"
-    return Verdict.MISLABELLED, Finding(code="LBL002", message=message)
+    return other, Finding(code="LBL002", message=message)
+
+
+def _ordinary_in(label: str, found: Elsewhere) -> tuple[str, Finding]:
+    message = f"labelled {label!r}, but ordinary among {found.label!r}: {found.odder:.0%} of its images are odder"
+    return found.label, Finding(code="LBL003", message=message)
 
 
 def _unlike_all(height: float, middle_height: float) -> tuple[Verdict, Finding]:

@@ -7,7 +7,7 @@ rejected, and a class keeps a number of images at least.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,9 @@ import numpy as np
 from curate.records import BoolArray, Embeddings, FloatArray, IntArray, Progress, Scores, no_progress
 from curate.scores.base import Guide, Scorer
 from curate.scores.by_label import label_rows, score_by_label
+from curate.scores.elsewhere import Elsewhere, ordinary_elsewhere
 from curate.scores.hybrid import join
+from curate.scores.neighbours import Neighbours
 from curate.verdicts.fence import Fence, Method, fence
 
 CHANGED_SHARE = 0.001
@@ -63,7 +65,8 @@ class Refined:
         hybrid: the joined score.
         fences: by label, of the hybrid score.
         height: (N,) hybrid score, affine by label: 0 is the median image, 1 the fence.
-        flagged: (N,) rejected in the last round.
+        flagged: (N,) rejected in the last round: above the fence, or ordinary in another class.
+        elsewhere: the images that are ordinary in another class, and which; each is flagged.
         round_rejected: (N,) the round since which an image stands rejected, from 1; 0 for one that is kept.
         held_back: by label, why fewer images are rejected than lie above the fence, one sentence.
         rounds: one a round and class.
@@ -76,6 +79,7 @@ class Refined:
     fences: dict[str, Fence]
     height: FloatArray
     flagged: BoolArray
+    elsewhere: Mapping[int, Elsewhere]
     round_rejected: IntArray
     held_back: dict[str, str]
     rounds: tuple[Round, ...]
@@ -128,6 +132,9 @@ def refine(
         rejected = flagged
         if settled:
             break
+    strayed = _strayed(embeddings, kin, labels, scorers, views, rejected)
+    rejected, elsewhere = moved(strayed, labels, rejected, held_back, config)
+    since = np.where(rejected & (since == 0), number, since)
     alone = {view.scorer: over_fence(view.values, labels, duplicates, config.method) for view in views}
     return Refined(
         views=views,
@@ -135,6 +142,7 @@ def refine(
         fences=fences,
         height=height,
         flagged=rejected,
+        elsewhere=elsewhere,
         round_rejected=since,
         held_back=held_back,
         rounds=tuple(story),
@@ -217,6 +225,51 @@ def guarded(
             flagged[rows] = False
             held_back[label] = f"fewer than {config.min_keep} images would be left, so none is rejected"
     return flagged, held_back
+
+
+def _strayed(
+    embeddings: Embeddings,
+    kin: IntArray,
+    labels: Sequence[str],
+    scorers: Sequence[Scorer],
+    views: Sequence[Scores],
+    rejected: BoolArray,
+) -> dict[int, Elsewhere]:
+    """Return the images that are ordinary in another class; that is asked of `neighbours`, where it is a view."""
+    for scorer, view in zip(scorers, views, strict=True):
+        if isinstance(scorer, Neighbours):
+            return ordinary_elsewhere(embeddings, kin, labels, view.values, ~rejected, scorer.config)
+    return {}
+
+
+def moved(
+    strayed: Mapping[int, Elsewhere],
+    labels: Sequence[str],
+    flagged: BoolArray,
+    held_back: dict[str, str],
+    config: RefineConfig,
+) -> tuple[BoolArray, dict[int, Elsewhere]]:
+    """Flag the images that are ordinary in another class too, the most ordinary first, but never too many of a class.
+
+    Args:
+        strayed: see `ordinary_elsewhere`.
+        labels: N class names.
+        flagged: (N,) those above the fence; they count.
+        held_back: by label; a sentence is added where some are not flagged.
+        config: see there.
+
+    Returns:
+        (N,) whether an image is flagged, and those of `strayed` that are.
+    """
+    flagged = flagged.copy()
+    for label, rows in label_rows(labels).items():
+        new = sorted((i for i in rows.tolist() if i in strayed and not flagged[i]), key=lambda i: -strayed[i].odder)
+        already = int(flagged[rows].sum())
+        room = max(0, min(int(config.max_share * len(rows)), len(rows) - config.min_keep) - already)
+        flagged[new[:room]] = True
+        if len(new) > room:
+            held_back.setdefault(label, f"{len(new)} images are ordinary in another class; {room} of them are rejected")
+    return flagged, {i: found for i, found in strayed.items() if flagged[i]}
 
 
 def _told(

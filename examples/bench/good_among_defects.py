@@ -1,0 +1,66 @@
+"""Are good images found that stand among the defects?
+
+    python examples/bench/good_among_defects.py LABELLED_SET... [--share 0.1]
+
+From each set (good/ and defect/<type>/) a copy is made of links in which a tenth of the images of each defect's folder
+are really good ones; it is scanned at the default settings. Said of each set: how many of the strayed images are
+called mislabelled with `good` suggested, how many of the true defects are called so too, and how many good ones
+are flagged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+from pathlib import Path
+
+import curate
+
+GOOD = "good"
+
+
+def images_below(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in {".png", ".jpg", ".jpeg", ".bmp"})
+
+
+def link(files: list[Path], folder: Path, prefix: str) -> None:
+    folder.mkdir(exist_ok=True)
+    for index, file in enumerate(files):
+        (folder / f"{prefix}{index:04d}{file.suffix.lower()}").symlink_to(file.resolve())
+
+
+def build(source: Path, target: Path, share: float) -> None:
+    """Lay out a set: `s...` are strayed good images, `d...` true defects, `g...` good ones."""
+    good = images_below(source / "good")
+    random.Random(0).shuffle(good)
+    for kind in sorted(folder for folder in (source / "defect").iterdir() if folder.is_dir()):
+        defects = images_below(kind)
+        count = max(1, round(len(defects) * share / (1 - share)))
+        link(defects, target / kind.name, "d")
+        link(good[:count], target / kind.name, "s")
+        good = good[count:]
+    link(good, target / GOOD, "g")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", type=Path, nargs="+")
+    parser.add_argument("--share", type=float, default=0.1, help="of a defect's folder that is really good")
+    chosen = parser.parse_args()
+    print("| set | strayed, found | true defects called good | good ones flagged |\n| --- | --- | --- | --- |")
+    for source in chosen.sets:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / source.name
+            folder.mkdir()
+            build(source, folder, chosen.share)
+            table = curate.scan(folder, Path(scratch) / "audit").images
+        names = table["path"].str.split("/").str[-1].str[0]
+        called = (table["verdict"] == "mislabelled") & (table["suggested_label"] == GOOD)
+        cells = [f"{int((called & (names == kind)).sum())} of {int((names == kind).sum())}" for kind in "sd"]
+        flagged = table["verdict"].isin(["mislabelled", "near_ood"]) & (names == "g")
+        print(f"| {source.name} | {cells[0]} | {cells[1]} | {int(flagged.sum())} of {int((names == 'g').sum())} |")
+
+
+if __name__ == "__main__":
+    main()
