@@ -7,9 +7,7 @@ mean of the views.
 
 Measured (four sets, two draws at 10 and 40 %, curate_s, mean AUROC / average precision): student 92.1 / 86.4, flow
 92.9 / 87.2, neighbours 92.1 / 87.1, their mean 93.2 / 87.7. Joined in other ways, by their maximum, a softened maximum,
-the root mean square or ranks, it is 93.0 to 93.2 / 87.4 to 87.5: the mean is the simplest. Joined place by place, the
-score the top of the joint map (same sets, three draws at 5 to 50 %), it is 93.2 / 86.7 for 93.1 / 86.5, but the fence
-finds less: F1 60.8 for 65.5; weights by the views' agreement give 93.2 / 86.7. Within noise, so not taken.
+the root mean square or ranks, it is 93.0 to 93.2 / 87.4 to 87.5: the mean is the simplest.
 """
 
 from __future__ import annotations

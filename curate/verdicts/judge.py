@@ -1,7 +1,7 @@
 """From scores to verdicts: which image is flagged, as what, and why, in words.
 
-Images are fenced within their own class. A flagged image is `mislabelled` where its pooled vector lies
-among another class (LBL002), or where it is ordinary there patch by patch (LBL003); else `near_ood` where most
+Images are fenced within their own class. A flagged image is `mislabelled` where it is ordinary in another class
+patch by patch (LBL003), or where its pooled vector lies there (LBL002); else `near_ood` where most
 of it is unlike the set (OOD001); else `mislabelled` by local evidence (LBL001).
 """
 
@@ -79,8 +79,8 @@ def judge(refined: Refined, embeddings: Embeddings, labels: Sequence[str], dupli
     _, middle_height = over_fence(middles, labels, duplicates, method)
     usual = usual_reach(wide, labels, flagged)
     near = other_labels(embeddings, labels, duplicates, np.flatnonzero(flagged))
-    strayed = {i: _ordinary_in(labels[i], found) for i, found in refined.elsewhere.items()}
-    strayed |= {i: _near_other(labels[i], *found) for i, found in near.items()}
+    strayed = {i: _near_other(labels[i], *found) for i, found in near.items()}
+    strayed |= {i: _ordinary_in(labels[i], found) for i, found in refined.elsewhere.items()}  # patches say more
     outcome: list[tuple[Verdict, tuple[Finding, ...]]] = [(Verdict.KEEP, ())] * len(labels)
     for i in np.flatnonzero(flagged).tolist():
         if i in strayed:

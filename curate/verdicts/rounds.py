@@ -17,7 +17,7 @@ from curate.scores.base import Guide, Scorer
 from curate.scores.by_label import label_rows, score_by_label
 from curate.scores.elsewhere import Elsewhere, ordinary_elsewhere
 from curate.scores.hybrid import join
-from curate.scores.neighbours import Neighbours
+from curate.scores.neighbours import NeighboursConfig
 from curate.verdicts.fence import Fence, Method, fence
 
 CHANGED_SHARE = 0.001
@@ -132,7 +132,7 @@ def refine(
         rejected = flagged
         if settled:
             break
-    strayed = _strayed(embeddings, kin, labels, scorers, views, rejected)
+    strayed = _strayed(embeddings, kin, labels, views, rejected)
     rejected, elsewhere = moved(strayed, labels, rejected, held_back, config)
     since = np.where(rejected & (since == 0), number, since)
     alone = {view.scorer: over_fence(view.values, labels, duplicates, config.method) for view in views}
@@ -228,17 +228,13 @@ def guarded(
 
 
 def _strayed(
-    embeddings: Embeddings,
-    kin: IntArray,
-    labels: Sequence[str],
-    scorers: Sequence[Scorer],
-    views: Sequence[Scores],
-    rejected: BoolArray,
+    embeddings: Embeddings, kin: IntArray, labels: Sequence[str], views: Sequence[Scores], rejected: BoolArray
 ) -> dict[int, Elsewhere]:
     """Return the images that are ordinary in another class; that is asked of `neighbours`, where it is a view."""
-    for scorer, view in zip(scorers, views, strict=True):
-        if isinstance(scorer, Neighbours):
-            return ordinary_elsewhere(embeddings, kin, labels, view.values, ~rejected, scorer.config)
+    for view in views:
+        if view.scorer == "neighbours":
+            settings = NeighboursConfig(**next(iter(view.facts.values()))["settings"])
+            return ordinary_elsewhere(embeddings, kin, labels, view.values, ~rejected, settings)
     return {}
 
 

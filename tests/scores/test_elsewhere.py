@@ -1,14 +1,19 @@
 """Images that are ordinary among another class."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from test_neighbours import ALL, COLUMNS, ROWS, WIDTH, drawn, embedded
+from test_neighbours import ALL, drawn, embedded
 
 from curate.embeddings.threads import one_core_each
+from curate.records import Verdict
 from curate.scores.by_label import score_by_label
 from curate.scores.elsewhere import FEWEST, ordinary_elsewhere
 from curate.scores.neighbours import Neighbours, NeighboursConfig, against
+from curate.verdicts.judge import judge
+from curate.verdicts.rounds import RefineConfig, refine
 
 GOOD, DEFECTS, STRAYED = 30, 14, 6
 LABELS = ["good"] * GOOD + ["scratch"] * (DEFECTS + STRAYED)
@@ -33,6 +38,35 @@ def test_about_half_of_the_good_images_among_defects_are_found_and_no_defect(pos
     assert len(found) >= 2
     assert {one.label for one in found.values()} == {"good"}
     assert all(0.5 <= one.odder <= 1 for one in found.values())
+
+
+@dataclass(frozen=True)
+class Wrapped:
+    """A scorer that stands for another, as one whose time is taken does."""
+
+    scorer: Neighbours
+    name: str = "neighbours"
+
+    def score(self, *args, **options):
+        return self.scorer.score(*args, **options)
+
+
+@pytest.mark.parametrize("wrap", [lambda scorer: scorer, Wrapped], ids=["as it is", "wrapped"])
+def test_they_are_mislabelled_with_the_other_label_and_say_so_though_they_lie_below_their_fence(wrap):
+    embeddings, kin = embedded(mixed()), np.arange(len(LABELS))
+    config = RefineConfig(max_share=0.9, min_keep=1)
+    refined = refine(embeddings, kin, LABELS, kin, [wrap(Neighbours(config=ALL))], config)
+    verdicts = judge(refined, embeddings, LABELS, kin)
+    strayed = [i for i, found in enumerate(verdicts.findings) if found and found[0].code == "LBL003"]
+    assert len(strayed) >= 2
+    for i in strayed:
+        assert i >= GOOD + DEFECTS
+        assert verdicts.verdict[i] is Verdict.MISLABELLED
+        assert verdicts.suggested_label[i] == "good"
+        assert verdicts.flagged[i]
+        assert verdicts.anomaly_score[i] < 1
+        assert refined.round_rejected[i] == 1
+        assert "labelled 'scratch', but ordinary among 'good': " in verdicts.findings[i][0].message
 
 
 def test_no_good_image_is_called_a_defect_though_it_is_ordinary_among_them():
@@ -63,8 +97,6 @@ def test_an_image_is_compared_with_images_of_the_bank_alone():
     embeddings, kin = embedded(images), np.arange(21)
     bank = np.arange(21) < 20
     bank[3] = False
-    assert embeddings.width == WIDTH
-    assert len(images[0]) == ROWS * COLUMNS
     with one_core_each("test") as pool:
         without = against(embeddings, kin, np.array([20]), bank, ALL, pool)
         bank[3] = True
