@@ -4,8 +4,8 @@
 
 From each set (good/ and defect/<type>/) a copy is made of links in which a tenth of the images of each defect's folder
 are really good ones; it is scanned at the default settings. Said of each set: how many of the strayed images are
-called mislabelled with `good` suggested, how many of the true defects are called so too, and how many good ones
-are flagged.
+called mislabelled with `good` suggested, how many of the true defects are called so too, how many are said to be
+another defect, and how many good ones are flagged.
 """
 
 from __future__ import annotations
@@ -48,7 +48,8 @@ def main() -> None:
     parser.add_argument("sets", type=Path, nargs="+")
     parser.add_argument("--share", type=float, default=0.1, help="of a defect's folder that is really good")
     chosen = parser.parse_args()
-    print("| set | strayed, found | true defects called good | good ones flagged |\n| --- | --- | --- | --- |")
+    columns = ("set", "strayed, found", "true defects called good", "called another defect", "good ones flagged")
+    print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
     for source in chosen.sets:
         with tempfile.TemporaryDirectory() as scratch:
             folder = Path(scratch) / source.name
@@ -58,8 +59,10 @@ def main() -> None:
         names = table["path"].str.split("/").str[-1].str[0]
         called = (table["verdict"] == "mislabelled") & (table["suggested_label"] == GOOD)
         cells = [f"{int((called & (names == kind)).sum())} of {int((names == kind).sum())}" for kind in "sd"]
+        other = (table["suggested_label"] != "") & ~called & (names == "d")
+        cells.append(f"{int(other.sum())} of {int((names == 'd').sum())}")
         flagged = table["verdict"].isin(["mislabelled", "near_ood"]) & (names == "g")
-        print(f"| {source.name} | {cells[0]} | {cells[1]} | {int(flagged.sum())} of {int((names == 'g').sum())} |")
+        print(f"| {source.name} | {' | '.join(cells)} | {int(flagged.sum())} of {int((names == 'g').sum())} |")
 
 
 if __name__ == "__main__":

@@ -102,3 +102,11 @@ def test_an_image_is_compared_with_images_of_the_bank_alone():
         bank[3] = True
         having = against(embeddings, kin, np.array([20]), bank, ALL, pool)
     assert having[0] < without[0]
+
+
+def test_a_loose_class_vouches_for_none_though_it_is_tighter_than_another():
+    labels = ["good"] * GOOD + ["scratch"] * 20 + ["bend"] * 20
+    images = drawn(GOOD + 40, planted=tuple(range(GOOD + 20, GOOD + 32)))  # bends are looser than scratches
+    for image in images[GOOD:]:
+        image[0] += np.float16(6)  # one mark, which scratches and bends share
+    assert found_in(images, labels) == {}
