@@ -54,7 +54,7 @@ class Explanation:
         path, label, split, verdict, suggested_label, skip_reason: as in images.parquet.
         anomaly_score: 0 is the median of its label, 1 the fence; None if it was not judged.
         confidence, p_value, q_value: as in images.parquet.
-        round_rejected: None if it is kept.
+        round_rejected: None if no round rejected it.
         views: each view that scored it.
         rounds: rows of rounds.parquet of its label.
         findings: in words.

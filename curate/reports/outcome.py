@@ -50,8 +50,12 @@ class Outcome:
         return float(np.median(np.concatenate([self.scores.maps[i].ravel() for i in kept]))) if len(kept) else 0.0
 
     def nearest_kept(self, index: int) -> list[int]:
-        """Return the images, 0 to M - 1, that are most like image `index` and kept, nearest first."""
-        near = self.scores.neighbours[index]
+        """Return the images, 0 to M - 1, that are most like image `index` and kept, nearest first.
+
+        They are of its own label, or of the one that it is ordinary in: there is what to hold it against.
+        """
+        elsewhere = self.refined.elsewhere.get(index)
+        near = elsewhere.nearest if elsewhere else self.scores.neighbours[index]
         return [int(n) for n in near if n >= 0 and not self.verdicts.flagged[n]]
 
     def worst_first(self) -> IntArray:

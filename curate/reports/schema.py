@@ -42,7 +42,7 @@ IMAGES = _table(
     _column("q_value", REAL, "0-1, false share among all that score as high, Benjamini-Hochberg; null if skipped"),
     _column("verdict", TEXT, "keep, mislabelled, near_ood, duplicate or unreadable; keep is the cleaned split"),
     _column("suggested_label", TEXT, "the label that the image looks like, where it is mislabelled; empty if none"),
-    _column("round_rejected", WHOLE, "refinement round that rejected the image, from 1; null if kept"),
+    _column("round_rejected", WHOLE, "refinement round that rejected the image, from 1; null if none did"),
     _column("reasons", TEXTS, "codes of its findings; see findings.parquet"),
     _column("nearest", TEXTS, "paths of the kept images of its label most like it, nearest first, three at most"),
     _column("pca_1", REAL, "first principal component of the pooled vectors, for a map of the set; null if skipped"),

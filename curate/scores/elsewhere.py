@@ -22,9 +22,13 @@ from curate.embeddings.threads import one_core_each
 from curate.records import BoolArray, Embeddings, FloatArray, IntArray
 from curate.scores.by_label import label_rows
 from curate.scores.neighbours import NeighboursConfig, against
+from curate.scores.similar import similar_images
 
 FEWEST = 16
 """Kept images that a class must have to vouch for an image of another."""
+
+SHOWN = 5
+"""Images of that class that are named, to look at."""
 
 
 @dataclass(frozen=True)
@@ -34,10 +38,12 @@ class Elsewhere:
     Attributes:
         label: that class.
         odder: share of its own kept images, 0-1, that score higher: from 0.5 on.
+        nearest: images of it that are kept and most like this one, nearest first, `SHOWN` at most.
     """
 
     label: str
     odder: float
+    nearest: tuple[int, ...] = ()
 
 
 def ordinary_elsewhere(
@@ -72,8 +78,9 @@ def ordinary_elsewhere(
     bank = kept & np.isin(np.arange(len(labels)), rows[name])
     with one_core_each("elsewhere") as pool:
         values = against(embeddings, kin, asked, bank, config, pool)
+    found = values <= middles[name]
+    near = similar_images(embeddings, kin, SHOWN, asked[found], allowed=bank).near
     return {
-        image: Elsewhere(name, float((known[name] > value).mean()))
-        for image, value in zip(asked.tolist(), values.tolist(), strict=True)
-        if value <= middles[name]
+        image: Elsewhere(name, float((known[name] > value).mean()), tuple(n for n in others if n >= 0))
+        for image, value, others in zip(asked[found].tolist(), values[found].tolist(), near.tolist(), strict=True)
     }

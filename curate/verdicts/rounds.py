@@ -67,7 +67,7 @@ class Refined:
         height: (N,) hybrid score, affine by label: 0 is the median image, 1 the fence.
         flagged: (N,) rejected in the last round: above the fence, or ordinary in another class.
         elsewhere: the images that are ordinary in another class, and which; each is flagged.
-        round_rejected: (N,) the round since which an image stands rejected, from 1; 0 for one that is kept.
+        round_rejected: (N,) the round since which an image stands above the fence, from 1; 0 for one that does not.
         held_back: by label, why fewer images are rejected than lie above the fence, one sentence.
         rounds: one a round and class.
         view_fences: by scorer and label, the fence of that view's own scores.
@@ -134,7 +134,6 @@ def refine(
             break
     strayed = _strayed(embeddings, kin, labels, views, rejected)
     rejected, elsewhere = moved(strayed, labels, rejected, held_back, config)
-    since = np.where(rejected & (since == 0), number, since)
     alone = {view.scorer: over_fence(view.values, labels, duplicates, config.method) for view in views}
     return Refined(
         views=views,

@@ -65,7 +65,8 @@ def test_they_are_mislabelled_with_the_other_label_and_say_so_though_they_lie_be
         assert verdicts.suggested_label[i] == "good"
         assert verdicts.flagged[i]
         assert verdicts.anomaly_score[i] < 1
-        assert refined.round_rejected[i] == 1
+        assert refined.round_rejected[i] == 0  # no round did: it lies below the fence
+        assert {LABELS[n] for n in refined.elsewhere[i].nearest} == {"good"}
         assert "labelled 'scratch', but ordinary among 'good': " in verdicts.findings[i][0].message
 
 
