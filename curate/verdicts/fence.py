@@ -24,6 +24,9 @@ PUBLISHED_REACH = 1.5
 EVEN = 0.5
 """Confidence below which an image is flagged: anomalous is then likelier than nominal."""
 
+FAR_OUT = 3.0
+"""An image that stands so many interquartile ranges above Q3 is flagged even where a long nominal tail is likelier."""
+
 BEYOND, HALVINGS = 4.0, 60
 """How far beyond the highest score a fence is looked for, in distances to it from the start; and how exactly."""
 
@@ -36,7 +39,10 @@ class Method(StrEnum):
 
     IQR: Q3 + 1.5 (Q3 - Q1) (Tukey 1977, as Meta-IR uses it). Masked once a quarter of the set is anomalous, since Q3
         is then anomalous itself.
-    MIXTURE: where an image is as likely anomalous as nominal; see `curate.verdicts.mixture`. Ours.
+    MIXTURE: where an image is as likely anomalous as nominal; see `curate.verdicts.mixture`. Ours. Or where it is far
+        out, above Q3 + 3 (Q3 - Q1) (Tukey 1977, the outer fence), if that is lower: a handful of images far out are
+        worth a look, though the scores alone cannot say whether the set just has a long tail. The confidence of such
+        an image is above one half.
     """
 
     IQR = "iqr"
@@ -99,7 +105,7 @@ def fence(scores: FloatArray, method: Method = Method.MIXTURE, *, fdr: float | N
     elif method is Method.IQR:
         place = q3 + PUBLISHED_REACH * max(q3 - q1, least)
     else:
-        place = _where_even(values, mixture)
+        place = min(_where_even(values, mixture), q3 + FAR_OUT * max(q3 - q1, least))
     return Fence(
         value=place,
         q1=q1,

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from curate.verdicts.fence import FEWEST_IMAGES, Method, fence
+from curate.verdicts.fence import FAR_OUT, FEWEST_IMAGES, Method, fence
 from curate.verdicts.significance import q_values
 
 METHODS = tuple(Method)
@@ -90,3 +90,12 @@ def test_a_skewed_clean_set_is_left_almost_whole():
     rng = np.random.default_rng(0)
     flagged = [flagged_share(rng.lognormal(0, 0.3, 200)) for _ in range(40)]
     assert np.mean(flagged) < 0.02
+
+
+def test_a_handful_far_out_is_flagged_though_a_long_tail_is_likelier():
+    rng = np.random.default_rng(0)
+    scores = np.concatenate([rng.lognormal(0, 0.3, 197), [2.7, 2.9, 3.1]])
+    found = fence(scores)
+    assert (scores > found.value).sum() == 3
+    assert found.value == pytest.approx(found.q3 + FAR_OUT * (found.q3 - found.q1))
+    assert found.mixture.confidence(np.array([2.7]))[0] > 0.5
