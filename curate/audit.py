@@ -177,7 +177,7 @@ def _judge(
     with screen.stage("score", len(embeddings) * len(config.scorers) * config.rounds) as progress:
         refined = refine(embeddings, relatives, labels, own, scorers, refine_config(config), progress=progress)
     clock.mark("score_s")
-    verdicts = judge(refined, embeddings, labels, own)
+    verdicts = judge(refined, labels, own)
     clock.mark("judge_s")
     for view in refined.views:
         log.info("%s: %s", view.scorer, json.dumps(view.facts))

@@ -200,7 +200,7 @@ def judge_draw(drawn: DrawnSet, config: ScanConfig, variant: Variant, *, progres
     own = drawn.duplicates[drawn.readable]
     start = perf_counter()
     refined = refine(drawn.embeddings, drawn.kin, drawn.labels, own, timed, refine_config(config), progress=progress)
-    verdicts = judge(refined, drawn.embeddings, drawn.labels, own)
+    verdicts = judge(refined, drawn.labels, own)
     total = perf_counter() - start
     outcome = Outcome(
         listing=drawn.listing,

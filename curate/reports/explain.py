@@ -109,7 +109,8 @@ class Explanation:
             lines.append(f"  {view.name:<10} {score}, its fence {fence}{_beyond(view)}")
         told = (("confidence", self.confidence), ("p", self.p_value), ("q", self.q_value))
         known = [f"{what} {value:.3g}" for what, value in told if value is not None]
-        return lines + ([f"nominal: {', '.join(known)}"] if known else [])
+        among = f" among {self.label!r}" if self.label else ""
+        return lines + ([f"nominal{among}: {', '.join(known)}"] if known else [])
 
 
 def _beyond(view: View) -> str:

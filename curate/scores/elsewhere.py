@@ -1,10 +1,13 @@
-"""Which images are ordinary among another class? A good part in a defect's folder is not odd there.
+"""Which images belong to another class? Two ways to see it.
 
-A folder of defects holds many looks, so its fence lies far above a good part that strayed into it. But the good part
-is ordinary among the good ones, and a defect is not. So each image is held, by the scorer `neighbours`, against the
-*tightest* class, the one whose own images score lowest in the middle; it belongs there where it scores no higher than
-the median of that class's own images. A loose class cannot vouch: nearly everything is ordinary in it, and a faint bend
-would be taken for a scratch.
+*Ordinary elsewhere.* A folder of defects holds many looks, so its fence lies far above a good part that strayed into
+it. But the good part is ordinary among the good ones, and a defect is not. So each image is held, by the scorer
+`neighbours`, against the *tightest* class, the one whose own images score lowest in the middle; it belongs there where
+it scores no higher than the median of that class's own images. A loose class cannot vouch: nearly everything is
+ordinary in it, and a faint bend would be taken for a scratch.
+
+*Near another class.* Of the images that are odd in their own class, those whose nearest images by pooled vectors are
+mostly of one other class. A pooled vector does not see a small defect: whether the patches are odd there is said too.
 
 Ours. By construction half of the strayed images are found, those more ordinary than the median: measured (four sets, a
 tenth of each folder of defects really good; examples/bench/good_among_defects.py) 26 of 51 are, and 15 of 461 true
@@ -13,8 +16,9 @@ defects are called good, 10 of them on magnetic_tile, where many are too faint t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -30,6 +34,9 @@ FEWEST = 16
 SHOWN = 5
 """Images of that class that are named, to look at."""
 
+POOLED_NEIGHBOURS = 5
+"""How many images, by pooled vectors, say to which class an image is near."""
+
 
 @dataclass(frozen=True)
 class Elsewhere:
@@ -44,6 +51,21 @@ class Elsewhere:
     label: str
     odder: float
     nearest: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Near:
+    """An image whose pooled vector lies among another class.
+
+    Attributes:
+        label: that class.
+        votes: how many of the `POOLED_NEIGHBOURS` images most like it are of that class: more than half.
+        odd: whether its patches are odd among that class too; None where the view that says so did not look.
+    """
+
+    label: str
+    votes: int
+    odd: bool | None
 
 
 def ordinary_elsewhere(
@@ -84,3 +106,56 @@ def ordinary_elsewhere(
         image: Elsewhere(name, float((known[name] > value).mean()), tuple(n for n in others if n >= 0))
         for image, value, others in zip(asked[found].tolist(), values[found].tolist(), near.tolist(), strict=True)
     }
+
+
+def near_another(
+    embeddings: Embeddings, labels: Sequence[str], duplicates: IntArray, flagged: IntArray
+) -> dict[int, Near]:
+    """Find the flagged images that lie among another class by their pooled vectors.
+
+    Args:
+        embeddings: of N images.
+        labels: N class names.
+        duplicates: (N,) equal numbers for exact duplicates: none vouches for another.
+        flagged: (F,) rows.
+
+    Returns:
+        By image; `odd` is None.
+    """
+    if len(set(labels)) < 2 or not len(flagged):
+        return {}
+    near = similar_images(embeddings, duplicates, POOLED_NEIGHBOURS, flagged).near
+    found = {}
+    for i, images in zip(flagged.tolist(), near.tolist(), strict=True):
+        votes = Counter(labels[j] for j in images if j >= 0)
+        name, count = votes.most_common(1)[0] if votes else ("", 0)
+        if name and name != labels[i] and 2 * count > POOLED_NEIGHBOURS:
+            found[i] = Near(name, count, odd=None)
+    return found
+
+
+def looked_at_there(
+    found: Mapping[int, Near],
+    embeddings: Embeddings,
+    kin: IntArray,
+    labels: Sequence[str],
+    kept: BoolArray,
+    fences: Mapping[str, float],
+    config: NeighboursConfig,
+) -> dict[int, Near]:
+    """Say of images that lie among another class whether their patches are odd there.
+
+    Args:
+        found: see `near_another`.
+        embeddings, kin, labels, kept, config: see `ordinary_elsewhere`.
+        fences: by class, of its own images' scores by `neighbours`.
+    """
+    told: dict[int, Near] = {}
+    with one_core_each("elsewhere") as pool:
+        for label in sorted({near.label for near in found.values()}):
+            asked = np.array([i for i, near in found.items() if near.label == label], dtype=np.int64)
+            bank = kept & np.array([own == label for own in labels])
+            values = against(embeddings, kin, asked, bank, config, pool)
+            odd = values > fences[label]
+            told |= {i: replace(found[i], odd=is_odd) for i, is_odd in zip(asked.tolist(), odd.tolist(), strict=True)}
+    return told

@@ -1,23 +1,21 @@
 """From scores to verdicts: which image is flagged, as what, and why, in words.
 
 Images are fenced within their own class. A flagged image is `mislabelled` where it is ordinary in another class
-patch by patch (LBL003), or where its pooled vector lies there (LBL002); else `near_ood` where most
-of it is unlike the set (OOD001); else `mislabelled` by local evidence (LBL001).
+patch by patch (LBL003), or where its pooled vector lies there (LBL002) and no patch speaks against it; else `near_ood`
+where most of it is unlike the set (OOD001); else `mislabelled` by local evidence (LBL001).
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.records import BoolArray, Embeddings, Finding, FloatArray, IntArray, Verdict
+from curate.records import BoolArray, Finding, FloatArray, IntArray, Verdict
 from curate.scores.by_label import label_rows
-from curate.scores.elsewhere import Elsewhere
-from curate.scores.similar import similar_images
+from curate.scores.elsewhere import POOLED_NEIGHBOURS, Elsewhere, Near
 from curate.verdicts.rounds import Refined, over_fence
 from curate.verdicts.significance import Significance, significance
 
@@ -26,9 +24,6 @@ ORDINARY = 0.5
 
 USUAL_SHARE, REACH_IMAGES = 0.9, 500
 """An image is unlike the set as a whole if half of its places are odder than this share of those of kept images."""
-
-POOLED_NEIGHBOURS = 5
-"""How many images, by pooled vectors, say to which class an image is near."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +54,11 @@ class Verdicts:
         self.flagged.setflags(write=False)
 
 
-def judge(refined: Refined, embeddings: Embeddings, labels: Sequence[str], duplicates: IntArray) -> Verdicts:
+def judge(refined: Refined, labels: Sequence[str], duplicates: IntArray) -> Verdicts:
     """Say of every image what becomes of it, and why.
 
     Args:
         refined: where the rounds ended, for N images.
-        embeddings: of the same images.
         labels: N class names; "" where the source says nothing.
         duplicates: (N,) equal numbers for exact duplicates: none vouches for another.
 
@@ -78,14 +72,16 @@ def judge(refined: Refined, embeddings: Embeddings, labels: Sequence[str], dupli
     method = next(iter(refined.fences.values())).method
     _, middle_height = over_fence(middles, labels, duplicates, method)
     usual = usual_reach(wide, labels, flagged)
-    near = other_labels(embeddings, labels, duplicates, np.flatnonzero(flagged))
-    strayed = {i: _near_other(labels[i], *found) for i, found in near.items()}
+    wholly = (middle_height > 1) & (middles > np.array([usual[label] for label in labels]))
+    # a part of another class that is odd there too is still of that class, but a defect is not good for being rare
+    near = {i: found for i, found in refined.near.items() if wholly[i] or not found.odd}
+    strayed = {i: _near_other(labels[i], found) for i, found in near.items()}
     strayed |= {i: _ordinary_in(labels[i], found) for i, found in refined.elsewhere.items()}  # patches say more
     outcome: list[tuple[Verdict, tuple[Finding, ...]]] = [(Verdict.KEEP, ())] * len(labels)
     for i in np.flatnonzero(flagged).tolist():
         if i in strayed:
             verdict, finding = Verdict.MISLABELLED, strayed[i][1]
-        elif middle_height[i] > 1 and middles[i] > usual[labels[i]]:
+        elif wholly[i]:
             verdict, finding = _unlike_all(float(height[i]), float(middle_height[i]))
         else:
             verdict, finding = _local(float(height[i]), maps[i])
@@ -142,29 +138,9 @@ def _notes(refined: Refined, label: str) -> list[Finding]:
     return notes
 
 
-def other_labels(
-    embeddings: Embeddings, labels: Sequence[str], duplicates: IntArray, flagged: IntArray
-) -> dict[int, tuple[str, int]]:
-    """Find the flagged images that lie among another class.
-
-    Returns:
-        By image: the one other class that holds most of its nearest images by pooled vectors, and how many.
-    """
-    if len(set(labels)) < 2 or not len(flagged):
-        return {}
-    near = similar_images(embeddings, duplicates, POOLED_NEIGHBOURS, flagged).near
-    out = {}
-    for i, images in zip(flagged.tolist(), near.tolist(), strict=True):
-        votes = Counter(labels[j] for j in images if j >= 0)
-        name, count = votes.most_common(1)[0] if votes else ("", 0)
-        if name and name != labels[i] and 2 * count > POOLED_NEIGHBOURS:
-            out[i] = name, count
-    return out
-
-
-def _near_other(label: str, other: str, count: int) -> tuple[str, Finding]:
-    message = f"labelled {label!r}, but {count} of the {POOLED_NEIGHBOURS} images most like it are {other!r}"
-    return other, Finding(code="LBL002", message=message)
+def _near_other(label: str, found: Near) -> tuple[str, Finding]:
+    most_like = f"{found.votes} of the {POOLED_NEIGHBOURS} images most like it are {found.label!r}"
+    return found.label, Finding(code="LBL002", message=f"labelled {label!r}, but {most_like}")
 
 
 def _ordinary_in(label: str, found: Elsewhere) -> tuple[str, Finding]:

@@ -15,7 +15,7 @@ import numpy as np
 from curate.records import BoolArray, Embeddings, FloatArray, IntArray, Progress, Scores, no_progress
 from curate.scores.base import Guide, Scorer
 from curate.scores.by_label import label_rows, score_by_label
-from curate.scores.elsewhere import Elsewhere, ordinary_elsewhere
+from curate.scores.elsewhere import Elsewhere, Near, looked_at_there, near_another, ordinary_elsewhere
 from curate.scores.hybrid import join
 from curate.scores.neighbours import NeighboursConfig
 from curate.verdicts.fence import Fence, Method, fence
@@ -67,6 +67,7 @@ class Refined:
         height: (N,) hybrid score, affine by label: 0 is the median image, 1 the fence.
         flagged: (N,) rejected in the last round: above the fence, or ordinary in another class.
         elsewhere: the images that are ordinary in another class, and which; each is flagged.
+        near: the flagged images that lie among another class by their pooled vectors, and which.
         round_rejected: (N,) the round since which an image stands above the fence, from 1; 0 for one that does not.
         held_back: by label, why fewer images are rejected than lie above the fence, one sentence.
         rounds: one a round and class.
@@ -80,6 +81,7 @@ class Refined:
     height: FloatArray
     flagged: BoolArray
     elsewhere: Mapping[int, Elsewhere]
+    near: Mapping[int, Near]
     round_rejected: IntArray
     held_back: dict[str, str]
     rounds: tuple[Round, ...]
@@ -132,9 +134,16 @@ def refine(
         rejected = flagged
         if settled:
             break
-    strayed = _strayed(embeddings, kin, labels, views, rejected)
-    rejected, elsewhere = moved(strayed, labels, rejected, held_back, config)
     alone = {view.scorer: over_fence(view.values, labels, duplicates, config.method) for view in views}
+    near = near_another(embeddings, labels, duplicates, np.flatnonzero(rejected))
+    elsewhere: dict[int, Elsewhere] = {}
+    for view in views:
+        if view.scorer == "neighbours":  # what is odd or ordinary in another class is asked of this view
+            settings = NeighboursConfig(**next(iter(view.facts.values()))["settings"])
+            there = {label: found.value for label, found in alone[view.scorer][0].items()}
+            near = looked_at_there(near, embeddings, kin, labels, ~rejected, there, settings)
+            strayed = ordinary_elsewhere(embeddings, kin, labels, view.values, ~rejected, settings)
+            rejected, elsewhere = moved(strayed, labels, rejected, held_back, config)
     return Refined(
         views=views,
         hybrid=hybrid,
@@ -142,6 +151,7 @@ def refine(
         height=height,
         flagged=rejected,
         elsewhere=elsewhere,
+        near=near,
         round_rejected=since,
         held_back=held_back,
         rounds=tuple(story),
@@ -224,17 +234,6 @@ def guarded(
             flagged[rows] = False
             held_back[label] = f"fewer than {config.min_keep} images would be left, so none is rejected"
     return flagged, held_back
-
-
-def _strayed(
-    embeddings: Embeddings, kin: IntArray, labels: Sequence[str], views: Sequence[Scores], rejected: BoolArray
-) -> dict[int, Elsewhere]:
-    """Return the images that are ordinary in another class; that is asked of `neighbours`, where it is a view."""
-    for view in views:
-        if view.scorer == "neighbours":
-            settings = NeighboursConfig(**next(iter(view.facts.values()))["settings"])
-            return ordinary_elsewhere(embeddings, kin, labels, view.values, ~rejected, settings)
-    return {}
 
 
 def moved(

@@ -45,7 +45,7 @@ def test_an_image_is_explained_by_views_rounds_findings_and_neighbours():
     assert "good/03.png: mislabelled" in text
     assert "score 2.50 (0 is the median of 'good', 1 the fence)" in text
     assert "neighbours 0.75, its fence 0.5, above" in text
-    assert "nominal: confidence 0.03" in text
+    assert "nominal among 'good': confidence 0.03" in text
     assert text.count("round 1: fence 2, 7 kept, 1 rejected, 0 reinstated, contamination 12.5%: rejected here") == 1
     assert "LBL001" in text
     assert "nearest kept image 1: good/01.png" in text

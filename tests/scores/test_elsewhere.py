@@ -56,7 +56,7 @@ def test_they_are_mislabelled_with_the_other_label_and_say_so_though_they_lie_be
     embeddings, kin = embedded(mixed()), np.arange(len(LABELS))
     config = RefineConfig(max_share=0.9, min_keep=1)
     refined = refine(embeddings, kin, LABELS, kin, [wrap(Neighbours(config=ALL))], config)
-    verdicts = judge(refined, embeddings, LABELS, kin)
+    verdicts = judge(refined, LABELS, kin)
     strayed = [i for i, found in enumerate(verdicts.findings) if found and found[0].code == "LBL003"]
     assert len(strayed) >= 2
     for i in strayed:
@@ -111,3 +111,35 @@ def test_a_loose_class_vouches_for_none_though_it_is_tighter_than_another():
     for image in images[GOOD:]:
         image[0] += np.float16(6)  # one mark, which scratches and bends share
     assert found_in(images, labels) == {}
+
+
+def judged(images: list[np.ndarray], labels: list[str]):
+    embeddings, kin = embedded(images), np.arange(len(images))
+    refined = refine(embeddings, kin, labels, kin, [Neighbours(config=ALL)], RefineConfig())
+    return refined, judge(refined, labels, kin)
+
+
+def test_a_rare_defect_is_not_called_good_though_most_of_it_looks_so():
+    images = drawn(GOOD + 25)
+    for image in images[GOOD:-1]:
+        image[0] += np.float16(6)  # the usual defect of the folder; the last image shows another
+    images[-1][7] += np.float16(3)
+    refined, verdicts = judged(images, ["good"] * GOOD + ["scratch"] * 25)
+    last = len(images) - 1
+    assert refined.near[last].label == "good"
+    assert refined.near[last].odd
+    assert verdicts.flagged[last]
+    assert verdicts.suggested_label[last] == ""
+    assert verdicts.findings[last][0].code == "LBL001"
+
+
+@pytest.mark.parametrize("defective", [False, True])
+def test_a_part_of_another_class_is_said_to_be_one_even_where_it_is_odd_there_too(defective: bool):
+    images = drawn(GOOD) + drawn(GOOD + 1, seed=9)
+    if defective:
+        images[-1][7] += np.float16(3)
+    refined, verdicts = judged(images, ["nut"] * GOOD + ["bolt"] * GOOD + ["nut"])
+    last = len(images) - 1
+    assert refined.near[last].odd is defective
+    assert verdicts.suggested_label[last] == "bolt"
+    assert verdicts.findings[last][0].code in {"LBL002", "LBL003"}

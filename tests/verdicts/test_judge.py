@@ -53,7 +53,7 @@ def judged(maps: np.ndarray, labels=None, pooled=None, duplicates=None):
     duplicates = np.arange(count) if duplicates is None else duplicates
     embeddings, config = embeddings_of(pooled), RefineConfig(max_share=1)
     refined = refine(embeddings, duplicates, labels, duplicates, [Drawn(maps)], config)
-    return judge(refined, embeddings, labels, duplicates), refined.fences
+    return judge(refined, labels, duplicates), refined.fences
 
 
 def test_one_odd_place_is_mislabelled_and_the_message_says_where(maps: np.ndarray):
