@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,6 +44,7 @@ from curate.reports.place import check_output, replacing
 from curate.reports.schema import SCHEMA_VERSION
 from curate.reports.tables import audit_tables
 from curate.scores.base import Scorer
+from curate.scores.stpm import Images
 from curate.scores.views import make_scorers
 from curate.toml_files import first_fault
 from curate.verdicts.fence import Method
@@ -143,7 +144,7 @@ def _scan(
     keys = confirmed_keys(listing.files, facts, levels=settings.levels, config=settings.decode)
     duplicates = duplicate_groups(keys)
     clock.mark("copies_s")
-    scorers = make_scorers(config, images=_pixels(listing, settings), teacher=backbone)
+    scorers = make_scorers(config, images=pixels_of(listing, settings), teacher=backbone)
     outcome = _judge(listing, facts, duplicates, embeddings, scorers, config, screen, clock)
     with replacing(target) as folder:
         ink = pen(outcome, settings.decode, settings.levels)
@@ -187,7 +188,7 @@ def _judge(
     )
 
 
-def _pixels(listing: Listing, settings: EmbedSettings) -> Callable[[int], NDArray[Any]]:
+def pixels_of(listing: Listing, settings: EmbedSettings) -> Images:
     """Return what gives the pixels of a file of the listing, as they were embedded.
 
     Raises (when called):

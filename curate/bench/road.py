@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curate.audit import Silent, Stages, embed_settings, refine_config
+from curate.audit import Silent, Stages, embed_settings, pixels_of, refine_config
 from curate.bench.draws import Draw
 from curate.bench.sets import LabelledSet
 from curate.bench.variants import Variant
@@ -29,6 +29,7 @@ from curate.records import Embeddings, FloatArray, ImageFacts, IntArray, Layout,
 from curate.reports.outcome import Outcome
 from curate.reports.tables import audit_tables
 from curate.scores.base import NO_GUIDE, Guide, Scorer
+from curate.scores.stpm import Images
 from curate.scores.views import make_scorers
 from curate.verdicts.judge import judge
 from curate.verdicts.rounds import refine
@@ -63,6 +64,7 @@ class DrawnSet:
         embeddings: of the M that could be read; their `images` are rows of the draw.
         kin: (M,) see `Scorer.score`.
         whole: the whole set, embedded under the same setting.
+        pixels, backbone: gives the pixels of a row of the draw, and the network; some students learn from them.
     """
 
     draw: Draw
@@ -72,6 +74,8 @@ class DrawnSet:
     embeddings: Embeddings
     kin: IntArray
     whole: Embedded
+    pixels: Images
+    backbone: Backbone
 
     @property
     def readable(self) -> IntArray:
@@ -144,6 +148,8 @@ class Road:
             embeddings=replace(part, images=readable),
             kin=kin(duplicates, listing.groups)[readable],
             whole=whole,
+            pixels=pixels_of(listing, settings),
+            backbone=self.backbone,
         )
 
     def embedded(self, settings: EmbedSettings) -> Embedded:
@@ -195,7 +201,8 @@ def judge_draw(drawn: DrawnSet, config: ScanConfig, variant: Variant, *, progres
     """Score and judge a draw as `curate scan` does under a variant of its settings."""
     config = config.model_copy(update=dict(variant.settings))
     config = ScanConfig.model_validate(config.model_dump())
-    scorers = variant.scorers(config) if variant.scorers else make_scorers(config)
+    make = variant.scorers or make_scorers
+    scorers = make(config, images=drawn.pixels, teacher=drawn.backbone)
     timed = [_Timed(scorer) for scorer in scorers]
     own = drawn.duplicates[drawn.readable]
     start = perf_counter()

@@ -6,21 +6,29 @@ A variant is a change of the settings of a scan, or scorers made by a function w
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from curate.config import ScanConfig
+from curate.embeddings.backbones import Backbone
 from curate.errors import UsageError
 from curate.scores.base import Scorer
 from curate.scores.flow import Flow
 from curate.scores.flow_config import ABLATIONS as FLOWS
 from curate.scores.flow_config import FlowConfig
 from curate.scores.neighbours import Neighbours, NeighboursConfig
+from curate.scores.stpm import Images
 from curate.scores.student import Student
 from curate.scores.student_config import ABLATIONS as STUDENTS
 from curate.scores.student_config import StudentConfig
+
+
+class Maker(Protocol):
+    """Makes scorers from the settings of a scan; see `curate.scores.views.make_scorers`."""
+
+    def __call__(self, config: ScanConfig, *, images: Images, teacher: Backbone) -> Sequence[Scorer]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +38,12 @@ class Variant:
     Attributes:
         about: what it is, one phrase for the tables.
         settings: what it changes of `ScanConfig`.
-        scorers: makes the scorers from the settings; None for those that a scan makes.
+        scorers: makes the scorers; None for those that a scan makes.
     """
 
     about: str
     settings: Mapping[str, Any] = field(default_factory=dict)
-    scorers: Callable[[ScanConfig], Sequence[Scorer]] | None = None
+    scorers: Maker | None = None
 
 
 def _views(*names: str) -> dict[str, Any]:
@@ -43,16 +51,26 @@ def _views(*names: str) -> dict[str, Any]:
     return {"scorers": names}
 
 
-def _all_compared(config: ScanConfig) -> list[Scorer]:
+def _all_compared(config: ScanConfig, **_: object) -> list[Scorer]:
     return [Neighbours(config=NeighboursConfig(images=config.neighbours, seed=config.seed, compared=100_000))]
 
 
-def _flow(settings: FlowConfig) -> Callable[[ScanConfig], Sequence[Scorer]]:
-    return lambda config: [Flow(config=replace(settings, seed=config.seed))]
+def flow_maker(settings: FlowConfig) -> Maker:
+    """Return what makes a flow of these settings, with the scan's seed."""
+
+    def make(config: ScanConfig, **_: object) -> list[Scorer]:
+        return [Flow(config=replace(settings, seed=config.seed))]
+
+    return make
 
 
-def _student(settings: StudentConfig) -> Callable[[ScanConfig], Sequence[Scorer]]:
-    return lambda config: [Student(config=replace(settings, seed=config.seed))]
+def student_maker(settings: StudentConfig) -> Maker:
+    """Return what makes a student of these settings, with the scan's seed."""
+
+    def make(config: ScanConfig, *, images: Images, teacher: Backbone) -> list[Scorer]:
+        return [Student(config=replace(settings, seed=config.seed), images=images, teacher=teacher)]
+
+    return make
 
 
 def slug(name: str) -> str:
@@ -81,9 +99,12 @@ ABLATIONS: Mapping[str, Variant] = MappingProxyType(
             about="the three views in up to five rounds",
             settings={"rounds": 5, **_views("flow", "student", "neighbours")},
         ),
-        **{f"flow-{slug(name)}": Variant(about=f"flow: {name}", scorers=_flow(made)) for name, made in FLOWS.items()},
         **{
-            f"student-{slug(name)}": Variant(about=f"student: {name}", scorers=_student(made))
+            f"flow-{slug(name)}": Variant(about=f"flow: {name}", scorers=flow_maker(made))
+            for name, made in FLOWS.items()
+        },
+        **{
+            f"student-{slug(name)}": Variant(about=f"student: {name}", scorers=student_maker(made))
             for name, made in STUDENTS.items()
         },
     }

@@ -84,12 +84,14 @@ class StudentConfig:
 
 ABLATIONS: Mapping[str, StudentConfig] = MappingProxyType(
     {
-        "stpm": StudentConfig(),
-        "stpm+ems": StudentConfig(curriculum=Curriculum.META_SET),
+        "plain": StudentConfig(),
+        "ems": StudentConfig(curriculum=Curriculum.META_SET),
         "ems only": StudentConfig(curriculum=Curriculum.META_SET_ONLY),
         "trimmed": StudentConfig(
             curriculum=Curriculum.TRIMMED, meta_set=MetaSetConfig(first_share=0.7, last_share=0.7, looks=1)
         ),
+        "stpm": StudentConfig(kind=Kind.STPM),
+        "mlg-stpm": StudentConfig(kind=Kind.STPM, curriculum=Curriculum.META_SET),
     }
 )
-"""The variants that a benchmark compares."""
+"""The variants that a benchmark compares: four curricula of the small student, and the two papers as published."""

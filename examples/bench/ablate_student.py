@@ -27,7 +27,7 @@ from curate.images.sources import list_images
 from curate.records import Embeddings
 from curate.scores.base import Guide
 from curate.scores.student import Student
-from curate.scores.student_config import ABLATIONS, StudentConfig
+from curate.scores.student_config import ABLATIONS, Kind, StudentConfig
 
 IMAGES, TEST_SHARE = 200, 0.4
 
@@ -85,6 +85,8 @@ def main() -> None:
         embeddings, defective = embedded(folder)
         for share in (float(part) for part in args.shares.split(",")):
             for name, config in ABLATIONS.items():
+                if config.kind is Kind.STPM:  # learns from images, in hours: `curate bench --ablate student-stpm`
+                    continue
                 start = time.perf_counter()
                 told = [figures(config, embeddings, defective, share, seed) for seed in range(args.seeds)]
                 noise, precision, detection = np.mean(told, axis=0)

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,8 +21,13 @@ from curate.bench import anomalib_models, call, run
 from curate.bench.call import Call, make_plan, run_bench
 from curate.bench.cells import CELLS, Cell, Result, Store
 from curate.bench.draws import draw
+from curate.bench.road import Road, judge_draw
 from curate.bench.sets import read_set
+from curate.bench.variants import Variant, student_maker
+from curate.config import ScanConfig
 from curate.errors import UsageError
+from curate.scores.stpm import StpmConfig
+from curate.scores.student_config import ABLATIONS as STUDENTS
 from curate.screen import Screen
 from tests.bench.labelled import draw_labelled
 from tests.plates import ROOT
@@ -106,6 +112,16 @@ def test_every_method_has_its_figures_and_the_holes_are_found(finished):
     text = (folder / "tables.md").read_text()
     assert "neighbours, cleaned by default" in text
     assert "| 20% | 6/30 | default |" in text
+
+
+def test_the_published_student_learns_from_the_pixels_of_the_draw(plates, tmp_path):
+    source, config = read_set(plates), ScanConfig(cache=tmp_path, image_size=64)
+    drawn = Road(source=source, config=config).drawn(draw(source, 0.2, 0, images=12, test_share=0.3))
+    few = replace(STUDENTS["mlg-stpm"], stpm=StpmConfig(epochs=2, warm_up=1, every=1, learning_rate=0.01))
+    judged = judge_draw(drawn, config, Variant(about="", scorers=student_maker(few)))
+    maps = judged.maps["score_student"]
+    assert [m.shape for m in maps] == [tuple(grid) for grid in drawn.embeddings.grids]
+    assert np.ptp(np.concatenate([m.ravel() for m in maps])) > 0
 
 
 def test_figures_of_pictures_and_tables_are_equal_for_equal_cells(finished):

@@ -111,7 +111,7 @@ def test_the_truth_is_measured_against_and_never_searched_by(plates):
 @pytest.mark.parametrize("name", ["plates", "two_classes"])
 def test_the_start_ranks_as_a_scan_with_its_settings_does(name, request):
     drawn = embedded(request.getfixturevalue(name))
-    flow = Variant(about="", scorers=lambda _: [Flow(config=START)])
+    flow = Variant(about="", scorers=lambda *_, **__: [Flow(config=START)])
     scanned = run.scorer_figures(drawn, judge_draw(drawn, ScanConfig(), flow), read_set(request.getfixturevalue(name)))
     found = search.run_search(drawn, START, 2)["start"]
     assert {figure: found[figure] for figure in ("auroc", "ap")} == {
