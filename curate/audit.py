@@ -49,7 +49,7 @@ from curate.scores.views import make_scorers
 from curate.toml_files import first_fault
 from curate.verdicts.fence import Method
 from curate.verdicts.judge import judge
-from curate.verdicts.rounds import RefineConfig, Refined, refine
+from curate.verdicts.rounds import RefineConfig, Refined, looks, refine
 
 log = logging.getLogger(__name__)
 
@@ -175,8 +175,9 @@ def _judge(
     relatives = kin(duplicates, listing.groups)[embeddings.images]
     labels = [listing.labels[i] for i in embeddings.images]
     own = duplicates[embeddings.images]
-    with screen.stage("score", len(embeddings) * len(config.scorers) * config.rounds) as progress:
-        refined = refine(embeddings, relatives, labels, own, scorers, refine_config(config), progress=progress)
+    rounds = refine_config(config)
+    with screen.stage("score", len(embeddings) * looks(scorers, labels, rounds)) as progress:
+        refined = refine(embeddings, relatives, labels, own, scorers, rounds, progress=progress)
     clock.mark("score_s")
     verdicts = judge(refined, labels, own)
     clock.mark("judge_s")

@@ -119,7 +119,7 @@ def _network(training: Training, root: Path) -> dict[str, Any]:
 def _quiet() -> Iterator[None]:
     """Keep what lightning says and warns of away, and the working folder as it was."""
     here = Path.cwd()
-    for name in ("lightning.pytorch", "anomalib"):
+    for name in ("lightning.pytorch", "lightning.fabric", "anomalib"):
         logging.getLogger(name).setLevel(logging.ERROR)
     nowhere = io.StringIO()
     with warnings.catch_warnings(), redirect_stdout(nowhere), redirect_stderr(nowhere):

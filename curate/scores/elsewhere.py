@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from curate.embeddings.threads import one_core_each
-from curate.records import BoolArray, Embeddings, FloatArray, IntArray
+from curate.records import BoolArray, Embeddings, FloatArray, IntArray, Progress, no_progress
 from curate.scores.by_label import label_rows
 from curate.scores.neighbours import NeighboursConfig, against
 from curate.scores.similar import similar_images
@@ -75,6 +75,7 @@ def ordinary_elsewhere(
     own: FloatArray,
     kept: BoolArray,
     config: NeighboursConfig,
+    progress: Progress = no_progress,
 ) -> dict[int, Elsewhere]:
     """Find the images of looser classes that are as ordinary in the tightest class as half of its own.
 
@@ -85,21 +86,26 @@ def ordinary_elsewhere(
         own: (N,) score by `neighbours`, each image among its own class.
         kept: (N,) whether an image vouches for its class: it is not flagged in it.
         config: of `neighbours`, as `own` was made with.
+        progress: called with the number of images just finished; N in all where there is more than one class.
 
     Returns:
         By image. Nothing where there is one class only, or no class has sixteen kept images.
     """
     rows = label_rows(labels)
+    if len(rows) < 2:
+        return {}
     known = {label: own[part[kept[part]]] for label, part in rows.items()}
     middles = {label: float(np.median(values)) for label, values in known.items() if len(values) >= FEWEST}
-    if len(rows) < 2 or not middles:
+    if not middles:
+        progress(len(labels))
         return {}
     name = min(middles, key=middles.__getitem__)
     looser = [part for label, part in rows.items() if label != name and np.median(own[part]) > middles[name]]
     asked = np.concatenate([np.zeros(0, dtype=np.int64), *looser])
     bank = kept & np.isin(np.arange(len(labels)), rows[name])
+    progress(len(labels) - len(asked))
     with one_core_each("elsewhere") as pool:
-        values = against(embeddings, kin, asked, bank, config, pool)
+        values = against(embeddings, kin, asked, bank, config, pool, progress)
     found = values <= middles[name]
     near = similar_images(embeddings, kin, SHOWN, asked[found], allowed=bank).near
     return {

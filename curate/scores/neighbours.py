@@ -194,6 +194,7 @@ def against(
     bank: BoolArray,
     config: NeighboursConfig,
     pool: ThreadPoolExecutor,
+    progress: Progress = no_progress,
 ) -> FloatArray:
     """Score some images by their patches' distances to other images of a bank, as `Neighbours` would there.
 
@@ -204,6 +205,7 @@ def against(
         bank: (N,) the images that they are compared with.
         config: of the scorer.
         pool: of threads.
+        progress: called with the number of images just finished.
 
     Returns:
         (R,) scores; 0 for an image without a single one to compare with.
@@ -219,7 +221,11 @@ def against(
     def value(image: int, others: IntArray) -> float:
         return top_mean(mean_of_found(held.nearest(image, others[others >= 0], config.images)), config.top_share)
 
-    return np.array(list(pool.map(value, rows.tolist(), near)), dtype=np.float32)
+    values = np.zeros(len(rows), dtype=np.float32)
+    for done, told in enumerate(pool.map(value, rows.tolist(), near)):
+        values[done] = told
+        progress(1)
+    return values
 
 
 def usual_distance(embeddings: Embeddings, near: IntArray, kin: IntArray) -> float:

@@ -115,7 +115,7 @@ def refine(
         duplicates: (N,) equal numbers for exact duplicates: together they count once in a fence.
         scorers: the views, in the order in which they run: one that keeps a meta-set before those that use it.
         config: see there.
-        progress: called with the number of images that a scorer has just finished.
+        progress: called with the number of images just finished; see `looks`.
     """
     count = len(embeddings)
     rejected, since = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.int64)
@@ -142,7 +142,7 @@ def refine(
             settings = NeighboursConfig(**next(iter(view.facts.values()))["settings"])
             there = {label: found.value for label, found in alone[view.scorer][0].items()}
             near = looked_at_there(near, embeddings, kin, labels, ~rejected, there, settings)
-            strayed = ordinary_elsewhere(embeddings, kin, labels, view.values, ~rejected, settings)
+            strayed = ordinary_elsewhere(embeddings, kin, labels, view.values, ~rejected, settings, progress)
             rejected, elsewhere = moved(strayed, labels, rejected, held_back, config)
     return Refined(
         views=views,
@@ -158,6 +158,12 @@ def refine(
         view_fences={name: fences for name, (fences, _) in alone.items()},
         view_heights={name: height for name, (_, height) in alone.items()},
     )
+
+
+def looks(scorers: Sequence[Scorer], labels: Sequence[str], config: RefineConfig) -> int:
+    """Return how often `refine` looks at every image, if no round is the last before its time."""
+    elsewhere = len(set(labels)) > 1 and any(scorer.name == "neighbours" for scorer in scorers)
+    return len(scorers) * config.rounds + elsewhere
 
 
 def look(

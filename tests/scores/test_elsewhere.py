@@ -13,7 +13,7 @@ from curate.scores.by_label import score_by_label
 from curate.scores.elsewhere import FEWEST, ordinary_elsewhere
 from curate.scores.neighbours import Neighbours, NeighboursConfig, against
 from curate.verdicts.judge import judge
-from curate.verdicts.rounds import RefineConfig, refine
+from curate.verdicts.rounds import RefineConfig, looks, refine
 
 GOOD, DEFECTS, STRAYED = 30, 14, 6
 LABELS = ["good"] * GOOD + ["scratch"] * (DEFECTS + STRAYED)
@@ -143,3 +143,11 @@ def test_a_part_of_another_class_is_said_to_be_one_even_where_it_is_odd_there_to
     assert refined.near[last].odd is defective
     assert verdicts.suggested_label[last] == "bolt"
     assert verdicts.findings[last][0].code in {"LBL002", "LBL003"}
+
+
+@pytest.mark.parametrize("labels", [LABELS, ["good"] * len(LABELS)], ids=["two classes", "one class"])
+def test_progress_ends_where_it_was_said_to_end(labels: list[str]):
+    embeddings, kin, told = embedded(mixed()), np.arange(len(labels)), list[int]()
+    scorers = [Neighbours(config=ALL)]
+    refine(embeddings, kin, labels, kin, scorers, RefineConfig(), progress=told.append)
+    assert sum(told) == len(labels) * looks(scorers, labels, RefineConfig())
