@@ -51,14 +51,14 @@ def _views(*names: str) -> dict[str, Any]:
     return {"scorers": names}
 
 
-def _all_compared(config: ScanConfig, **_: object) -> list[Scorer]:
+def _all_compared(config: ScanConfig, *, images: Images, teacher: Backbone) -> list[Scorer]:
     return [Neighbours(config=NeighboursConfig(images=config.neighbours, seed=config.seed, compared=100_000))]
 
 
 def flow_maker(settings: FlowConfig) -> Maker:
     """Return what makes a flow of these settings, with the scan's seed."""
 
-    def make(config: ScanConfig, **_: object) -> list[Scorer]:
+    def make(config: ScanConfig, *, images: Images, teacher: Backbone) -> list[Scorer]:
         return [Flow(config=replace(settings, seed=config.seed))]
 
     return make

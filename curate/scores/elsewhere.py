@@ -68,52 +68,6 @@ class Near:
     odd: bool | None
 
 
-def ordinary_elsewhere(
-    embeddings: Embeddings,
-    kin: IntArray,
-    labels: Sequence[str],
-    own: FloatArray,
-    kept: BoolArray,
-    config: NeighboursConfig,
-    progress: Progress = no_progress,
-) -> dict[int, Elsewhere]:
-    """Find the images of looser classes that are as ordinary in the tightest class as half of its own.
-
-    Args:
-        embeddings: of N images.
-        kin: (N,) see `Scorer.score`.
-        labels: N class names.
-        own: (N,) score by `neighbours`, each image among its own class.
-        kept: (N,) whether an image vouches for its class: it is not flagged in it.
-        config: of `neighbours`, as `own` was made with.
-        progress: called with the number of images just finished; N in all where there is more than one class.
-
-    Returns:
-        By image. Nothing where there is one class only, or no class has sixteen kept images.
-    """
-    rows = label_rows(labels)
-    if len(rows) < 2:
-        return {}
-    known = {label: own[part[kept[part]]] for label, part in rows.items()}
-    middles = {label: float(np.median(values)) for label, values in known.items() if len(values) >= FEWEST}
-    if not middles:
-        progress(len(labels))
-        return {}
-    name = min(middles, key=middles.__getitem__)
-    looser = [part for label, part in rows.items() if label != name and np.median(own[part]) > middles[name]]
-    asked = np.concatenate([np.zeros(0, dtype=np.int64), *looser])
-    bank = kept & np.isin(np.arange(len(labels)), rows[name])
-    progress(len(labels) - len(asked))
-    with one_core_each("elsewhere") as pool:
-        values = against(embeddings, kin, asked, bank, config, pool, progress)
-    found = values <= middles[name]
-    near = similar_images(embeddings, kin, SHOWN, asked[found], allowed=bank).near
-    return {
-        image: Elsewhere(name, float((known[name] > value).mean()), tuple(n for n in others if n >= 0))
-        for image, value, others in zip(asked[found].tolist(), values[found].tolist(), near.tolist(), strict=True)
-    }
-
-
 def near_another(
     embeddings: Embeddings, labels: Sequence[str], duplicates: IntArray, flagged: IntArray
 ) -> dict[int, Near]:
@@ -140,28 +94,73 @@ def near_another(
     return found
 
 
-def looked_at_there(
-    found: Mapping[int, Near],
-    embeddings: Embeddings,
-    kin: IntArray,
-    labels: Sequence[str],
-    kept: BoolArray,
-    fences: Mapping[str, float],
-    config: NeighboursConfig,
-) -> dict[int, Near]:
-    """Say of images that lie among another class whether their patches are odd there.
+@dataclass(frozen=True, kw_only=True)
+class Classes:
+    """The classes of a set, asked by the scorer `neighbours` about images of one another.
 
-    Args:
-        found: see `near_another`.
-        embeddings, kin, labels, kept, config: see `ordinary_elsewhere`.
-        fences: by class, of its own images' scores by `neighbours`.
+    Attributes:
+        embeddings: of N images.
+        kin: (N,) see `Scorer.score`.
+        labels: N class names.
+        kept: (N,) whether an image vouches for its class: it is not flagged in it.
+        config: of `neighbours`.
     """
-    told: dict[int, Near] = {}
-    with one_core_each("elsewhere") as pool:
-        for label in sorted({near.label for near in found.values()}):
+
+    embeddings: Embeddings
+    kin: IntArray
+    labels: Sequence[str]
+    kept: BoolArray
+    config: NeighboursConfig
+
+    def ordinary(self, own: FloatArray, *, progress: Progress = no_progress) -> dict[int, Elsewhere]:
+        """Find the images of looser classes that are as ordinary in the tightest class as half of its own.
+
+        Args:
+            own: (N,) score by `neighbours`, each image among its own class.
+            progress: called with the number of images just finished; N in all where there is more than one class.
+
+        Returns:
+            By image. Nothing where there is one class only, or no class has sixteen kept images that differ in score.
+        """
+        rows = label_rows(self.labels)
+        if len(rows) < 2:
+            return {}
+        known = {label: own[part[self.kept[part]]] for label, part in rows.items()}
+        middles = {label: float(np.median(v)) for label, v in known.items() if len(v) >= FEWEST and np.ptp(v) > 0}
+        if not middles:
+            progress(len(own))
+            return {}
+        name = min(middles, key=middles.__getitem__)
+        looser = [part for label, part in rows.items() if label != name and np.median(own[part]) > middles[name]]
+        asked = np.concatenate([np.zeros(0, dtype=np.int64), *looser])
+        progress(len(own) - len(asked))
+        values = self._against(asked, name, progress=progress)
+        found = values <= middles[name]  # false for one that could not be compared
+        near = similar_images(self.embeddings, self.kin, SHOWN, asked[found], allowed=self._vouching(name)).near
+        return {
+            image: Elsewhere(name, float((known[name] > value).mean()), tuple(n for n in others if n >= 0))
+            for image, value, others in zip(asked[found].tolist(), values[found].tolist(), near.tolist(), strict=True)
+        }
+
+    def odd_there(self, found: Mapping[int, Near], fences: Mapping[str, float]) -> dict[int, Near]:
+        """Say of images that lie among another class whether their patches are odd there.
+
+        Args:
+            found: see `near_another`.
+            fences: by class, of its own images' scores by `neighbours`; without one that could be fenced nothing is
+                said.
+        """
+        told = dict(found)
+        for label in sorted({near.label for near in found.values()} & fences.keys()):
             asked = np.array([i for i, near in found.items() if near.label == label], dtype=np.int64)
-            bank = kept & np.array([own == label for own in labels])
-            values = against(embeddings, kin, asked, bank, config, pool)
-            odd = values > fences[label]
-            told |= {i: replace(found[i], odd=is_odd) for i, is_odd in zip(asked.tolist(), odd.tolist(), strict=True)}
-    return told
+            for i, value in zip(asked.tolist(), self._against(asked, label).tolist(), strict=True):
+                told[i] = replace(found[i], odd=None if np.isnan(value) else value > fences[label])
+        return told
+
+    def _vouching(self, label: str) -> BoolArray:
+        return np.asarray(self.kept & [own == label for own in self.labels], dtype=np.bool_)
+
+    def _against(self, asked: IntArray, label: str, *, progress: Progress = no_progress) -> FloatArray:
+        with one_core_each("elsewhere") as pool:
+            bank = self._vouching(label)
+            return against(self.embeddings, self.kin, asked, bank, self.config, pool, progress=progress)

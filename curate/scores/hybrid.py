@@ -4,7 +4,7 @@ Meta-IR (arXiv 2503.01569) names a hybrid anomaly score without giving its formu
 view is measured in its own nominal bulk: 0 is the middle of the shortest half of its scores, 1 is a standard deviation
 of a normal curve with that half. The shortest half stays nominal as long as half of the images are. The hybrid is the
 mean of the two highest views: a view that is blind to a kind of defect does not average away what the others see, and
-one that cries alone is not enough.
+what one sees alone counts half.
 
 Measured: `examples/bench/ablate_join.py`.
 """

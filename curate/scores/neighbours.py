@@ -194,6 +194,7 @@ def against(
     bank: BoolArray,
     config: NeighboursConfig,
     pool: ThreadPoolExecutor,
+    *,
     progress: Progress = no_progress,
 ) -> FloatArray:
     """Score some images by their patches' distances to other images of a bank, as `Neighbours` would there.
@@ -208,7 +209,7 @@ def against(
         progress: called with the number of images just finished.
 
     Returns:
-        (R,) scores; 0 for an image without a single one to compare with.
+        (R,) scores; nan for an image without a single one to compare with.
     """
     near = similar_images(embeddings, kin, max(config.compared, config.images), rows, allowed=bank).near
     usual = 0.0
@@ -219,7 +220,10 @@ def against(
     held = _Bank(embeddings, config.position * usual)
 
     def value(image: int, others: IntArray) -> float:
-        return top_mean(mean_of_found(held.nearest(image, others[others >= 0], config.images)), config.top_share)
+        there = others[others >= 0]
+        if not len(there):
+            return np.nan
+        return top_mean(mean_of_found(held.nearest(image, there, config.images)), config.top_share)
 
     values = np.zeros(len(rows), dtype=np.float32)
     for done, told in enumerate(pool.map(value, rows.tolist(), near)):

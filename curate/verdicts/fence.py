@@ -22,7 +22,7 @@ PUBLISHED_REACH = 1.5
 """How many interquartile ranges the published fence stands above Q3."""
 
 EVEN = 0.5
-"""Confidence below which an image is flagged: anomalous is then likelier than nominal."""
+"""Confidence below which an image is flagged: anomalous is then likelier than nominal. See `FAR_OUT`, too."""
 
 FAR_OUT = 3.0
 """An image that stands so many interquartile ranges above Q3 is flagged even where a long nominal tail is likelier."""

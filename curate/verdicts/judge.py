@@ -1,8 +1,9 @@
 """From scores to verdicts: which image is flagged, as what, and why, in words.
 
 Images are fenced within their own class. A flagged image is `mislabelled` where it is ordinary in another class
-patch by patch (LBL003), or where its pooled vector lies there (LBL002) and no patch speaks against it; else `near_ood`
-where most of it is unlike the set (OOD001); else `mislabelled` by local evidence (LBL001).
+patch by patch (LBL003), or where its pooled vector lies there (LBL002), unless its patches are odd there too and most
+of it is ordinary in its own class; else `near_ood` where most of it is unlike the set (OOD001); else `mislabelled` by
+local evidence (LBL001).
 """
 
 from __future__ import annotations
@@ -16,11 +17,15 @@ from numpy.typing import NDArray
 from curate.records import BoolArray, Finding, FloatArray, IntArray, Verdict
 from curate.scores.by_label import label_rows
 from curate.scores.elsewhere import POOLED_NEIGHBOURS, Elsewhere, Near
+from curate.verdicts.fence import EVEN
 from curate.verdicts.rounds import Refined, over_fence
 from curate.verdicts.significance import Significance, significance
 
 ORDINARY = 0.5
 """An image below half the height of a view's fence is ordinary to that view."""
+
+IN_DOUBT = "; that far out, though a long tail of nominal images would explain it too"
+"""Said of a flagged image whose confidence is above one half."""
 
 USUAL_SHARE, REACH_IMAGES = 0.9, 500
 """An image is unlike the set as a whole if half of its places are odder than this share of those of kept images."""
@@ -60,31 +65,27 @@ def judge(refined: Refined, labels: Sequence[str], duplicates: IntArray) -> Verd
     Args:
         refined: where the rounds ended, for N images.
         labels: N class names; "" where the source says nothing.
-        duplicates: (N,) equal numbers for exact duplicates: none vouches for another.
+        duplicates: (N,) equal numbers for exact duplicates: together they count once.
 
     Returns:
         Verdicts aligned with the images.
     """
-    maps, height, flagged = refined.hybrid.maps, refined.height, refined.flagged
-    # flow and student see a defect from afar; what is odd all over is asked of the view that compares place by place
-    wide = next((view.maps for view in refined.views if view.scorer == "neighbours"), maps)
-    middles = np.array([np.median(m) for m in wide], dtype=np.float32)
-    method = next(iter(refined.fences.values())).method
-    _, middle_height = over_fence(middles, labels, duplicates, method)
-    usual = usual_reach(wide, labels, flagged)
-    wholly = (middle_height > 1) & (middles > np.array([usual[label] for label in labels]))
+    height, flagged = refined.height, refined.flagged
+    sure = significance(refined.hybrid.values, labels, refined.fences)
+    middle_height, wholly = odd_all_over(refined, labels, duplicates)
     # a part of another class that is odd there too is still of that class, but a defect is not good for being rare
     near = {i: found for i, found in refined.near.items() if wholly[i] or not found.odd}
     strayed = {i: _near_other(labels[i], found) for i, found in near.items()}
     strayed |= {i: _ordinary_in(labels[i], found) for i, found in refined.elsewhere.items()}  # patches say more
     outcome: list[tuple[Verdict, tuple[Finding, ...]]] = [(Verdict.KEEP, ())] * len(labels)
     for i in np.flatnonzero(flagged).tolist():
+        doubt = IN_DOUBT if sure.confidence[i] > EVEN else ""
         if i in strayed:
             verdict, finding = Verdict.MISLABELLED, strayed[i][1]
         elif wholly[i]:
-            verdict, finding = _unlike_all(float(height[i]), float(middle_height[i]))
+            verdict, finding = _unlike_all(float(height[i]), float(middle_height[i]), doubt)
         else:
-            verdict, finding = _local(float(height[i]), maps[i])
+            verdict, finding = _local(float(height[i]), refined.hybrid.maps[i], doubt)
         outcome[i] = verdict, (finding,)
     for i, disagreement in disagreements(refined.view_heights).items():
         outcome[i] = outcome[i][0], (*outcome[i][1], disagreement)
@@ -96,10 +97,28 @@ def judge(refined: Refined, labels: Sequence[str], duplicates: IntArray) -> Verd
         verdict=tuple(verdict for verdict, _ in outcome),
         anomaly_score=height,
         flagged=flagged,
-        significance=significance(refined.hybrid.values, labels, refined.fences),
+        significance=sure,
         suggested_label=tuple(strayed[i][0] if i in strayed else "" for i in range(len(labels))),
         findings=tuple(findings for _, findings in outcome),
     )
+
+
+def odd_all_over(refined: Refined, labels: Sequence[str], duplicates: IntArray) -> tuple[FloatArray, BoolArray]:
+    """Say which images are unlike their class as a whole, by the median of their map.
+
+    Args:
+        refined, labels, duplicates: see `judge`.
+
+    Returns:
+        (N,) the median's height above its own fence, measured as `Refined.height` is, and (N,) whether the image is.
+    """
+    # flow and student see a defect from afar; what is odd all over is asked of the view that compares place by place
+    maps = next((view.maps for view in refined.views if view.scorer == "neighbours"), refined.hybrid.maps)
+    middles = np.array([np.median(m) for m in maps], dtype=np.float32)
+    method = next(iter(refined.fences.values())).method
+    _, height = over_fence(middles, labels, duplicates, method)
+    usual = usual_reach(maps, labels, refined.flagged)
+    return height, (height > 1) & (middles > np.array([usual[label] for label in labels]))
 
 
 def disagreements(heights: Mapping[str, FloatArray]) -> dict[int, Finding]:
@@ -148,19 +167,19 @@ def _ordinary_in(label: str, found: Elsewhere) -> tuple[str, Finding]:
     return found.label, Finding(code="LBL003", message=message)
 
 
-def _unlike_all(height: float, middle_height: float) -> tuple[Verdict, Finding]:
+def _unlike_all(height: float, middle_height: float, doubt: str) -> tuple[Verdict, Finding]:
     message = (
         f"unlike the set as a whole: half of the image scores {middle_height:.1f} and more, its oddest place "
-        f"{height:.1f}, where the fences are at 1"
+        f"{height:.1f}, where the fences are at 1{doubt}"
     )
     return Verdict.NEAR_OOD, Finding(code="OOD001", message=message)
 
 
-def _local(height: float, anomaly_map: FloatArray) -> tuple[Verdict, Finding]:
+def _local(height: float, anomaly_map: FloatArray, doubt: str) -> tuple[Verdict, Finding]:
     rows, columns = anomaly_map.shape
     row, column = np.unravel_index(int(anomaly_map.argmax()), (rows, columns))
     message = (
         f"shows what others do not, scores {height:.1f} where the fence is 1, "
-        f"at {(int(column) + 0.5) / columns:.0%} from the left, {(int(row) + 0.5) / rows:.0%} from the top"
+        f"at {(int(column) + 0.5) / columns:.0%} from the left, {(int(row) + 0.5) / rows:.0%} from the top{doubt}"
     )
     return Verdict.MISLABELLED, Finding(code="LBL001", message=message)

@@ -15,7 +15,7 @@ import numpy as np
 from curate.records import BoolArray, Embeddings, FloatArray, IntArray, Progress, Scores, no_progress
 from curate.scores.base import Guide, Scorer
 from curate.scores.by_label import label_rows, score_by_label
-from curate.scores.elsewhere import Elsewhere, Near, looked_at_there, near_another, ordinary_elsewhere
+from curate.scores.elsewhere import Classes, Elsewhere, Near, near_another
 from curate.scores.hybrid import join
 from curate.scores.neighbours import NeighboursConfig
 from curate.verdicts.fence import Fence, Method, fence
@@ -67,7 +67,7 @@ class Refined:
         height: (N,) hybrid score, affine by label: 0 is the median image, 1 the fence.
         flagged: (N,) rejected in the last round: above the fence, or ordinary in another class.
         elsewhere: the images that are ordinary in another class, and which; each is flagged.
-        near: the flagged images that lie among another class by their pooled vectors, and which.
+        near: the images above the fence that lie among another class by their pooled vectors, and which.
         round_rejected: (N,) the round since which an image stands above the fence, from 1; 0 for one that does not.
         held_back: by label, why fewer images are rejected than lie above the fence, one sentence.
         rounds: one a round and class.
@@ -136,14 +136,14 @@ def refine(
             break
     alone = {view.scorer: over_fence(view.values, labels, duplicates, config.method) for view in views}
     near = near_another(embeddings, labels, duplicates, np.flatnonzero(rejected))
-    elsewhere: dict[int, Elsewhere] = {}
-    for view in views:
-        if view.scorer == "neighbours":  # what is odd or ordinary in another class is asked of this view
-            settings = NeighboursConfig(**next(iter(view.facts.values()))["settings"])
-            there = {label: found.value for label, found in alone[view.scorer][0].items()}
-            near = looked_at_there(near, embeddings, kin, labels, ~rejected, there, settings)
-            strayed = ordinary_elsewhere(embeddings, kin, labels, view.values, ~rejected, settings, progress)
-            rejected, elsewhere = moved(strayed, labels, rejected, held_back, config)
+    strayed: dict[int, Elsewhere] = {}
+    asked = next((view for view in views if view.scorer == "neighbours"), None)
+    if asked is not None:
+        settings = NeighboursConfig(**next(iter(asked.facts.values()))["settings"])
+        classes = Classes(embeddings=embeddings, kin=kin, labels=labels, kept=~rejected, config=settings)
+        near = classes.odd_there(near, {label: f.value for label, f in alone["neighbours"][0].items() if not f.note})
+        strayed = classes.ordinary(asked.values, progress=progress)
+    rejected, elsewhere = moved(strayed, labels, rejected, held_back, config)
     return Refined(
         views=views,
         hybrid=hybrid,
@@ -161,7 +161,10 @@ def refine(
 
 
 def looks(scorers: Sequence[Scorer], labels: Sequence[str], config: RefineConfig) -> int:
-    """Return how often `refine` looks at every image, if no round is the last before its time."""
+    """Return how often `refine` looks at every image, if no round is the last before its time.
+
+    That a few flagged images are looked at among another class is not counted.
+    """
     elsewhere = len(set(labels)) > 1 and any(scorer.name == "neighbours" for scorer in scorers)
     return len(scorers) * config.rounds + elsewhere
 
@@ -252,7 +255,7 @@ def moved(
     """Flag the images that are ordinary in another class too, the most ordinary first, but never too many of a class.
 
     Args:
-        strayed: see `ordinary_elsewhere`.
+        strayed: see `Classes.ordinary`.
         labels: N class names.
         flagged: (N,) those above the fence; they count.
         held_back: by label; a sentence is added where some are not flagged.

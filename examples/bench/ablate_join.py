@@ -4,7 +4,7 @@
 
 Each set holds good/ and defect/<type>/. The draws are those of `curate bench`, the views those of `curate scan`; each
 view is measured in its own nominal bulk, and the joins differ in what they make of the three. Printed for each share:
-AUROC / AP / F1 of the verdicts in %, means over sets and draws; at share 0 the share of images that is flagged. Below,
+AUROC / AP / F1 above the fence in %, means over sets and draws; at share 0 the share of images that is flagged. Below,
 AUROC / AP when one view, each in turn, is replaced by noise with a long tail: that is what a view is worth that does
 not suit a set.
 """
@@ -38,7 +38,7 @@ JOINS: MappingProxyType[str, Callable[[FloatArray], FloatArray]] = MappingProxyT
         "mean": lambda z: z.mean(axis=0),
         "median": lambda z: np.median(z, axis=0),
         "maximum": lambda z: z.max(axis=0),
-        "log-mean-exp": lambda z: np.log(np.exp(z.astype(np.float64)).mean(axis=0)),
+        "log-mean-exp": lambda z: np.logaddexp.reduce(z, axis=0) - np.log(len(z)),
     }
 )
 

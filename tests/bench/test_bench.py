@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 import curate
 from curate.bench import anomalib_models, call, run
@@ -117,6 +118,10 @@ def test_every_method_has_its_figures_and_the_holes_are_found(finished):
 def test_the_published_student_learns_from_the_pixels_of_the_draw(plates, tmp_path):
     source, config = read_set(plates), ScanConfig(cache=tmp_path, image_size=64)
     drawn = Road(source=source, config=config).drawn(draw(source, 0.2, 0, images=12, test_share=0.3))
+    for row in (0, len(drawn.draw.rows) - 1):
+        shown = drawn.pixels(row)
+        file = Image.open(drawn.listing.files[row]).convert("RGB").resize(shown.shape[1::-1], Image.Resampling.BOX)
+        assert np.abs(shown - np.asarray(file, dtype=np.float32)).mean() < 3
     few = replace(STUDENTS["mlg-stpm"], stpm=StpmConfig(epochs=2, warm_up=1, every=1, learning_rate=0.01))
     judged = judge_draw(drawn, config, Variant(about="", scorers=student_maker(few)))
     maps = judged.maps["score_student"]

@@ -10,7 +10,7 @@ from test_neighbours import ALL, drawn, embedded
 from curate.embeddings.threads import one_core_each
 from curate.records import Verdict
 from curate.scores.by_label import score_by_label
-from curate.scores.elsewhere import FEWEST, ordinary_elsewhere
+from curate.scores.elsewhere import FEWEST, Classes
 from curate.scores.neighbours import Neighbours, NeighboursConfig, against
 from curate.verdicts.judge import judge
 from curate.verdicts.rounds import RefineConfig, looks, refine
@@ -25,10 +25,11 @@ def mixed(good: int = GOOD) -> list[np.ndarray]:
     return drawn(count, planted=tuple(range(good, good + DEFECTS)))
 
 
-def found_in(images: list[np.ndarray], labels: list[str], config: NeighboursConfig = ALL):
-    embeddings, kin = embedded(images), np.arange(len(images))
+def found_in(images: list[np.ndarray], labels: list[str], config: NeighboursConfig = ALL, kin=None):
+    embeddings, kin = embedded(images), np.arange(len(images)) if kin is None else kin
     own = score_by_label(Neighbours(config=config), embeddings, kin, labels).values
-    return ordinary_elsewhere(embeddings, kin, labels, own, np.ones(len(images), dtype=np.bool_), config)
+    everyone = np.ones(len(images), dtype=np.bool_)
+    return Classes(embeddings=embeddings, kin=kin, labels=labels, kept=everyone, config=config).ordinary(own)
 
 
 @pytest.mark.parametrize("position", [0.0, 4.0])
@@ -113,10 +114,11 @@ def test_a_loose_class_vouches_for_none_though_it_is_tighter_than_another():
     assert found_in(images, labels) == {}
 
 
-def judged(images: list[np.ndarray], labels: list[str]):
-    embeddings, kin = embedded(images), np.arange(len(images))
-    refined = refine(embeddings, kin, labels, kin, [Neighbours(config=ALL)], RefineConfig())
-    return refined, judge(refined, labels, kin)
+def judged(images: list[np.ndarray], labels: list[str], kin=None):
+    embeddings, alone = embedded(images), np.arange(len(images))
+    kin = alone if kin is None else kin
+    refined = refine(embeddings, kin, labels, alone, [Neighbours(config=ALL)], RefineConfig())
+    return refined, judge(refined, labels, alone)
 
 
 def test_a_rare_defect_is_not_called_good_though_most_of_it_looks_so():
@@ -131,6 +133,23 @@ def test_a_rare_defect_is_not_called_good_though_most_of_it_looks_so():
     assert verdicts.flagged[last]
     assert verdicts.suggested_label[last] == ""
     assert verdicts.findings[last][0].code == "LBL001"
+
+
+def test_nothing_that_cannot_be_compared_is_called_ordinary():
+    kin = np.zeros(len(LABELS), dtype=np.int64)
+    kin[GOOD + 10 :] = np.arange(1, len(LABELS) - GOOD - 9)  # the first ten defects are of the lot of all good ones
+    assert not {i for i in found_in(mixed(), LABELS, kin=kin) if i < GOOD + 10}
+
+
+@pytest.mark.parametrize("count", [3, 12])
+def test_a_class_that_cannot_be_judged_does_not_say_that_an_image_is_odd_there(count: int):
+    images = drawn(GOOD) + drawn(count + 1, seed=9)
+    kin = np.arange(len(images))
+    kin[GOOD:-1] = GOOD  # all bolts are of one lot, so nobody knows how much bolts differ
+    refined, verdicts = judged(images, ["nut"] * GOOD + ["bolt"] * count + ["nut"], kin)
+    last = len(images) - 1
+    assert refined.near[last].odd is None
+    assert verdicts.suggested_label[last] == "bolt"
 
 
 @pytest.mark.parametrize("defective", [False, True])

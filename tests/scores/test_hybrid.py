@@ -35,7 +35,7 @@ def test_the_bulk_of_a_normal_curve_is_its_middle_and_its_standard_deviation():
     found = bulk(values.astype(np.float32))
     assert (found.middle, found.spread) == (pytest.approx(7, abs=0.4), pytest.approx(2, rel=0.1))
     found = bulk(np.concatenate([values, np.full(9_000, 40.0)]).astype(np.float32))
-    assert (found.middle, found.spread) == (pytest.approx(7, abs=0.6), pytest.approx(3, rel=0.1))  # not 15 and 33
+    assert (found.middle, found.spread) == (pytest.approx(7, abs=0.6), pytest.approx(3, rel=0.1))  # all: 17 and 15
 
 
 def test_a_view_that_is_blind_to_a_defect_does_not_average_it_away():
@@ -57,10 +57,9 @@ def test_one_view_is_itself_on_the_common_scale():
 
 
 @given(st.lists(st.floats(-50, 50, width=32), min_size=1, max_size=5))
-def test_the_join_lies_between_the_second_highest_and_the_highest(values: list[float]):
+def test_the_join_is_the_mean_of_the_two_highest_and_of_one_itself(values: list[float]):
     together = float(highest(np.array(values, dtype=np.float32)))
-    ordered = sorted(values)
-    assert ordered[-2:][0] - 1e-4 <= together <= ordered[-1] + 1e-4
+    assert together == pytest.approx(np.mean(sorted(values)[-2:]), rel=1e-5, abs=1e-4)
 
 
 @settings(max_examples=20)
@@ -88,8 +87,8 @@ def test_copies_of_an_image_count_once():
 
 
 def test_maps_are_joined_place_by_place_as_the_scores_are():
-    views = [view(nominal(seed, i3=12)) for seed in (1, 2, 3)]
-    joined = join(views, LABELS, ALONE)
-    assert joined.maps[3].shape == (2, 2)
-    assert joined.maps[3].argmax() == 3
-    assert joined.maps[3].max() > 3 * max(joined.maps[i].max() for i in (10, 11, 12))
+    seen = [view(nominal(seed, i3=12)) for seed in (1, 2)]
+    with_a_blind_one = join([*seen, view(nominal(3, i3=-12))], LABELS, ALONE).maps[3]
+    assert with_a_blind_one.shape == (2, 2)
+    assert with_a_blind_one[1, 1] == pytest.approx(join(seen, LABELS, ALONE).maps[3][1, 1])
+    assert with_a_blind_one.argmax() == 3

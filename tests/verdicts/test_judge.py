@@ -62,7 +62,16 @@ def test_one_odd_place_is_mislabelled_and_the_message_says_where(maps: np.ndarra
     assert verdicts.verdict[3] is Verdict.MISLABELLED
     (finding,) = verdicts.findings[3]
     assert finding.code == "LBL001"
+    assert "long tail" not in finding.message
     assert "88% from the left, 12% from the top" in finding.message
+
+
+def test_a_flagged_image_that_a_long_tail_would_explain_says_so():
+    scores = np.concatenate([np.random.default_rng(0).lognormal(0, 0.3, 197), [2.7, 2.9, 3.1]])
+    verdicts, _ = judged(np.tile(scores[:, None, None], (1, 4, 4)) * np.linspace(0.2, 1, 16).reshape(4, 4))
+    assert verdicts.flagged[-3:].all()
+    assert all(verdicts.significance.confidence[-3:] > 0.5)
+    assert all("a long tail of nominal images would explain it too" in f[0].message for f in verdicts.findings[-3:])
 
 
 def test_an_image_that_is_odd_all_over_is_near_ood(maps: np.ndarray):
