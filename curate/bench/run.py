@@ -185,13 +185,14 @@ def _missing(cells: Sequence[Cell], plan: Plan, store: Store) -> tuple[Cell, ...
 
 
 def scan_of(cell: Cell, plan: Plan) -> str:
-    """Return the settings of a scorer's, ablation's or search's run: a cell made with others is not taken for it."""
+    """Return version and settings of a scorer's, ablation's or search's run: a cell of others is not taken for it."""
+    made_by = {"curate": __version__}
     if cell.question == SEARCHES:
-        return json.dumps({"trials": plan.search, **asdict(start_of(plan.config))}, sort_keys=True)
+        return json.dumps(made_by | {"trials": plan.search, **asdict(start_of(plan.config))}, sort_keys=True)
     if cell.question != FINDS or not (cell.method in SCORERS or cell.method in ABLATIONS):
         return ""
     settings = plan.config.model_copy(update=dict(variant(cell.method).settings)).model_dump(mode="json")
-    return json.dumps({k: v for k, v in settings.items() if k not in NOT_MEASURED}, sort_keys=True)
+    return json.dumps(made_by | {k: v for k, v in settings.items() if k not in NOT_MEASURED}, sort_keys=True)
 
 
 def _again(cell: Cell, redo: Sequence[str]) -> bool:

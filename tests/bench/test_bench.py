@@ -180,7 +180,9 @@ def test_a_folder_of_another_bench_is_refused(finished, plates, tmp_path):
         Store(other, {})
 
 
-def test_a_cell_made_with_other_settings_of_the_scan_is_computed_again(plates, tmp_path):
+def test_a_cell_made_with_other_settings_of_the_scan_or_by_another_version_is_computed_again(
+    plates, tmp_path, monkeypatch
+):
     store = Store(tmp_path / "out", {})
     plan = make_plan(Call(datasets=(plates,), baselines="none", detectors="none", **QUICK))
     for part in run.to_do(plan, store)[0]:
@@ -189,6 +191,8 @@ def test_a_cell_made_with_other_settings_of_the_scan_is_computed_again(plates, t
     assert run.to_do(plan, store) == ([], 2)
     other = make_plan(Call(datasets=(plates,), baselines="none", detectors="none", settings={"rounds": 7}, **QUICK))
     assert len(run.to_do(other, store)[0]) == 2
+    monkeypatch.setattr(run, "__version__", "0.0.1")
+    assert len(run.to_do(plan, store)[0]) == 2
 
 
 def test_a_damaged_cell_counts_as_absent(tmp_path):
