@@ -1,7 +1,8 @@
 """Does cleaning help? Anomaly detectors, trained on a training set as it is, cleaned, or truly clean; tested elsewhere.
 
-A detector gets the images to learn from and the images to score, and gives scores and anomaly maps. `neighbours` and
-`softpatch` are ours and work on the embeddings; `patchcore` and `stfpm` are anomalib's and work on the files.
+A detector gets the images to learn from and the images to score, and gives scores and anomaly maps. `neighbours`, the
+variants of `flow` and `student`, and `softpatch` are ours and work on the embeddings; `patchcore` and `stfpm` are
+anomalib's and work on the files.
 """
 
 from __future__ import annotations
@@ -21,14 +22,20 @@ from curate.bench.gaps import Gaps
 from curate.bench.measures import Figures, pixels, ranking
 from curate.bench.road import Embedded
 from curate.bench.sets import LabelledSet
+from curate.bench.variants import VIEWS, Maker
+from curate.config import ScanConfig
 from curate.errors import UsageError
 from curate.records import BoolArray, Embeddings, FloatArray, IntArray
+from curate.scores.base import Guide
 from curate.scores.neighbours import NeighboursConfig, top_mean
 
 PIXELS_LONG = 256
 """Longest side, in pixels, at which anomaly maps are held against masks."""
 
 FEWEST_TRAINING = 2
+
+FROM_IMAGES = ("student-stpm", "student-mlg-stpm")
+"""Variants that learn from pixels, which a detector of ours is not given."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +108,21 @@ def soft_patch(task: Task) -> Detected:
     return Detected(scores=np.array([m.max() for m in maps], dtype=np.float64), maps=maps)
 
 
+def view_detector(make: Maker) -> Callable[[Task], Detected]:
+    """Return a view as a detector: it learns from the training images alone, each model from its folds of them."""
+
+    def run(task: Task) -> Detected:
+        rows = np.concatenate([task.training, task.test])
+        learnt = np.arange(len(rows)) < len(task.training)
+        (scorer,) = make(ScanConfig(seed=task.seed))
+        told = scorer.score(
+            task.whole.embeddings.subset(task.whole.places[rows]), np.arange(len(rows)), guide=Guide(nominal=learnt)
+        )
+        return Detected(scores=told.values[~learnt].astype(np.float64), maps=told.maps[len(task.training) :])
+
+    return run
+
+
 def _anomalib(name: str) -> Callable[[Task], Detected]:
     def run(task: Task) -> Detected:
         train, test = ([task.source.files[row] for row in rows] for rows in (task.training, task.test))
@@ -116,6 +138,7 @@ def _anomalib(name: str) -> Callable[[Task], Detected]:
 DETECTORS: Mapping[str, Callable[[Task], Detected]] = MappingProxyType(
     {
         "neighbours": memory_bank,
+        **{name: view_detector(make) for name, make in VIEWS.items() if name not in FROM_IMAGES},
         "softpatch": soft_patch,
         **{name: _anomalib(name) for name in anomalib_models.MODELS},
     }

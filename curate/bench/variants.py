@@ -28,7 +28,9 @@ from curate.scores.student_config import StudentConfig
 class Maker(Protocol):
     """Makes scorers from the settings of a scan; see `curate.scores.views.make_scorers`."""
 
-    def __call__(self, config: ScanConfig, *, images: Images, teacher: Backbone) -> Sequence[Scorer]: ...
+    def __call__(
+        self, config: ScanConfig, *, images: Images | None = None, teacher: Backbone | None = None
+    ) -> Sequence[Scorer]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +53,14 @@ def _views(*names: str) -> dict[str, Any]:
     return {"scorers": names}
 
 
-def _all_compared(config: ScanConfig, *, images: Images, teacher: Backbone) -> list[Scorer]:
+def _all_compared(config: ScanConfig, *, images: Images | None = None, teacher: Backbone | None = None) -> list[Scorer]:
     return [Neighbours(config=NeighboursConfig(images=config.neighbours, seed=config.seed, compared=100_000))]
 
 
 def flow_maker(settings: FlowConfig) -> Maker:
     """Return what makes a flow of these settings, with the scan's seed."""
 
-    def make(config: ScanConfig, *, images: Images, teacher: Backbone) -> list[Scorer]:
+    def make(config: ScanConfig, *, images: Images | None = None, teacher: Backbone | None = None) -> list[Scorer]:
         return [Flow(config=replace(settings, seed=config.seed))]
 
     return make
@@ -67,7 +69,7 @@ def flow_maker(settings: FlowConfig) -> Maker:
 def student_maker(settings: StudentConfig) -> Maker:
     """Return what makes a student of these settings, with the scan's seed."""
 
-    def make(config: ScanConfig, *, images: Images, teacher: Backbone) -> list[Scorer]:
+    def make(config: ScanConfig, *, images: Images | None = None, teacher: Backbone | None = None) -> list[Scorer]:
         return [Student(config=replace(settings, seed=config.seed), images=images, teacher=teacher)]
 
     return make
@@ -77,6 +79,14 @@ def slug(name: str) -> str:
     """Return a name that can stand in a list with commas and in a file's name."""
     return "-".join(re.findall(r"[a-z0-9]+", name.replace("+", " plus ").lower()))
 
+
+VIEWS: Mapping[str, Maker] = MappingProxyType(
+    {
+        **{f"flow-{slug(name)}": flow_maker(made) for name, made in FLOWS.items()},
+        **{f"student-{slug(name)}": student_maker(made) for name, made in STUDENTS.items()},
+    }
+)
+"""Variants of one view, which learn from what they are told to."""
 
 SCORERS: Mapping[str, Variant] = MappingProxyType(
     {
@@ -100,12 +110,8 @@ ABLATIONS: Mapping[str, Variant] = MappingProxyType(
             settings={"rounds": 5, **_views("flow", "student", "neighbours")},
         ),
         **{
-            f"flow-{slug(name)}": Variant(about=f"flow: {name}", scorers=flow_maker(made))
-            for name, made in FLOWS.items()
-        },
-        **{
-            f"student-{slug(name)}": Variant(about=f"student: {name}", scorers=student_maker(made))
-            for name, made in STUDENTS.items()
+            name: Variant(about=name.replace("-", ": ", 1).replace("-", " "), scorers=make)
+            for name, make in VIEWS.items()
         },
     }
 )

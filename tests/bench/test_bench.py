@@ -21,12 +21,15 @@ import curate
 from curate.bench import anomalib_models, call, run
 from curate.bench.call import Call, make_plan, run_bench
 from curate.bench.cells import CELLS, Cell, Result, Store
-from curate.bench.draws import draw
+from curate.bench.detectors import Task, run_detector, view_detector
+from curate.bench.draws import draw, pools
+from curate.bench.gaps import Gaps
 from curate.bench.road import Road, judge_draw
 from curate.bench.sets import read_set
 from curate.bench.variants import Variant, student_maker
 from curate.config import ScanConfig
 from curate.errors import UsageError
+from curate.records import Scores
 from curate.scores.stpm import StpmConfig
 from curate.scores.student_config import ABLATIONS as STUDENTS
 from curate.screen import Screen
@@ -228,6 +231,44 @@ def test_a_detector_that_is_not_installed_says_what_to_install(plates):
         UsageError, match=r"--detectors patchcore: anomalib is not installed: pip install 'curate\[bench\]'"
     ):
         make_plan(Call(datasets=(plates,), detectors="patchcore"))
+
+
+class Told:
+    """A scorer that gives the pooled vectors' first numbers for scores, and notes what it may learn from."""
+
+    name = "told"
+
+    def score(self, embeddings, kin, *, guide, progress=None):
+        self.nominal = guide.nominal
+        return Scores(
+            scorer=self.name,
+            values=embeddings.pooled[:, 0],
+            maps=[np.full((1, 1), v) for v in embeddings.pooled[:, 0]],
+            neighbours=np.zeros((len(kin), 0), dtype=np.int64),
+        )
+
+
+def test_a_view_as_a_detector_learns_from_the_training_images_alone_and_detects(plates, tmp_path):
+    source = read_set(plates)
+    drawn = Road(source=source, config=ScanConfig(cache=tmp_path)).drawn(draw(source, 0, 0, images=30, test_share=0.3))
+    held = pools(source, 0.3)
+    test = np.array(held.test_good + held.test_bad)
+    assert not set(test) & set(drawn.draw.rows)
+    task = Task(
+        source=source,
+        whole=drawn.whole,
+        gaps=Gaps(drawn.whole.embeddings),
+        training=drawn.draw.rows,
+        test=test,
+        seed=0,
+    )
+    assert run_detector("flow-default", task)["image_auroc"] > 0.9
+    scorer = Told()
+    told = view_detector(lambda *_, **__: [scorer])(task)
+    assert scorer.nominal.tolist() == [True] * len(task.training) + [False] * len(test)
+    expected = drawn.whole.embeddings.pooled[drawn.whole.places[test], 0]
+    assert told.scores.tolist() == pytest.approx(expected.tolist())
+    assert [m[0, 0] for m in told.maps] == pytest.approx(expected.tolist())
 
 
 def test_two_sets_of_one_name_are_refused(plates):
