@@ -14,7 +14,7 @@ place of a patch (without it 76.8 / 72.8), patches rather than pooled vectors (8
 92.7 / 90.5). In fold it ranks as well, 93.3 / 92.6, but its verdicts are worse where much is wrong. Blocks that are
 larger, or trained longer, were not measured.
 
-The folds are trained in threads, one each: together, by torch.func.vmap, they take as long (examples/bench/vmap_folds.py).
+Folds are trained in threads, one each: together, by torch.func.vmap, they take as long (examples/bench/vmap_folds.py).
 """
 
 from __future__ import annotations
