@@ -24,7 +24,7 @@ from curate.verdicts.significance import Significance, significance
 ORDINARY = 0.5
 """An image below half the height of a view's fence is ordinary to that view."""
 
-IN_DOUBT = "; that far out, though a long tail of nominal images would explain it too"
+IN_DOUBT = "; far out, though a long tail of nominal images would explain it too"
 """Said of a flagged image whose confidence is above one half."""
 
 USUAL_SHARE, REACH_IMAGES = 0.9, 500
