@@ -10,8 +10,8 @@ ordinary in it, and a faint bend would be taken for a scratch.
 mostly of one other class. A pooled vector does not see a small defect: whether the patches are odd there is said too.
 
 Ours. By construction half of the strayed images are found, those more ordinary than the median: measured (four sets, a
-tenth of each folder of defects really good; examples/bench/good_among_defects.py) 26 of 51 are, and 15 of 461 true
-defects are called good, 10 of them on magnetic_tile, where many are too faint to be seen.
+tenth of each folder of defects really good; examples/bench/good_among_defects.py) 25 of 51 are, and 16 of 461 true
+defects are called good, 12 of them on magnetic_tile, where many are too faint to be seen.
 """
 
 from __future__ import annotations
