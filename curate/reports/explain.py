@@ -25,6 +25,9 @@ from curate.reports.place import OWN_MAP
 VIEWS = ("flow", "student", "neighbours")
 CANDIDATES = 3
 
+LEAST_TOLD = 0.001
+"""Probabilities below this are not told apart in words."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class View:
@@ -108,9 +111,14 @@ class Explanation:
             fence = "none" if view.fence is None else f"{view.fence:.4g}"
             lines.append(f"  {view.name:<10} {score}, its fence {fence}{_beyond(view)}")
         told = (("confidence", self.confidence), ("p", self.p_value), ("q", self.q_value))
-        known = [f"{what} {value:.3g}" for what, value in told if value is not None]
+        known = [f"{what} {_chance(value)}" for what, value in told if value is not None]
         among = f" among {self.label!r}" if self.label else ""
         return lines + ([f"nominal{among}: {', '.join(known)}"] if known else [])
+
+
+def _chance(value: float) -> str:
+    """Return a probability in words; one that small is read off a curve, not off images."""
+    return f"under {LEAST_TOLD:g}" if value < LEAST_TOLD else f"{value:.3g}"
 
 
 def _beyond(view: View) -> str:

@@ -27,7 +27,7 @@ def audit_of(*rows: dict[str, object], **more: list[dict[str, object]]) -> Audit
 
 
 ODD = {"path": "good/03.png", "verdict": "mislabelled", "anomaly_score": 2.5, "score_neighbours": 0.75}
-ODD |= {"confidence": 0.03, "nearest": ["good/01.png"], "round_rejected": 1}
+ODD |= {"confidence": 0.03, "p_value": 3e-29, "nearest": ["good/01.png"], "round_rejected": 1}
 FINDING = {
     "path": "good/03.png",
     "code": "LBL001",
@@ -45,7 +45,7 @@ def test_an_image_is_explained_by_views_rounds_findings_and_neighbours():
     assert "good/03.png: mislabelled" in text
     assert "score 2.50 (0 is the median of 'good', 1 the fence)" in text
     assert "neighbours 0.75, its fence 0.5, above" in text
-    assert "nominal among 'good': confidence 0.03" in text
+    assert "nominal among 'good': confidence 0.03, p under 0.001" in text
     assert text.count("round 1: fence 2, 7 kept, 1 rejected, 0 reinstated, contamination 12.5%: rejected here") == 1
     assert "LBL001" in text
     assert "nearest kept image 1: good/01.png" in text

@@ -25,6 +25,8 @@ const Report = (() => {
     const size = Math.abs(value);
     return size !== 0 && (size < 0.001 || size >= 100000) ? value.toExponential(1) : String(Number(value.toPrecision(3)));
   };
+  // a chance that small is read off a curve, not off images
+  const chance = (value) => (value !== null && value < 0.001 ? "under 0.001" : short(value));
   const percent = (value) => (value === null || value === undefined ? "unknown" : value > 0 && value < 0.001 ? "under 0.1 %" : `${Number((100 * value).toPrecision(2))} %`);
   const thumbnail = (row, kind) => data.thumbnails[`${row}-${kind}`];
 
@@ -83,7 +85,7 @@ const Report = (() => {
       if (reason.cure) facts.append(make("p", { class: "cure" }, reason.cure));
     }
     if (card.suggested) facts.append(make("p", { class: "why" }, "Looks like class ", make("strong", { class: "bad" }, make("bdi", {}, card.suggested))));
-    const numbers = [["class", card.label], ["confidence nominal", percent(card.confidence)], ["p", short(card.p)], ["q", short(card.q)], ["rejected in round", card.round]];
+    const numbers = [["class", card.label], ["confidence nominal", percent(card.confidence)], ["p", chance(card.p)], ["q", chance(card.q)], ["rejected in round", card.round]];
     facts.append(make("dl", { class: "numbers" }, ...numbers.filter(([, value]) => value !== "" && value !== null && value !== "unknown").map(([name, value]) =>
       make("div", {}, make("dt", {}, name), make("dd", {}, make("bdi", {}, String(value)))))));
     if (card.views.length) facts.append(viewsOf(card));
