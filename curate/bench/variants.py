@@ -103,12 +103,8 @@ SCORERS: Mapping[str, Variant] = MappingProxyType(
 ABLATIONS: Mapping[str, Variant] = MappingProxyType(
     {
         "fence-iqr": Variant(about="the default, fenced at Q3 + 1.5 IQR as published", settings={"fence": "iqr"}),
-        "rounds-5": Variant(about="the default in up to five rounds", settings={"rounds": 5}),
+        "rounds-1": Variant(about="the default in a single pass", settings={"rounds": 1}),
         "neighbours-all": Variant(about="neighbours compared with all images", scorers=_all_compared),
-        "hybrid-rounds-5": Variant(
-            about="the three views in up to five rounds",
-            settings={"rounds": 5, **_views("flow", "student", "neighbours")},
-        ),
         **{
             name: Variant(about=name.replace("-", ": ", 1).replace("-", " "), scorers=make)
             for name, make in VIEWS.items()

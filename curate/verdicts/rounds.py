@@ -3,6 +3,10 @@
 Source: Meta-IR (arXiv 2503.01569), iterative rejection with a threshold that is found anew in every round. Differs:
 every round scores all images, also rejected ones, so that an image can come back; at most a share of a class is
 rejected, and a class keeps a number of images at least.
+
+Measured against a single pass (four sets, three draws, curate_s; README): F1 of the verdicts gains 1 to 5 points at
+every share of 5 to 50 %, AUROC 0.1 to 0.4, and fewer clean images are flagged where much is wrong. Most sets settle in
+two or three rounds; each costs as much as the first.
 """
 
 from __future__ import annotations
@@ -36,7 +40,7 @@ class RefineConfig:
         min_keep: a class that would keep fewer images is left alone.
     """
 
-    rounds: int = 1
+    rounds: int = 5
     method: Method = Method.MIXTURE
     fdr: float | None = None
     max_share: float = 0.5
@@ -133,6 +137,7 @@ def refine(
         settled = (flagged != rejected).mean() < CHANGED_SHARE or flagged.tobytes() in seen
         rejected = flagged
         if settled:
+            progress(count * len(scorers) * (config.rounds - number))
             break
     alone = {view.scorer: over_fence(view.values, labels, duplicates, config.method) for view in views}
     near = near_another(embeddings, labels, duplicates, np.flatnonzero(rejected))
@@ -161,7 +166,7 @@ def refine(
 
 
 def looks(scorers: Sequence[Scorer], labels: Sequence[str], config: RefineConfig) -> int:
-    """Return how often `refine` looks at every image, if no round is the last before its time.
+    """Return how often `refine` tells of every image; a round that is not needed counts as done.
 
     That a few flagged images are looked at among another class is not counted.
     """
