@@ -37,7 +37,8 @@ from tests.bench.labelled import draw_labelled
 from tests.plates import ROOT
 
 SHARED = ROOT.parent / "shared" / "bench"
-QUICK: dict[str, Any] = {"images": 30, "shares": "0,0.2", "seeds": 1, "test_share": 0.3}
+ONCE = {"rounds": 1}
+QUICK: dict[str, Any] = {"images": 30, "shares": "0,0.2", "seeds": 1, "test_share": 0.3, "settings": ONCE}
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +50,8 @@ def plates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def first(plates: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A bench of everything that is quick, and its summary."""
     folder = tmp_path_factory.mktemp("bench")
-    settings = {"cache": folder / "cache"}
-    chosen = Call(datasets=(plates,), ablate="fence-iqr", detectors="neighbours,softpatch", settings=settings, **QUICK)
+    quick = QUICK | {"settings": ONCE | {"cache": folder / "cache"}}
+    chosen = Call(datasets=(plates,), ablate="fence-iqr", detectors="neighbours,softpatch", **quick)
     return folder / "out", run_bench(chosen, folder / "out", screen=Screen(quiet=True))
 
 
@@ -92,9 +93,10 @@ def test_a_cell_is_to_the_last_digit_what_a_scan_of_the_written_folder_gives(tmp
     assert [name for name, _, _ in truth] == [name.removeprefix("good/") for name in drawn.names]
     assert [wrong == "1" for _, wrong, _ in truth] == drawn.wrong.tolist()
 
-    curate.scan(noisy / "train", audit)
+    curate.scan(noisy / "train", audit, rounds=2)
     expected = load(SHARED / "score_audit.py").figures(audit / "images.parquet", noisy / "truth.csv")
-    plan = make_plan(Call(datasets=(source,), shares=str(share), seeds=seed + 1, images=30, baselines="none"))
+    protocol = Call(datasets=(source,), shares=str(share), seeds=seed + 1, images=30, baselines="none")
+    plan = make_plan(replace(protocol, settings={"rounds": 2}))
     store = run.run(plan, tmp_path / "out")
     cell = Cell(dataset="set", share=share, seed=seed, question="finds", method="default")
     result = store.read(cell)
@@ -192,7 +194,9 @@ def test_a_cell_made_with_other_settings_of_the_scan_or_by_another_version_is_co
         for cell in part.cells:
             store.write(cell, Result(scan=run.scan_of(cell, plan)))
     assert run.to_do(plan, store) == ([], 2)
-    other = make_plan(Call(datasets=(plates,), baselines="none", detectors="none", settings={"rounds": 7}, **QUICK))
+    other = make_plan(
+        Call(datasets=(plates,), baselines="none", detectors="none", **QUICK | {"settings": {"rounds": 7}})
+    )
     assert len(run.to_do(other, store)[0]) == 2
     monkeypatch.setattr(run, "__version__", "0.0.1")
     assert len(run.to_do(plan, store)[0]) == 2
