@@ -6,7 +6,9 @@ rejected, and a class keeps a number of images at least.
 
 Measured against a single pass (four sets, three draws, curate_s; README): F1 of the verdicts gains 1 to 5 points at
 every share of 5 to 50 %, AUROC 0.1 to 0.4, and fewer clean images are flagged where much is wrong. Most sets settle in
-two or three rounds; each costs as much as the first.
+two or three rounds; each costs as much as the first. Yet one pass is the default: where nominal images differ by
+degrees, with a long tail, what the first pass rejects makes the rest look odder, and rounds run away (the set of `make
+demo`: 16 of 121 images are flagged in one pass, 51 in five rounds, and 10 are faults).
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ class RefineConfig:
         min_keep: a class that would keep fewer images is left alone.
     """
 
-    rounds: int = 5
+    rounds: int = 1
     method: Method = Method.MIXTURE
     fdr: float | None = None
     max_share: float = 0.5
