@@ -67,6 +67,15 @@ def test_a_clean_set_needs_one_round():
     assert len(refined(scorer, rounds=9).rounds) == 1
 
 
+def test_a_round_that_finds_more_than_the_first_allows_is_not_believed():
+    first = bulk(3, 7)
+    half = np.where(np.arange(N) % 2 == 0, first + 2, first)  # as if every second image had become odd
+    found = refined(Scripted(first, half), rounds=5)
+    assert [r.number for r in found.rounds] == [1]
+    assert np.flatnonzero(found.flagged).tolist() == [3, 7]
+    assert found.hybrid.values.argmax() in (3, 7)
+
+
 def test_an_image_can_come_back_and_the_story_says_so():
     found = refined(Scripted(bulk(3, 7), bulk(3, 9)), rounds=2)
     assert np.flatnonzero(found.flagged).tolist() == [3, 9]
