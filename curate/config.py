@@ -74,7 +74,7 @@ class ScanConfig(BaseModel):
     scorers: tuple[ScorerName, ...] = Field(default=("flow", "student", "neighbours"), min_length=1)
     flow: Literal["gaussian", "rad"] = "gaussian"
     student: Literal["surroundings", "stpm"] = "surroundings"
-    rounds: int = Field(default=1, ge=1, le=100)
+    rounds: int = Field(default=5, ge=1, le=100)
     fence: Literal["mixture", "iqr"] = "mixture"
     fdr: float | None = Field(default=None, gt=0, lt=1)
     max_share: float = Field(default=0.5, ge=0, le=1)

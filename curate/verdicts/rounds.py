@@ -46,7 +46,7 @@ class RefineConfig:
         min_keep: a class that would keep fewer images is left alone.
     """
 
-    rounds: int = 1
+    rounds: int = 5
     method: Method = Method.MIXTURE
     fdr: float | None = None
     max_share: float = 0.5
