@@ -112,7 +112,9 @@ def test_the_truth_is_measured_against_and_never_searched_by(plates):
 def test_the_start_ranks_as_a_scan_with_its_settings_does(name, request):
     drawn = embedded(request.getfixturevalue(name))
     flow = Variant(about="", scorers=lambda *_, **__: [Flow(config=START)])
-    scanned = run.scorer_figures(drawn, judge_draw(drawn, ScanConfig(), flow), read_set(request.getfixturevalue(name)))
+    scanned = run.scorer_figures(
+        drawn, judge_draw(drawn, ScanConfig(rounds=1), flow), read_set(request.getfixturevalue(name))
+    )
     found = search.run_search(drawn, START, 2)["start"]
     assert {figure: found[figure] for figure in ("auroc", "ap")} == {
         figure: scanned["score_flow"][figure] for figure in ("auroc", "ap")
