@@ -9,7 +9,7 @@ batch plus that of a sample of the images with the lowest disagreement. At the e
 and the meta-set is handed on.
 
 Measured (four labelled sets of real parts, the packaged backbone, two draws, AUROC in %, mean over the sets; at 5, 10,
-20, 40 % of defective images; `examples/bench/ablate_student.py`):
+20, 40 % of defective images; `curate bench --ablate student-...`, and `--detectors`; three later draws are in README):
 
     learns from             finds noise                 finds defects in unseen images
     batches                 91.3  92.6  92.9  90.9      95.1  94.5  94.4  93.3

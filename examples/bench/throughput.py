@@ -54,7 +54,7 @@ def table(rows: list[tuple[str, str]]) -> str:
 def measure(
     drawn: Path, scratch: Path, images: int, more: int, name: str, weights: Path | None
 ) -> list[tuple[str, str]]:
-    options = ["--backbone", name] + (["--weights", str(weights)] if weights else [])
+    options = ["--rounds", "1", "--backbone", name] + (["--weights", str(weights)] if weights else [])
     for label, count in (("few", 8), ("set", images), ("more", more)):
         draw(drawn / label, count)
     before = bare_loop(name, weights, (WIDTH, HEIGHT), min(images, 400))
