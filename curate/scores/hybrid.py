@@ -6,7 +6,14 @@ of a normal curve with that half. The shortest half stays nominal as long as hal
 mean of the two highest views: a view that is blind to a kind of defect does not average away what the others see, and
 what one sees alone counts half.
 
-Measured: `examples/bench/ablate_join.py`.
+Measured (examples/bench/ablate_join.py --shares 0.05,0.1,0.2,0.4 --seeds 1; four sets, a single pass; mean AUROC / AP
+in %, F1 above the fence, and AUROC / AP where one view is noise with a long tail):
+
+    two highest     93.6 / 85.3   74.6   91.3 / 79.9
+    mean            93.6 / 84.9   70.4   91.5 / 79.7
+    median          93.3 / 84.2   74.2   92.5 / 81.7
+    maximum         93.6 / 85.4   74.9   89.3 / 73.9
+    log-mean-exp    93.6 / 85.3   73.6   90.0 / 75.0
 """
 
 from __future__ import annotations
