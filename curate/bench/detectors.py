@@ -22,7 +22,7 @@ from curate.bench.gaps import Gaps
 from curate.bench.measures import Figures, pixels, ranking
 from curate.bench.road import Embedded
 from curate.bench.sets import LabelledSet
-from curate.bench.variants import VIEWS, Maker
+from curate.bench.variants import FROM_IMAGES, VIEWS, Maker
 from curate.config import ScanConfig
 from curate.errors import UsageError
 from curate.records import BoolArray, Embeddings, FloatArray, IntArray
@@ -33,9 +33,6 @@ PIXELS_LONG = 256
 """Longest side, in pixels, at which anomaly maps are held against masks."""
 
 FEWEST_TRAINING = 2
-
-FROM_IMAGES = ("student-stpm", "student-mlg-stpm")
-"""Variants that learn from pixels, which a detector of ours is not given."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from curate.scores.neighbours import Neighbours, NeighboursConfig
 from curate.scores.stpm import Images
 from curate.scores.student import Student
 from curate.scores.student_config import ABLATIONS as STUDENTS
-from curate.scores.student_config import StudentConfig
+from curate.scores.student_config import Kind, StudentConfig
 
 
 class Maker(Protocol):
@@ -92,6 +92,9 @@ VIEWS: Mapping[str, Maker] = MappingProxyType(
     }
 )
 """Variants of one view, which learn from what they are told to."""
+
+FROM_IMAGES = frozenset(f"student-{slug(name)}" for name, made in STUDENTS.items() if made.kind is Kind.STPM)
+"""Those that learn from pixels."""
 
 SCORERS: Mapping[str, Variant] = MappingProxyType(
     {
