@@ -106,6 +106,18 @@ class Refined:
         return {key: sum(getattr(t.fence, name) * t.images for t in last) / images for key, name in names.items()}
 
 
+@dataclass(frozen=True)
+class _Pass:
+    """What one look at all images led to."""
+
+    views: tuple[Scores, ...]
+    hybrid: Scores
+    fences: dict[str, Fence]
+    height: FloatArray
+    flagged: BoolArray
+    held_back: dict[str, str]
+
+
 def refine(
     embeddings: Embeddings,
     kin: IntArray,
@@ -127,32 +139,9 @@ def refine(
         config: see there.
         progress: called with the number of images just finished; see `looks`.
     """
-    count = len(embeddings)
-    rejected, since = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.int64)
-    last: _Pass | None = None
-    first: dict[str, Fence] = {}
-    story: list[Round] = []
-    seen: set[bytes] = set()
-    for number in range(1, config.rounds + 1):
-        before = () if last is None else last.views
-        views = look(embeddings, kin, labels, scorers, ~rejected, before, progress=progress)
-        now = _fenced(views, labels, duplicates, config)
-        first = first or now.fences
-        away = runs_away(first, now.fences)
-        if last is None or not away:
-            last = now
-            story += _told(number, labels, now.fences, rejected, now.flagged)
-            since = np.where(now.flagged, np.where(since > 0, since, number), 0)
-        seen.add(rejected.tobytes())
-        settled = (last.flagged != rejected).mean() < CHANGED_SHARE or last.flagged.tobytes() in seen
-        rejected = last.flagged
-        if settled or away:
-            log.info("rounds ended after %d of %d: %s", number, config.rounds, away or "nothing changes any more")
-            progress(count * len(scorers) * (config.rounds - number))
-            break
-    if last is None:
-        raise ValueError("a refinement has one round at least")
+    last, since, story = _until_settled(embeddings, kin, labels, duplicates, scorers, config, progress)
     views, hybrid, fences, height, held_back = last.views, last.hybrid, last.fences, last.height, last.held_back
+    rejected = last.flagged
     alone = {view.scorer: over_fence(view.values, labels, duplicates, config.method) for view in views}
     near = near_another(embeddings, labels, duplicates, np.flatnonzero(rejected))
     strayed: dict[int, Elsewhere] = {}
@@ -179,6 +168,44 @@ def refine(
     )
 
 
+def _until_settled(
+    embeddings: Embeddings,
+    kin: IntArray,
+    labels: Sequence[str],
+    duplicates: IntArray,
+    scorers: Sequence[Scorer],
+    config: RefineConfig,
+    progress: Progress,
+) -> tuple[_Pass, IntArray, list[Round]]:
+    """Return the last round that is believed, (N,) since which round each image is rejected, and all rounds."""
+    count = len(embeddings)
+    rejected, since = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.int64)
+    last: _Pass | None = None
+    first: dict[str, Fence] = {}
+    story: list[Round] = []
+    seen: set[bytes] = set()
+    for number in range(1, config.rounds + 1):
+        before = () if last is None else last.views
+        views = look(embeddings, kin, labels, scorers, ~rejected, before, progress=progress)
+        now = _fenced(views, labels, duplicates, config)
+        first = first or now.fences
+        away = runs_away(first, now.fences)
+        if last is None or not away:
+            last = now
+            story += _told(number, labels, now.fences, rejected, now.flagged)
+            since = np.where(now.flagged, np.where(since > 0, since, number), 0)
+        seen.add(rejected.tobytes())
+        settled = (last.flagged != rejected).mean() < CHANGED_SHARE or last.flagged.tobytes() in seen
+        rejected = last.flagged
+        if settled or away:
+            log.info("rounds ended after %d of %d: %s", number, config.rounds, away or "nothing changes any more")
+            progress(count * len(scorers) * (config.rounds - number))
+            break
+    if last is None:
+        raise ValueError("a refinement has one round at least")
+    return last, since, story
+
+
 def looks(scorers: Sequence[Scorer], labels: Sequence[str], config: RefineConfig) -> int:
     """Return how often `refine` tells of every image; a round that is not needed counts as done.
 
@@ -186,18 +213,6 @@ def looks(scorers: Sequence[Scorer], labels: Sequence[str], config: RefineConfig
     """
     elsewhere = len(set(labels)) > 1 and any(scorer.name == "neighbours" for scorer in scorers)
     return len(scorers) * config.rounds + elsewhere
-
-
-@dataclass(frozen=True)
-class _Pass:
-    """What one look at all images led to."""
-
-    views: tuple[Scores, ...]
-    hybrid: Scores
-    fences: dict[str, Fence]
-    height: FloatArray
-    flagged: BoolArray
-    held_back: dict[str, str]
 
 
 def _fenced(views: tuple[Scores, ...], labels: Sequence[str], duplicates: IntArray, config: RefineConfig) -> _Pass:
