@@ -355,6 +355,7 @@ def _run(
         "scorers": {view.scorer: view.facts for view in outcome.refined.views},
         "fences": _fences(outcome.refined),
         "contamination": outcome.refined.contamination(),
+        "rounds_ended": outcome.refined.ended,
         "machine": {
             "python": platform.python_version(),
             "torch": torch.__version__,

@@ -252,6 +252,9 @@ class Scores:
             k is 0 for a scorer that knows no neighbours.
         facts: what the run should record: index, recall, settings (JSON values only).
         meta_set: the images that this view takes as most nominal; None for a view that keeps no such set.
+        mute: (N,) images that this view cannot judge, whole classes of them: it has no say in their verdict where
+            another view has. None: it judges all.
+        order: 1 for a view whose scores are distances, 2 for one whose scores grow like squared distances.
         model: what the scorer starts from in the next round (`Guide.model`); None for one that always starts anew.
     """
 
@@ -261,10 +264,13 @@ class Scores:
     neighbours: IntArray
     facts: dict[str, Any] = field(default_factory=dict)
     meta_set: MetaSet | None = None
+    mute: BoolArray | None = None
+    order: int = 2
     model: Any = None
 
     def __post_init__(self) -> None:
-        if not len(self.values) == len(self.maps) == len(self.neighbours):
+        lengths = {len(self.values), len(self.maps), len(self.neighbours)}
+        if len(lengths | ({len(self.mute)} if self.mute is not None else set())) != 1:
             raise ValueError("arrays of the scores differ in length")
         if not np.isfinite(self.values).all():
             raise ValueError(f"{self.scorer}: a score is not finite")

@@ -26,6 +26,11 @@ def verdicts(audit: curate.Audit) -> dict[str, str]:
     return dict(zip(audit.images["path"], audit.images["verdict"], strict=True))
 
 
+def quick(source: Path | str, output: Path, **settings: object) -> curate.Audit:
+    """Scan with one view in a single pass: for what has nothing to do with the scores."""
+    return curate.scan(source, output, **{"scorers": ("neighbours",), "rounds": 1} | settings)
+
+
 class Meanwhile(Silent):
     """Remembers the stages, and does something when one of them begins."""
 
@@ -58,13 +63,13 @@ def test_a_planted_hole_is_flagged_shown_and_explained(plates: Path, tmp_path: P
 
 def test_every_step_that_takes_long_is_a_stage(plates: Path, tmp_path: Path):
     watch = Meanwhile()
-    curate.scan(plates, tmp_path / "audit", screen=watch)
+    quick(plates, tmp_path / "audit", screen=watch)
     assert watch.stages == ["list", "read headers", "embed", "score", "draw", "report"]
 
 
 def test_a_flagged_image_that_vanishes_before_it_is_drawn_has_no_map(plates: Path, tmp_path: Path):
     watch = Meanwhile("draw", (plates / "03.png").unlink)
-    findings = curate.scan(plates, tmp_path / "audit", screen=watch).tables["findings"].to_pylist()
+    findings = quick(plates, tmp_path / "audit", screen=watch).tables["findings"].to_pylist()
     maps = {row["path"]: row["map"] for row in findings}
     assert (maps["03.png"], maps["11.png"]) == (None, "maps/0000011.png")
     assert not (tmp_path / "audit" / "maps" / "0000003.png").exists()
@@ -79,7 +84,7 @@ def test_the_box_of_a_finding_holds_the_hole(tmp_path: Path):
     pixels = np.asarray(Image.open(folder / "07.png")).copy()
     pixels[90:110, 20:40] = 10
     Image.fromarray(pixels).save(folder / "07.png")
-    audit = curate.scan(folder, tmp_path / "audit")
+    audit = curate.scan(folder, tmp_path / "audit", rounds=1)
     left, top, width, height = audit.findings.query("path == '07.png'").iloc[0]["box"]
     assert left <= 30 <= left + width
     assert top <= 100 <= top + height
@@ -95,7 +100,7 @@ def test_same_input_settings_and_seed_give_the_same_bytes_cached_or_not(plates: 
 
 def test_the_seed_matters_and_zero_is_a_seed(plates: Path, tmp_path: Path):
     zero, default, one = (
-        curate.scan(plates, tmp_path / name, **seed).images["anomaly_score"]
+        curate.scan(plates, tmp_path / name, rounds=1, **seed).images["anomaly_score"]
         for name, seed in (("a", {"seed": 0}), ("b", {}), ("c", {"seed": 1}))
     )
     assert zero.equals(default)
@@ -103,17 +108,17 @@ def test_the_seed_matters_and_zero_is_a_seed(plates: Path, tmp_path: Path):
 
 
 def test_the_order_in_which_images_are_read_does_not_change_their_scores(plates: Path, tmp_path: Path):
-    first = curate.scan(plates, tmp_path / "a").images.set_index("path")["anomaly_score"]
+    first = curate.scan(plates, tmp_path / "a", rounds=1).images.set_index("path")["anomaly_score"]
     (tmp_path / "list.csv").write_text("path\n" + "\n".join(sorted((f"plates/{p}" for p in first.index), reverse=True)))
-    again = curate.scan(tmp_path / "list.csv", tmp_path / "b").images.set_index("path")["anomaly_score"]
+    again = curate.scan(tmp_path / "list.csv", tmp_path / "b", rounds=1).images.set_index("path")["anomaly_score"]
     assert {f"plates/{path}": score for path, score in first.items()} == pytest.approx(dict(again), rel=1e-4)
 
 
 def test_copies_are_duplicates_and_do_not_vouch_for_one_another(plates: Path, tmp_path: Path):
-    alone = curate.scan(plates, tmp_path / "a").images.set_index("path")["score_neighbours"]
+    alone = quick(plates, tmp_path / "a").images.set_index("path")["score_neighbours"]
     for number in range(5):
         (plates / f"z{number}.png").write_bytes((plates / "03.png").read_bytes())
-    audit = curate.scan(plates, tmp_path / "b")
+    audit = quick(plates, tmp_path / "b")
     scores = audit.images.set_index("path")["score_neighbours"]
     assert scores["03.png"] == pytest.approx(alone["03.png"], rel=1e-3)
     assert list(audit.duplicates["duplicate_of"]) == ["03.png"] * 5
@@ -124,14 +129,14 @@ def test_a_copy_under_another_label_is_a_finding(tmp_path: Path):
     draw_plates(tmp_path / "set" / "good", 12)
     draw_plates(tmp_path / "set" / "bad", 12, seed=9)
     (tmp_path / "set" / "bad" / "copy.png").write_bytes((tmp_path / "set" / "good" / "00.png").read_bytes())
-    audit = curate.scan(tmp_path / "set", tmp_path / "audit")
+    audit = quick(tmp_path / "set", tmp_path / "audit")
     assert "DUP002" in set(audit.findings["code"])
     assert not audit.duplicates.iloc[0]["same_label"]
 
 
 def test_every_file_of_the_torture_set_is_a_row_and_none_aborts(tmp_path: Path):
     expected = draw_torture_set(tmp_path / "torture")
-    audit = curate.scan(tmp_path / "torture", tmp_path / "audit")
+    audit = quick(tmp_path / "torture", tmp_path / "audit")
     assert len(expected) >= 40
     assert len(audit.images) >= len(expected)
     assert set(audit.findings["code"]) <= set(catalogue())
@@ -142,7 +147,7 @@ def test_every_file_of_the_torture_set_is_a_row_and_none_aborts(tmp_path: Path):
 
 
 def test_every_column_has_the_documented_type_and_a_comment(plates: Path, tmp_path: Path):
-    curate.scan(plates, tmp_path / "audit")
+    quick(plates, tmp_path / "audit")
     for name, schema in TABLES.items():
         written = pq.read_schema(tmp_path / "audit" / f"{name}.parquet")
         assert written.equals(schema)
@@ -150,7 +155,7 @@ def test_every_column_has_the_documented_type_and_a_comment(plates: Path, tmp_pa
 
 
 def test_an_audit_reads_back_as_it_was(plates: Path, tmp_path: Path):
-    audit = curate.scan(plates, tmp_path / "audit")
+    audit = quick(plates, tmp_path / "audit")
     again = curate.read_audit(tmp_path / "audit")
     assert again.images.equals(audit.images)
     assert again.run == json.loads((tmp_path / "audit" / "run.json").read_text())
@@ -158,7 +163,7 @@ def test_an_audit_reads_back_as_it_was(plates: Path, tmp_path: Path):
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_a_handful_of_images_is_kept_with_scores(tmp_path: Path, count: int):
-    audit = curate.scan(draw_plates(tmp_path / "few", count), tmp_path / "audit")
+    audit = quick(draw_plates(tmp_path / "few", count), tmp_path / "audit")
     assert set(audit.images["verdict"]) == {"keep"}
     assert audit.images["anomaly_score"].notna().all()
     assert set(audit.findings["code"]) == {"SET001"}
@@ -170,7 +175,7 @@ def test_equal_images_are_duplicates_and_nothing_is_flagged(tmp_path: Path):
     folder = draw_plates(tmp_path / "equal", 1)
     for number in range(1, 12):
         (folder / f"{number:02d}.png").write_bytes((folder / "00.png").read_bytes())
-    audit = curate.scan(folder, tmp_path / "audit")
+    audit = quick(folder, tmp_path / "audit")
     assert sorted(set(audit.images["verdict"])) == ["duplicate", "keep"]
 
 
@@ -178,7 +183,7 @@ def test_a_set_of_unreadable_images_is_refused_with_the_reason(tmp_path: Path):
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "a.png").write_bytes(b"")
     with pytest.raises(NothingToAudit, match="none of the 1 images can be read"):
-        curate.scan(tmp_path / "bad", tmp_path / "audit")
+        quick(tmp_path / "bad", tmp_path / "audit")
     assert not (tmp_path / "audit").exists()
 
 
@@ -198,48 +203,48 @@ def test_a_set_of_unreadable_images_is_refused_with_the_reason(tmp_path: Path):
 )
 def test_a_wrong_setting_is_one_sentence(plates: Path, tmp_path: Path, settings: dict[str, object], sentence: str):
     with pytest.raises(UsageError, match=sentence) as caught:
-        curate.scan(plates, tmp_path / "audit", **settings)
+        quick(plates, tmp_path / "audit", **settings)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "audit").exists()
 
 
 def test_an_audit_is_replaced_only_with_force_and_other_folders_never(plates: Path, tmp_path: Path):
-    curate.scan(plates, tmp_path / "audit")
+    quick(plates, tmp_path / "audit")
     with pytest.raises(UsageError, match="add --force"):
-        curate.scan(plates, tmp_path / "audit")
-    curate.scan(plates, tmp_path / "audit", force=True)
+        quick(plates, tmp_path / "audit")
+    quick(plates, tmp_path / "audit", force=True)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.txt").write_text("mine")
     with pytest.raises(UsageError, match="never replaced"):
-        curate.scan(plates, tmp_path / "other", force=True)
+        quick(plates, tmp_path / "other", force=True)
     assert (tmp_path / "other" / "thesis.txt").read_text() == "mine"
 
 
 def test_force_never_takes_images_or_a_manifest_with_it(plates: Path, tmp_path: Path):
     audit = tmp_path / "audit"
-    curate.scan(plates, audit)
+    quick(plates, audit)
     shutil.copytree(plates, audit / "clean")
     (audit / "list.csv").write_text("path\nclean/00.png\n")
     named = io.BytesIO(os.fsencode(audit / "clean" / "00.png"))
     for dataset, stdin in ((audit / "clean", None), (audit / "list.csv", None), ("-", named), (plates, None)):
         with pytest.raises(UsageError, match=r"lies inside and would be replaced|not of the audit and would be lost"):
-            curate.scan(dataset, audit, force=True, stdin=stdin)
+            quick(dataset, audit, force=True, stdin=stdin)
     assert len(list((audit / "clean").iterdir())) == 24
 
 
 def test_what_comes_to_lie_in_the_old_audit_during_a_scan_is_not_lost(plates: Path, tmp_path: Path):
     audit = tmp_path / "audit"
-    curate.scan(plates, audit)
+    quick(plates, audit)
     watch = Meanwhile("draw", lambda: (audit / "notes.txt").write_text("mine"))
     with pytest.raises(UsageError, match=r"notes\.txt is not of the audit"):
-        curate.scan(plates, audit, force=True, screen=watch)
+        quick(plates, audit, force=True, screen=watch)
     assert (audit / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="file names are Unicode there")
 def test_folders_whose_names_are_not_utf8_are_read_and_written(tmp_path: Path):
     folder, output = (tmp_path / os.fsdecode(name) for name in (b"bad\xff", b"out\xff"))
-    audit = curate.scan(draw_plates(folder, 3), output)
+    audit = quick(draw_plates(folder, 3), output)
     assert audit.run["dataset"].endswith("bad\\xff")
     assert curate.read_audit(output).run == json.loads(json.dumps(audit.run))
 
@@ -247,9 +252,9 @@ def test_folders_whose_names_are_not_utf8_are_read_and_written(tmp_path: Path):
 def test_an_empty_set_or_a_name_too_long_leaves_no_folder_behind(tmp_path: Path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(NothingToAudit):
-        curate.scan(tmp_path / "empty", tmp_path / "p" / "q" / "audit")
+        quick(tmp_path / "empty", tmp_path / "p" / "q" / "audit")
     with pytest.raises(UsageError, match="check the path"):
-        curate.scan(tmp_path / ("x" * 300), tmp_path / "audit")
+        quick(tmp_path / ("x" * 300), tmp_path / "audit")
     assert [p.name for p in tmp_path.iterdir()] == ["empty"]
 
 
@@ -271,13 +276,13 @@ def test_an_output_inside_the_dataset_is_refused_also_through_a_link(plates: Pat
     (tmp_path / "door").symlink_to(plates)
     for output in (plates / "audit", tmp_path / "door" / "audit"):
         with pytest.raises(UsageError, match="inside the dataset"):
-            curate.scan(plates, output)
+            quick(plates, output)
 
 
 def test_a_full_disk_leaves_the_old_audit_and_nothing_half_written(
     plates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    curate.scan(plates, tmp_path / "audit")
+    quick(plates, tmp_path / "audit")
     before = (tmp_path / "audit" / "images.parquet").read_bytes()
 
     def no_space(*_: object, **__: object) -> None:
@@ -285,14 +290,14 @@ def test_a_full_disk_leaves_the_old_audit_and_nothing_half_written(
 
     monkeypatch.setattr("pyarrow.parquet.write_table", no_space)
     with pytest.raises(WriteError, match="No space left on device"):
-        curate.scan(plates, tmp_path / "audit", force=True)
+        quick(plates, tmp_path / "audit", force=True)
     assert (tmp_path / "audit" / "images.parquet").read_bytes() == before
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
 
 def test_a_file_that_vanishes_during_the_scan_is_a_row(plates: Path, tmp_path: Path):
     (tmp_path / "list.csv").write_text("path\n" + "\n".join(f"plates/{n:02d}.png" for n in range(26)))
-    audit = curate.scan(tmp_path / "list.csv", tmp_path / "audit")
+    audit = quick(tmp_path / "list.csv", tmp_path / "audit")
     assert list(audit.images.query("verdict == 'unreadable'")["path"]) == ["plates/24.png", "plates/25.png"]
 
 

@@ -14,14 +14,21 @@ from curate.errors import InputError, Interrupted
 from curate.screen import Screen
 from tests.plates import ROOT, draw_plates
 
+QUICK = {"CURATE_SCORERS": "neighbours", "CURATE_ROUNDS": "1"}
+
 
 def curate(
     *words: str | Path, cwd: Path | None = None, env: dict[str, str] | None = None, **more: object
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user does, in a process of its own; a scan is kept off the network."""
+    """Run the command line as a user does, in a process of its own.
+
+    A scan is kept off the network, and is quick, with one view in a single pass, unless `env` is given.
+    """
+    scans = words[0] == "scan" and "--show-settings" not in words
     offline = ["--offline"] * (words[0] == "scan" and "--offline" not in words)
     call = [sys.executable, "-m", "curate", *map(str, words), *offline]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "40"} | (env or {})
+    settings = QUICK if scans and env is None else env or {}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "40"} | settings
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more
     return subprocess.run(call, cwd=cwd, env=environment, text=True, timeout=120, check=False, **streams)
 
@@ -34,7 +41,7 @@ def run_program(program: str, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_scan_says_what_it_found_where_the_audit_is_and_what_to_do(plates: Path, tmp_path: Path):
     (plates / "cut.png").write_bytes((plates / "00.png").read_bytes()[:200])
-    done = curate("scan", plates, "-o", tmp_path / "audit")
+    done = curate("scan", plates, "-o", tmp_path / "audit", env={})  # with all views and rounds
     assert done.returncode == 0, done.stderr
     assert "layout flat" in done.stderr
     assert re.search(r"1\s+unreadable", done.stdout)
@@ -228,7 +235,7 @@ def test_a_reader_that_is_gone_is_no_noise(words: tuple[str, ...]):
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_letters_that_the_terminal_lacks_are_escaped(tmp_path: Path, encoding: str):
     draw_plates(tmp_path / "plates", 3)
-    done = curate("scan", "plates", "-o", "检", cwd=tmp_path, env={"PYTHONIOENCODING": encoding})
+    done = curate("scan", "plates", "-o", "检", cwd=tmp_path, env=QUICK | {"PYTHONIOENCODING": encoding})
     assert done.returncode == 0, done.stderr
     assert "Audit: \\u68c0" in done.stdout.splitlines()
 

@@ -172,7 +172,8 @@ def _view(pages: Pages, image: Row, name: str) -> Row | None:
     fence = fence_of(pages.audit.run, image["label"], name)
     median = pages.medians[image["label"], name]
     at = (score - median) / (fence - median) if fence is not None and fence > median else None
-    return {"name": name, "score": score, "fence": fence, "at": at}
+    mute = printable(why_mute(pages.audit.run, image["label"], name))
+    return {"name": name, "score": score, "fence": fence, "at": at, "mute": mute}
 
 
 def fence_of(run: Mapping[str, Any], label: str, view: str) -> float | None:
@@ -180,6 +181,14 @@ def fence_of(run: Mapping[str, Any], label: str, view: str) -> float | None:
     fences = run.get("fences", {}).get(label, {})
     entry = fences.get(view) if isinstance(fences, Mapping) else None
     return number(entry.get("value")) if isinstance(entry, Mapping) else None
+
+
+def why_mute(run: Mapping[str, Any], label: str, view: str) -> str:
+    """Return why a view has no say in a class, as `run.json` has it; "" where it has."""
+    told = run.get("scorers", {}).get(view, {})
+    facts = told.get(label) if isinstance(told, Mapping) else None
+    mute = facts.get("mute") if isinstance(facts, Mapping) else None
+    return mute if isinstance(mute, str) else ""
 
 
 def _reason(finding: Row) -> Row:

@@ -18,6 +18,7 @@ from curate.images.decode import DecodeConfig, read_image
 from curate.images.levels import Levels
 from curate.images.names import unicode_name
 from curate.records import DecodedImage
+from curate.reports.cards import why_mute
 from curate.reports.maps import overlay
 from curate.reports.parquet import Audit
 from curate.reports.place import OWN_MAP
@@ -31,11 +32,15 @@ LEAST_TOLD = 0.001
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One view's score against the fence of the image's label, on the view's own scale; None where unknown."""
+    """One view's score against the fence of the image's label, on the view's own scale; None where unknown.
+
+    `mute` says why the view has no say in the image's class; "" where it has.
+    """
 
     name: str
     score: float | None
     fence: float | None
+    mute: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +114,8 @@ class Explanation:
         for view in self.views:
             score = "none" if view.score is None else f"{view.score:.4g}"
             fence = "none" if view.fence is None else f"{view.fence:.4g}"
-            lines.append(f"  {view.name:<10} {score}, its fence {fence}{_beyond(view)}")
+            judged = f"no say, {view.mute}" if view.mute else f"its fence {fence}{_beyond(view)}"
+            lines.append(f"  {view.name:<10} {score}, {judged}")
         told = (("confidence", self.confidence), ("p", self.p_value), ("q", self.q_value))
         known = [f"{what} {_chance(value)}" for what, value in told if value is not None]
         among = f" among {self.label!r}" if self.label else ""
@@ -153,7 +159,11 @@ def explain(audit: Audit, image: str) -> Explanation:
     found = _rows(audit, "findings", path)
     return Explanation(
         **{name: row[name] for name in same + more},
-        views=tuple(View(name=n, score=s, fence=fences.get(n)) for n, s in scores.items() if s is not None),
+        views=tuple(
+            View(name=n, score=s, fence=fences.get(n), mute=why_mute(audit.run, row["label"], n))
+            for n, s in scores.items()
+            if s is not None
+        ),
         rounds=tuple(_rows(audit, "rounds", row["label"], key="label")) if row["anomaly_score"] is not None else (),
         findings=tuple(_reason(finding) for finding in found),
         nearest=tuple(row["nearest"] or ()),

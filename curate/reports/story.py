@@ -11,7 +11,7 @@ from typing import Any
 from curate.findings import FindingText, catalogue
 from curate.images.names import printable, unicode_name
 from curate.records import Verdict
-from curate.reports.cards import FLAGGED, Pages, number
+from curate.reports.cards import FLAGGED, Pages, number, why_mute
 
 VERDICT_WORDS: Mapping[str, str] = {
     Verdict.KEEP: "kept",
@@ -86,8 +86,9 @@ def settings(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("dataset", printable(str(run.get("dataset", "")))),
         ("read as", printable(str(run.get("recognised", "")))),
-        ("views", ", ".join(run.get("scorers", {})) or "none"),
+        ("views", ", ".join(_view_words(run, view) for view in run.get("scorers", {})) or "none"),
         ("fence", f"{fence}, up to {_count(int(chosen.get('rounds', 1)), 'round')}" if fence else ""),
+        ("rounds ended", printable(str(run.get("rounds_ended", "")))),
         ("false discovery rate", "" if chosen.get("fdr") is None else percent(chosen["fdr"])),
         ("at most rejected", "" if chosen.get("max_share") is None else f"{percent(chosen['max_share'])} of a class"),
         ("backbone", f"{backbone.get('name', '')} at {run.get('long_px', '?')} px"),
@@ -95,6 +96,17 @@ def settings(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("curate", str(run.get("curate", ""))),
     ]
     return [(name, value) for name, value in rows if value]
+
+
+def _view_words(run: Mapping[str, Any], view: str) -> str:
+    """Return a view's name, and in how many classes it has no say."""
+    by_label = run["scorers"][view]
+    silent = [label for label in by_label if why_mute(run, label, view)]
+    if not silent:
+        return view
+    reason = printable(why_mute(run, silent[0], view))
+    where = "" if len(by_label) == 1 else f" in {len(silent)} of {len(by_label)} classes"
+    return f"{view} (no say{where}: {reason})"
 
 
 def next_steps(pages: Pages) -> list[tuple[str, str]]:

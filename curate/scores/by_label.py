@@ -65,8 +65,10 @@ def _joined(name: str, count: int, parts: Mapping[str, tuple[IntArray, Scores]])
     width = max((scores.neighbours.shape[1] for _, scores in parts.values()), default=0)
     neighbours = np.full((count, width), -1, dtype=np.int64)
     maps: list[FloatArray] = [np.zeros((0, 0), dtype=np.float32)] * count
+    mute = np.zeros(count, dtype=np.bool_)
     for rows, scores in parts.values():
         values[rows] = scores.values
+        mute[rows] = False if scores.mute is None else scores.mute
         local = scores.neighbours
         neighbours[rows[:, None], np.arange(local.shape[1])] = np.where(local >= 0, rows[local], -1)
         for row, anomaly_map in zip(rows, scores.maps, strict=True):
@@ -79,6 +81,8 @@ def _joined(name: str, count: int, parts: Mapping[str, tuple[IntArray, Scores]])
         neighbours=neighbours,
         facts={label: scores.facts for label, (_, scores) in parts.items()},
         meta_set=_joined_meta_set([(rows, s.meta_set) for rows, s in parts.values() if s.meta_set is not None]),
+        mute=mute if mute.any() else None,
+        order=next((scores.order for _, scores in parts.values()), Scores.order),
         model=models,
     )
 

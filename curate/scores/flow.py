@@ -14,6 +14,9 @@ place of a patch (without it 76.8 / 72.8), patches rather than pooled vectors (8
 92.7 / 90.5). In fold it ranks as well, 93.3 / 92.6, but its verdicts are worse where much is wrong. Blocks that are
 larger, or trained longer, were not measured.
 
+It goes by the place of a patch, so it judges a set only where the images lie alike (`alignment`): on parts that are
+turned and moved at random it would hide from the hybrid what the other views see.
+
 Folds are trained in threads, one each: together, by torch.func.vmap, they take as long (examples/bench/vmap_folds.py).
 """
 
@@ -30,6 +33,7 @@ from torch import Tensor
 
 from curate.embeddings.threads import one_core_each
 from curate.records import BoolArray, Embeddings, FloatArray, IntArray, PatchesInMemory, Progress, Scores, no_progress
+from curate.scores.alignment import MOST_COST, place_cost
 from curate.scores.base import NO_GUIDE, Guide
 from curate.scores.coupling import LOG_TWO_PI, CouplingFlow, Params, nll
 from curate.scores.flow_config import ABLATIONS, RAD, FlowConfig, Granularity, Query
@@ -93,9 +97,19 @@ class Flow:
         values = np.array([top_mean(m, self.config.top_share) for m in maps], dtype=np.float32)
         if seen is not embeddings:
             maps = [np.full(grid, value, np.float32) for grid, value in zip(embeddings.grids, values, strict=True)]
-        none = np.zeros((len(embeddings), 0), dtype=np.int64)
-        facts = {"settings": asdict(self.config)} | facts
-        return Scores(scorer=self.name, values=values, maps=maps, neighbours=none, facts=facts, model=model)
+        cost = place_cost(embeddings, kin) if self.config.position and seen is embeddings else 0.0
+        facts = {"settings": asdict(self.config)} | facts | {"place_cost": round(cost, 4)}
+        if cost > MOST_COST:
+            facts["mute"] = f"the images do not lie alike: to go by the place costs {cost:.0%}, {MOST_COST:.0%} at most"
+        return Scores(
+            scorer=self.name,
+            values=values,
+            maps=maps,
+            neighbours=np.zeros((len(embeddings), 0), dtype=np.int64),
+            facts=facts,
+            mute=np.full(len(embeddings), cost > MOST_COST),
+            model=model,
+        )
 
 
 def pooled_as_patches(embeddings: Embeddings) -> Embeddings:

@@ -125,13 +125,13 @@ def disagreements(heights: Mapping[str, FloatArray]) -> dict[int, Finding]:
     """Find the images that one view alone flags while another finds them ordinary.
 
     Args:
-        heights: by view, (N,) 0 at the class's median, 1 at that view's own fence.
+        heights: by view, (N,) 0 at the class's median, 1 at that view's own fence; nan where it cannot judge.
     """
     together = np.stack(list(heights.values()))
-    odd = np.flatnonzero((together.max(axis=0) > 1) & (together.min(axis=0) < ORDINARY))
+    odd = np.flatnonzero((np.fmax.reduce(together) > 1) & (np.fmin.reduce(together) < ORDINARY))
     found = {}
     for i in odd.tolist():
-        told = ", ".join(f"{name} {values[i]:.1f}" for name, values in heights.items())
+        told = ", ".join(f"{name} {values[i]:.1f}" for name, values in heights.items() if not np.isnan(values[i]))
         found[i] = Finding(code="OOD002", message=f"the views disagree, in units of their own fences: {told}")
     return found
 

@@ -9,7 +9,7 @@ every share of 5 to 50 %, AUROC 0.1 to 0.4, and fewer clean images are flagged w
 two or three rounds; each costs as much as the first. Where nominal images differ by degrees, with a long tail, what the
 first round rejects makes the rest look odder, and rounds would run away. So a round that estimates more contamination
 than the first round's interval allows is not believed: in the set of `make demo` the second estimates 37 %, where the
-first allows 21 % (`curate scan build/demo/widgets -v` says so).
+first allows 21 % (`rounds_ended` in run.json, and the report, say so).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from curate.records import BoolArray, Embeddings, FloatArray, IntArray, Progress
 from curate.scores.base import Guide, Scorer
 from curate.scores.by_label import label_rows, score_by_label
 from curate.scores.elsewhere import Classes, Elsewhere, Near, near_another
-from curate.scores.hybrid import join
+from curate.scores.hybrid import join, with_say
 from curate.scores.neighbours import NeighboursConfig
 from curate.verdicts.fence import Fence, Method, fence
 
@@ -81,8 +81,9 @@ class Refined:
         round_rejected: (N,) the round since which an image stands above the fence, from 1; 0 for one that does not.
         held_back: by label, why fewer images are rejected than lie above the fence, one sentence.
         rounds: one a round and class.
-        view_fences: by scorer and label, the fence of that view's own scores.
-        view_heights: by scorer, (N,) that view's scores, measured as `height` is.
+        ended: after how many rounds, and why.
+        view_fences: by scorer and label, the fence of that view's own scores; none in a class that it cannot judge.
+        view_heights: by scorer, (N,) that view's scores, measured as `height` is; nan in a class that it cannot judge.
     """
 
     views: tuple[Scores, ...]
@@ -95,6 +96,7 @@ class Refined:
     round_rejected: IntArray
     held_back: dict[str, str]
     rounds: tuple[Round, ...]
+    ended: str
     view_fences: dict[str, dict[str, Fence]]
     view_heights: dict[str, FloatArray]
 
@@ -139,10 +141,14 @@ def refine(
         config: see there.
         progress: called with the number of images just finished; see `looks`.
     """
-    last, since, story = _until_settled(embeddings, kin, labels, duplicates, scorers, config, progress)
+    last, since, story, ended = _until_settled(embeddings, kin, labels, duplicates, scorers, config, progress)
     views, hybrid, fences, height, held_back = last.views, last.hybrid, last.fences, last.height, last.held_back
     rejected = last.flagged
     alone = {view.scorer: over_fence(view.values, labels, duplicates, config.method) for view in views}
+    for label, rows in label_rows(labels).items():
+        for name in alone.keys() - {view.scorer for view in with_say(views, rows)}:
+            del alone[name][0][label]
+            alone[name][1][rows] = np.nan
     near = near_another(embeddings, labels, duplicates, np.flatnonzero(rejected))
     strayed: dict[int, Elsewhere] = {}
     asked = next((view for view in views if view.scorer == "neighbours"), None)
@@ -163,6 +169,7 @@ def refine(
         round_rejected=since,
         held_back=held_back,
         rounds=tuple(story),
+        ended=ended,
         view_fences={name: fences for name, (fences, _) in alone.items()},
         view_heights={name: height for name, (_, height) in alone.items()},
     )
@@ -176,11 +183,12 @@ def _until_settled(
     scorers: Sequence[Scorer],
     config: RefineConfig,
     progress: Progress,
-) -> tuple[_Pass, IntArray, list[Round]]:
-    """Return the last round that is believed, (N,) since which round each image is rejected, and all rounds."""
+) -> tuple[_Pass, IntArray, list[Round], str]:
+    """Return the last round that is believed, (N,) since when an image is rejected, all rounds, and why they ended."""
     count = len(embeddings)
     rejected, since = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.int64)
     last: _Pass | None = None
+    ended = f"after {config.rounds} of {config.rounds}: no more were asked for"
     first: dict[str, Fence] = {}
     story: list[Round] = []
     seen: set[bytes] = set()
@@ -198,12 +206,13 @@ def _until_settled(
         settled = (last.flagged != rejected).mean() < CHANGED_SHARE or last.flagged.tobytes() in seen
         rejected = last.flagged
         if settled or away:
-            log.info("rounds ended after %d of %d: %s", number, config.rounds, away or "nothing changes any more")
+            ended = f"after {number} of {config.rounds}: {away or 'nothing changes any more'}"
             progress(count * len(scorers) * (config.rounds - number))
             break
     if last is None:
         raise ValueError("a refinement has one round at least")
-    return last, since, story
+    log.info("rounds ended %s", ended)
+    return last, since, story, ended
 
 
 def looks(scorers: Sequence[Scorer], labels: Sequence[str], config: RefineConfig) -> int:

@@ -49,7 +49,17 @@ def test_an_image_is_explained_by_views_rounds_findings_and_neighbours():
     assert text.count("round 1: fence 2, 7 kept, 1 rejected, 0 reinstated, contamination 12.5%: rejected here") == 1
     assert "LBL001" in text
     assert "nearest kept image 1: good/01.png" in text
-    assert json.loads(json.dumps(told.as_json()))["views"] == [{"name": "neighbours", "score": 0.75, "fence": 0.5}]
+    assert json.loads(json.dumps(told.as_json()))["views"] == [
+        {"name": "neighbours", "score": 0.75, "fence": 0.5, "mute": ""}
+    ]
+
+
+def test_a_view_without_a_say_is_told_with_the_reason():
+    audit = audit_of(ODD | {"score_flow": 3.0})
+    audit.run["scorers"] = {"flow": {"good": {"mute": "the images do not lie alike"}}, "neighbours": {"good": {}}}
+    text = "\n".join(explain(audit, "good/03.png").lines())
+    assert "flow       3, no say, the images do not lie alike" in text
+    assert "neighbours 0.75, its fence 0.5, above" in text
 
 
 def test_an_image_that_could_not_be_read_says_why():

@@ -16,7 +16,7 @@ from curate.reports.originals import CHANGED, OUTSIDE, Originals, originals
 from curate.reports.parquet import read_audit
 from curate.reports.place import DECISIONS, foreign, replacing
 from tests.plates import ROOT
-from tests.reports.drawn_audit import draw_audit
+from tests.reports.drawn_audit import LABELS, draw_audit
 
 
 def test_the_same_audit_gives_the_same_bytes(tmp_path: Path):
@@ -107,3 +107,11 @@ def test_report_and_review_start_without_torch(tmp_path: Path):
     call = [sys.executable, "-m", "curate", "report", str(tmp_path / "audit")]
     done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, f"Report: {tmp_path / 'audit' / 'report.html'}\n"), done.stderr
+
+
+def test_a_view_without_a_say_is_named_with_the_reason(tmp_path: Path):
+    audit = draw_audit(tmp_path)
+    audit.run["scorers"]["flow"] = {LABELS[0]: {"mute": "they <b>lie anywhere"}, LABELS[1]: {}}
+    page = write_report(tmp_path / "audit", audit).read_text()
+    assert "flow (no say in 1 of 2 classes: they &lt;b&gt;lie anywhere), student, neighbours" in page
+    assert "they <b>" not in page

@@ -32,9 +32,8 @@ def found_in(images: list[np.ndarray], labels: list[str], config: NeighboursConf
     return Classes(embeddings=embeddings, kin=kin, labels=labels, kept=everyone, config=config).ordinary(own)
 
 
-@pytest.mark.parametrize("position", [0.0, 4.0])
-def test_about_half_of_the_good_images_among_defects_are_found_and_no_defect(position: float):
-    found = found_in(mixed(), LABELS, NeighboursConfig(images=3, position=position))
+def test_about_half_of_the_good_images_among_defects_are_found_and_no_defect():
+    found = found_in(mixed(), LABELS, NeighboursConfig(images=3))
     assert found.keys() <= set(range(GOOD + DEFECTS, GOOD + DEFECTS + STRAYED))
     assert len(found) >= 2
     assert {one.label for one in found.values()} == {"good"}
@@ -84,9 +83,8 @@ def test_one_class_has_nowhere_else_to_look():
     assert found_in(drawn(20), ["good"] * 20) == {}
 
 
-@pytest.mark.parametrize("position", [0.0, 4.0])
-def test_against_a_bank_scores_as_the_scorer_does_within_it(position: float):
-    images, config = drawn(20, planted=(4,)), NeighboursConfig(images=3, position=position)
+def test_against_a_bank_scores_as_the_scorer_does_within_it():
+    images, config = drawn(20, planted=(4,)), NeighboursConfig(images=3)
     embeddings, kin = embedded(images), np.arange(20)
     with one_core_each("test") as pool:
         values = against(embeddings, kin, np.arange(20), np.ones(20, dtype=np.bool_), config, pool)

@@ -1,5 +1,7 @@
 """The hybrid: views on one scale, joined by the two highest."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -49,6 +51,28 @@ def test_what_one_view_alone_cries_at_counts_half_of_what_two_see():
     alone = join([view(nominal(1, i3=20)), view(nominal(2, i3=0)), view(nominal(3, i3=0))], LABELS, ALONE)
     two = join([view(nominal(1, i3=20)), view(nominal(2, i3=20)), view(nominal(3, i3=0))], LABELS, ALONE)
     assert alone.values[3] == pytest.approx(two.values[3] / 2, rel=0.25)
+
+
+def test_a_view_that_cannot_judge_a_class_has_no_say_in_it_and_in_no_other():
+    labels = ["a"] * 30 + ["b"] * 30
+    heard, loud = view(nominal(1, i3=9, i40=9)), view(nominal(2, i5=50, i45=50))
+    silent = replace(loud, mute=np.arange(N) < 30)
+    joined = join([heard, silent], labels, ALONE)
+    assert_allclose(joined.values[:30], join([heard], labels, ALONE).values[:30])
+    assert_allclose(joined.values[30:], join([heard, loud], labels, ALONE).values[30:])
+    assert_allclose(joined.maps[5], join([heard], labels, ALONE).maps[5])
+
+
+def test_where_every_view_is_silent_all_are_heard():
+    views = [view(nominal(1, i3=9)), view(nominal(2))]
+    silent = [replace(one, mute=np.ones(N, dtype=np.bool_)) for one in views]
+    assert_allclose(join(silent, LABELS, ALONE).values, join(views, LABELS, ALONE).values)
+
+
+def test_distances_are_joined_as_their_squares():
+    distances = np.abs(nominal(1, i3=9)) + 1
+    as_distances = replace(view(distances), order=1)
+    assert_allclose(join([as_distances], LABELS, ALONE).values, bulk(distances**2).standard(distances**2), rtol=1e-4)
 
 
 def test_one_view_is_itself_on_the_common_scale():

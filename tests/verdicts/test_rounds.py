@@ -6,6 +6,7 @@ import pytest
 from curate.records import Embeddings, Scores, no_progress
 from curate.scores.base import NO_GUIDE, Guide
 from curate.scores.elsewhere import Elsewhere
+from curate.verdicts.judge import disagreements
 from curate.verdicts.rounds import RefineConfig, Refined, moved, refine
 from tests.verdicts.test_judge import embeddings_of
 
@@ -15,10 +16,8 @@ N = 60
 class Scripted:
     """A scorer whose scores of each round are written down; it remembers what it was told."""
 
-    name = "scripted"
-
-    def __init__(self, *rounds: np.ndarray) -> None:
-        self.rounds, self.guides = rounds, list[Guide]()
+    def __init__(self, *rounds: np.ndarray, name: str = "scripted", mute: bool = False) -> None:
+        self.rounds, self.guides, self.name, self.mute = rounds, list[Guide](), name, mute
 
     def score(self, embeddings: Embeddings, kin: np.ndarray, *, guide: Guide = NO_GUIDE, progress=no_progress):
         values = self.rounds[min(len(self.guides), len(self.rounds) - 1)]
@@ -28,6 +27,7 @@ class Scripted:
             values=values.astype(np.float32),
             maps=[np.full((4, 4), v, dtype=np.float32) for v in values],
             neighbours=np.zeros((len(values), 0), dtype=np.int64),
+            mute=np.full(len(values), self.mute),
             model=f"after round {len(self.guides)}",
         )
 
@@ -38,11 +38,11 @@ def bulk(*planted: int) -> np.ndarray:
     return values
 
 
-def refined(scorer: Scripted, **config) -> Refined:
-    count = len(scorer.rounds[0])
+def refined(*scorers: Scripted, **config) -> Refined:
+    count = len(scorers[0].rounds[0])
     pooled = np.random.default_rng(1).normal(size=(count, 3))
     return refine(
-        embeddings_of(pooled), np.arange(count), [""] * count, np.arange(count), [scorer], RefineConfig(**config)
+        embeddings_of(pooled), np.arange(count), [""] * count, np.arange(count), scorers, RefineConfig(**config)
     )
 
 
@@ -74,10 +74,13 @@ def test_a_round_that_finds_more_than_the_first_allows_is_not_believed():
     assert [r.number for r in found.rounds] == [1]
     assert np.flatnonzero(found.flagged).tolist() == [3, 7]
     assert found.hybrid.values.argmax() in (3, 7)
+    assert found.ended.startswith("after 2 of 5: ")
+    assert found.ended.endswith("the round before stands")
 
 
 def test_an_image_can_come_back_and_the_story_says_so():
     found = refined(Scripted(bulk(3, 7), bulk(3, 9)), rounds=2)
+    assert found.ended == "after 2 of 2: no more were asked for"
     assert np.flatnonzero(found.flagged).tolist() == [3, 9]
     assert found.round_rejected[[3, 7, 9]].tolist() == [1, 0, 2]
     assert [(r.rejected, r.reinstated, r.kept) for r in found.rounds] == [(2, 0, N - 2), (1, 1, N - 2)]
@@ -129,3 +132,11 @@ def test_images_ordinary_in_another_class_are_flagged_most_ordinary_first_but_a_
     assert set(kept) == {21, 22}
     assert held_back == {"b": "4 images are ordinary in another class; 2 of them are rejected"}
     assert flagged.sum() == 1
+
+
+def test_a_silent_view_has_no_fence_and_no_part_in_verdict_or_disagreement():
+    found = refined(Scripted(bulk(3), name="heard"), Scripted(bulk(9), name="silent", mute=True), rounds=1)
+    assert np.flatnonzero(found.flagged).tolist() == [3]
+    assert {name: list(fences) for name, fences in found.view_fences.items()} == {"heard": [""], "silent": []}
+    assert np.isnan(found.view_heights["silent"]).all()
+    assert disagreements(found.view_heights) == {}

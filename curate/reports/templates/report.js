@@ -100,8 +100,8 @@ const Report = (() => {
     const rows = card.views.map((view) => {
       const bar = make("i", { class: view.at > 1 ? "over" : "" });
       bar.style.width = `${100 * Math.max(0, Math.min(1, (view.at || 0) / FULL))}%`;
-      const says = view.fence === null ? "no fence" : `fence ${short(view.fence)}`;
-      return make("tr", {}, make("th", { scope: "row" }, view.name), make("td", {}, `${short(view.score)} (${says})`),
+      const says = view.mute ? "no say here" : view.fence === null ? "no fence" : `fence ${short(view.fence)}`;
+      return make("tr", {}, make("th", { scope: "row" }, view.name), make("td", view.mute ? { title: view.mute } : {}, `${short(view.score)} (${says})`),
         make("td", { class: "track" }, view.at === null ? "" : make("div", { "aria-hidden": "true" }, bar, make("b", {})),
           make("span", { class: "hidden" }, view.at === null ? "" : view.at > 1 ? "above its fence" : "below its fence")));
     });
