@@ -21,8 +21,8 @@ from curate.scores.similar import balanced
 MOST_COST = 0.2
 """A set in which the place costs more does not lie alike; between what was measured on either kind."""
 
-SAMPLE, LIKE = 24, 8
-"""Images that are asked, and how many images most like each they are held against."""
+SAMPLE, LIKE, KNOWN = 24, 8, 10_000
+"""Images that are asked, and how many images most like each they are held against, out of how many at most."""
 
 PATCHES_ASKED = 256
 """Patches of an image that are asked, at most, evenly spread."""
@@ -45,17 +45,20 @@ def place_cost(embeddings: Embeddings, kin: IntArray) -> float:
         By how much, as a share, the distance grows that a quarter of the patches exceed: 0 for parts that always lie
         the same way. The median over an even sample of images; 0 where none has another to be held against.
     """
-    vectors = balanced(embeddings)
+    known = np.arange(0, len(kin), -(-len(kin) // KNOWN))
+    part, kin = embeddings.subset(known), kin[known]
+    vectors = balanced(part)
     asked = range(0, len(kin), -(-len(kin) // SAMPLE))
-    found = [_cost(embeddings, image, near) for image in asked if len(near := _like(vectors, kin, image))]
+    found = [_cost(part, image, near) for image in asked if len(near := _like(vectors, kin, image))]
     return float(np.median(found)) if found else 0.0
 
 
 def _like(vectors: FloatArray, kin: IntArray, image: int) -> IntArray:
     """Return the images most like one as a whole, nearest first; none of them is its kin."""
-    others = np.flatnonzero(kin != kin[image])
-    gaps = np.square(vectors[others] - vectors[image]).sum(axis=1)
-    return others[np.argsort(gaps, kind="stable")[:LIKE]]
+    gaps = np.square(vectors - vectors[image]).sum(axis=1)
+    gaps[kin == kin[image]] = np.inf
+    order: IntArray = np.argsort(gaps, kind="stable")[:LIKE]
+    return np.asarray(order[np.isfinite(gaps[order])], dtype=np.int64)
 
 
 def _cost(embeddings: Embeddings, image: int, near: IntArray) -> float:
