@@ -254,7 +254,6 @@ class Scores:
         meta_set: the images that this view takes as most nominal; None for a view that keeps no such set.
         mute: (N,) images that this view cannot judge, whole classes of them: it has no say in their verdict where
             another view has. None: it judges all.
-        order: 1 for a view whose scores are distances, 2 for one whose scores grow like squared distances.
         model: what the scorer starts from in the next round (`Guide.model`); None for one that always starts anew.
     """
 
@@ -265,7 +264,6 @@ class Scores:
     facts: dict[str, Any] = field(default_factory=dict)
     meta_set: MetaSet | None = None
     mute: BoolArray | None = None
-    order: int = 2
     model: Any = None
 
     def __post_init__(self) -> None:
@@ -276,6 +274,8 @@ class Scores:
             raise ValueError(f"{self.scorer}: a score is not finite")
         self.values.setflags(write=False)
         self.neighbours.setflags(write=False)
+        if self.mute is not None:
+            self.mute.setflags(write=False)
 
 
 Progress = Callable[[int], None]

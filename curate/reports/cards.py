@@ -184,7 +184,9 @@ def fence_of(run: Mapping[str, Any], label: str, view: str) -> float | None:
 
 
 def why_mute(run: Mapping[str, Any], label: str, view: str) -> str:
-    """Return why a view has no say in a class, as `run.json` has it; "" where it has."""
+    """Return why a view has no say in a class, as `run.json` has it; "" where it has, if only because no other has."""
+    if fence_of(run, label, view) is not None:
+        return ""
     told = run.get("scorers", {}).get(view, {})
     facts = told.get(label) if isinstance(told, Mapping) else None
     mute = facts.get("mute") if isinstance(facts, Mapping) else None

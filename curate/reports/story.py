@@ -100,12 +100,14 @@ def settings(run: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def _view_words(run: Mapping[str, Any], view: str) -> str:
     """Return a view's name, and in how many classes it has no say."""
-    by_label = run["scorers"][view]
-    silent = [label for label in by_label if why_mute(run, label, view)]
-    if not silent:
+    told = run.get("scorers")
+    by_label = told.get(view) if isinstance(told, Mapping) else None
+    labels = list(by_label) if isinstance(by_label, Mapping) else []
+    mute = [label for label in labels if why_mute(run, label, view)]
+    if not mute:
         return view
-    reason = printable(why_mute(run, silent[0], view))
-    where = "" if len(by_label) == 1 else f" in {len(silent)} of {len(by_label)} classes"
+    reason = printable(why_mute(run, mute[0], view))
+    where = "" if len(labels) == 1 else f" in {len(mute)} of {len(labels)} classes; in {label_words(mute[0])}"
     return f"{view} (no say{where}: {reason})"
 
 

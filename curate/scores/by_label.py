@@ -35,7 +35,8 @@ def score_by_label(
         embeddings: of N images.
         kin: (N,) see `Scorer.score`.
         labels: (N,) "" counts as one label of its own.
-        guide: of all N images; its `model` is what this function returned in the round before.
+        guide: of all N images; its `model` is what this function returned in the round before, its `place_cost` is by
+            label.
         progress: called with the number of images just finished.
 
     Returns:
@@ -57,6 +58,7 @@ def _of_label(guide: Guide, label: str, rows: IntArray) -> Guide:
         nominal=None if guide.nominal is None else guide.nominal[rows],
         meta_set=None if guide.meta_set is None else np.flatnonzero(np.isin(rows, guide.meta_set)),
         model=None if guide.model is None else guide.model.get(label),
+        place_cost=None if guide.place_cost is None else guide.place_cost.get(label),
     )
 
 
@@ -82,7 +84,6 @@ def _joined(name: str, count: int, parts: Mapping[str, tuple[IntArray, Scores]])
         facts={label: scores.facts for label, (_, scores) in parts.items()},
         meta_set=_joined_meta_set([(rows, s.meta_set) for rows, s in parts.values() if s.meta_set is not None]),
         mute=mute if mute.any() else None,
-        order=next((scores.order for _, scores in parts.values()), Scores.order),
         model=models,
     )
 

@@ -103,14 +103,14 @@ class Classes:
         kin: (N,) see `Scorer.score`.
         labels: N class names.
         kept: (N,) whether an image vouches for its class: it is not flagged in it.
-        config: of `neighbours`.
+        configs: by class, the settings with which `neighbours` scored it: the place counts in one that lies alike.
     """
 
     embeddings: Embeddings
     kin: IntArray
     labels: Sequence[str]
     kept: BoolArray
-    config: NeighboursConfig
+    configs: Mapping[str, NeighboursConfig]
 
     def ordinary(self, own: FloatArray, *, progress: Progress = no_progress) -> dict[int, Elsewhere]:
         """Find the images of looser classes that are as ordinary in the tightest class as half of its own.
@@ -163,4 +163,4 @@ class Classes:
     def _against(self, asked: IntArray, label: str, *, progress: Progress = no_progress) -> FloatArray:
         with one_core_each("elsewhere") as pool:
             bank = self._vouching(label)
-            return against(self.embeddings, self.kin, asked, bank, self.config, pool, progress=progress)
+            return against(self.embeddings, self.kin, asked, bank, self.configs[label], pool, progress=progress)

@@ -97,17 +97,21 @@ class Flow:
         values = np.array([top_mean(m, self.config.top_share) for m in maps], dtype=np.float32)
         if seen is not embeddings:
             maps = [np.full(grid, value, np.float32) for grid, value in zip(embeddings.grids, values, strict=True)]
-        cost = place_cost(embeddings, kin) if self.config.position and seen is embeddings else 0.0
+        cost = place_cost(embeddings, kin) if guide.place_cost is None else guide.place_cost
+        mute = cost > MOST_COST and self.config.position and seen is embeddings
         facts = {"settings": asdict(self.config)} | facts | {"place_cost": round(cost, 4)}
-        if cost > MOST_COST:
-            facts["mute"] = f"the images do not lie alike: to go by the place costs {cost:.0%}, {MOST_COST:.0%} at most"
+        if mute:
+            facts["mute"] = (
+                "it goes by the place, and the images do not lie alike: "
+                f"what a patch resembles is {cost:.0%} farther at its own place than anywhere, {MOST_COST:.0%} at most"
+            )
         return Scores(
             scorer=self.name,
             values=values,
             maps=maps,
             neighbours=np.zeros((len(embeddings), 0), dtype=np.int64),
             facts=facts,
-            mute=np.full(len(embeddings), cost > MOST_COST),
+            mute=np.ones(len(embeddings), dtype=np.bool_) if mute else None,
             model=model,
         )
 

@@ -4,8 +4,7 @@ Meta-IR (arXiv 2503.01569) names a hybrid anomaly score without giving its formu
 view is measured in its own nominal bulk: 0 is the middle of the shortest half of its scores, 1 is a standard deviation
 of a normal curve with that half. The shortest half stays nominal as long as half of the images are. The hybrid is the
 mean of the two highest views: a view that is blind to a kind of defect does not average away what the others see, and
-what one sees alone counts half. Distances are squared first, so that all views grow alike. A view that cannot judge a
-class (`Scores.mute`) has no say in it.
+what one sees alone counts half. A view that cannot judge a class (`Scores.mute`) has no say in it.
 
 Measured (examples/bench/ablate_join.py --shares 0.05,0.1,0.2,0.4 --seeds 1; four sets, a single pass; mean AUROC / AP
 in %, F1 above the fence, and AUROC / AP where one view is noise with a long tail):
@@ -70,7 +69,7 @@ def join(views: Sequence[Scores], labels: Sequence[str], duplicates: IntArray) -
     """Join the views of N images into the hybrid score.
 
     Args:
-        views: at least one, each of the same N images; distances are at least 0.
+        views: at least one, each of the same N images.
         labels: N class names: each class has its own scale.
         duplicates: (N,) only the first of equal numbers counts in the bulk.
 
@@ -82,13 +81,10 @@ def join(views: Sequence[Scores], labels: Sequence[str], duplicates: IntArray) -
     for rows in label_rows(labels).values():
         _, first = np.unique(duplicates[rows], return_index=True)
         heard = with_say(views, rows)
-        scores = [second_order(view.values[rows], view.order) for view in heard]
-        told = np.isin(rows, rows[first])
-        values[rows] = highest(np.stack([bulk(s[told]).standard(s) for s in scores]))
+        values[rows] = highest(np.stack([bulk(v.values[rows[first]]).standard(v.values[rows]) for v in heard]))
         scales = [_map_bulk(view, rows[first]) for view in heard]
         for row in rows.tolist():
-            seen = [second_order(view.maps[row], view.order) for view in heard]
-            maps[row] = highest(np.stack([scale.standard(m) for m, scale in zip(seen, scales, strict=True)]))
+            maps[row] = highest(np.stack([s.standard(v.maps[row]) for v, s in zip(heard, scales, strict=True)]))
     return Scores(
         scorer="hybrid",
         values=values,
@@ -104,12 +100,7 @@ def with_say(views: Sequence[Scores], rows: IntArray) -> list[Scores]:
     return [view for view in views if view.mute is None or not view.mute[rows].all()] or list(views)
 
 
-def second_order(values: FloatArray, order: int) -> FloatArray:
-    """Return scores that grow like squared distances, whatever their `Scores.order`."""
-    return np.square(values) if order == 1 else values
-
-
 def _map_bulk(view: Scores, rows: IntArray) -> Bulk:
     """Measure the bulk of a view's patch scores over some images, on an even sample of them."""
     patches = np.concatenate([view.maps[row].ravel() for row in rows.tolist()])
-    return bulk(second_order(patches[:: -(-len(patches) // PATCHES_SAMPLED)], view.order))
+    return bulk(patches[:: -(-len(patches) // PATCHES_SAMPLED)])

@@ -9,8 +9,12 @@ Ours, and measured on four labelled sets of real parts: an image is compared wit
 32 of them. That finds as much as comparing with all, more where a set is very mixed or badly contaminated, and its
 cost grows with the number of images, not with its square. The image score is the mean of the highest 1 % of the map.
 
-Where a patch lies does not count. On aligned parts the place tells something, but there other views know it, and the
-hybrid finds as much without it; on parts that are turned and moved a place would hide much.
+Where a patch lies counts as well, softly: a patch of another image that lies a quarter of the longest side away is as
+far as one whose looks differ by a usual distance. On aligned parts that keeps a wrong thing in the wrong place from
+being excused by the same thing elsewhere.
+Measured before it was built in (four sets, one draw, curate_s, mean AUROC / average precision at 10 and 40 %): without
+92.6 / 86.4, with 92.7 / 88.4. Where parts are turned at random it would hide much, so the place counts only where the
+images lie alike (`alignment`).
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
@@ -26,6 +30,7 @@ from torch import Tensor
 
 from curate.embeddings.threads import one_core_each
 from curate.records import BoolArray, Embeddings, FloatArray, IntArray, Progress, Scores, no_progress
+from curate.scores.alignment import MOST_COST, place_cost
 from curate.scores.base import NO_GUIDE, Guide
 from curate.scores.similar import similar_images, walk_order
 
@@ -34,6 +39,9 @@ RESOLUTION = 4e-6
 
 AT_A_TIME = 256
 """Images that are handed to the threads at once."""
+
+USUAL_SAMPLE = 16
+"""Images on which the usual distance of a patch is measured."""
 
 MEMORY_BYTES = 128 << 20
 """Patches of other images that are held in memory; the rest is read again when it is needed."""
@@ -46,6 +54,8 @@ class NeighboursConfig:
     Attributes:
         images: k, how many different images must show a patch too.
         compared: with how many images, the most similar ones, each image is compared; all, where there are no more.
+        position: how many usual distances it costs a patch to lie a whole longest side away, where the images lie
+            alike; 0: position is not used.
         top_share: the share of an image's patches, the highest of the map, whose mean is its score.
         recall_images: images on which the result is held against a comparison with all others.
         recall_others: how many others at most that takes, a seeded sample.
@@ -54,6 +64,7 @@ class NeighboursConfig:
 
     images: int = 5
     compared: int = 32
+    position: float = 4.0
     top_share: float = 0.01
     recall_images: int = 4
     recall_others: int = 1000
@@ -77,10 +88,13 @@ class Neighbours:
         Raises:
             CouldNotFinish: faiss is not installed.
         """
-        wanted = min(max(self.config.compared, self.config.images), len(embeddings))
+        cost = place_cost(embeddings, kin) if guide.place_cost is None else guide.place_cost
+        config = self.config if cost <= MOST_COST else replace(self.config, position=0.0)
+        wanted = min(max(config.compared, config.images), len(embeddings))
         similar = similar_images(embeddings, kin, wanted, allowed=guide.teachers(len(embeddings)))
         near = similar.near
-        bank, maps = _Bank(embeddings), empty_maps(embeddings)
+        usual = usual_distance(embeddings, near, kin) if config.position else 0.0
+        bank, maps = _Bank(embeddings, config.position * usual), empty_maps(embeddings)
 
         def fill(image: int) -> None:
             gaps = bank.nearest(image, near[image][near[image] >= 0], self.config.images)
@@ -92,14 +106,13 @@ class Neighbours:
                 for _ in pool.map(fill, order[start : start + AT_A_TIME].tolist()):
                     progress(1)
             recall = self._recall(bank, near, kin, guide.teachers(len(embeddings)), pool)
-        search = {"search": similar.search, "search_recall": similar.recall}
+        search = {"search": similar.search, "search_recall": similar.recall, "usual_distance": usual}
         return Scores(
             scorer=self.name,
             values=np.array([top_mean(m, self.config.top_share) for m in maps], dtype=np.float32),
             maps=maps,
             neighbours=near[:, : self.config.images],
-            facts={"settings": asdict(self.config), **search, **recall},
-            order=1,
+            facts={"settings": asdict(config), "place_cost": round(cost, 4), **search, **recall},
         )
 
     def _recall(
@@ -129,8 +142,9 @@ class Neighbours:
 class _Bank:
     """The patches of a set, the ones last used in memory, ready to be compared with. Safe to use from threads."""
 
-    def __init__(self, embeddings: Embeddings) -> None:
-        self._embeddings = embeddings
+    def __init__(self, embeddings: Embeddings, reach: float) -> None:
+        """Compare patches of `embeddings`; a longest side apart counts as much as looks that differ by `reach`."""
+        self._embeddings, self._reach = embeddings, reach
         self._held: OrderedDict[int, Tensor] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
@@ -146,22 +160,28 @@ class _Bank:
         Returns:
             (k, P), nearest first; inf where there are fewer others.
         """
-        query, bank = torch.from_numpy(self._embeddings.patches(image)), self._bank_of
+        query, bank = self._patches(image), self._bank_of
         length = query.square().sum(dim=1)
-        turned = torch.cat([query, torch.ones((len(query), 1))], dim=1).T.contiguous()  # (D + 1, P)
+        turned = torch.cat([query, torch.ones((len(query), 1))], dim=1).T.contiguous()  # (D + 3, P)
         gaps = torch.full((max(count, len(others)), len(query)), torch.inf)
         for row, other in enumerate(others.tolist()):
             torch.amin(torch.mm(bank(other), turned), dim=0, out=gaps[row])  # squared distance less `length`
         nearest = gaps.topk(count, dim=0, largest=False).values.sort(dim=0).values + length
         return torch.where(nearest > RESOLUTION * length, nearest, 0.0).sqrt().numpy()
 
+    def _patches(self, image: int) -> Tensor:
+        """Return (P, D + 2): what each patch looks like, and where it lies."""
+        looks = self._embeddings.patches(image)
+        places = self._reach * grid_places(*self._embeddings.grids[image].tolist())
+        return torch.from_numpy(np.concatenate([looks, places], axis=1))
+
     def _bank_of(self, image: int) -> Tensor:
-        """Return (P, D + 1): -2 times each patch, and its squared length, so that one product gives the distances."""
+        """Return (P, D + 3): -2 times each patch, and its squared length, so that one product gives the distances."""
         with self._lock:
             if image in self._held:
                 self._held.move_to_end(image)
                 return self._held[image]
-        patches = torch.from_numpy(self._embeddings.patches(image))
+        patches = self._patches(image)
         value = torch.cat([-2 * patches, patches.square().sum(dim=1, keepdim=True)], dim=1)
         with self._lock:
             if image not in self._held:
@@ -197,7 +217,12 @@ def against(
         (R,) scores; nan for an image without a single one to compare with.
     """
     near = similar_images(embeddings, kin, max(config.compared, config.images), rows, allowed=bank).near
-    held = _Bank(embeddings)
+    usual = 0.0
+    if config.position:
+        first = np.full((len(embeddings), 1), -1, dtype=np.int64)
+        first[bank] = similar_images(embeddings, kin, 1, np.flatnonzero(bank), allowed=bank).near
+        usual = usual_distance(embeddings, first, kin)
+    held = _Bank(embeddings, config.position * usual)
 
     def value(image: int, others: IntArray) -> float:
         there = others[others >= 0]
@@ -210,6 +235,32 @@ def against(
         values[done] = told
         progress(1)
     return values
+
+
+def usual_distance(embeddings: Embeddings, near: IntArray, kin: IntArray) -> float:
+    """Return how far the median patch is from the nearest patch of the image most like its own, on a sample of images.
+
+    Args:
+        embeddings: of N images.
+        near: (N, k) the images most like each, nearest first; -1 where there are fewer.
+        kin: (N,) see `Scorer.score`; one image of each kin is asked, so that copies change nothing.
+
+    Returns:
+        The median over an even sample of up to `USUAL_SAMPLE` images; 0 if no image has another.
+    """
+    first = np.sort(np.unique(kin, return_index=True)[1])
+    known = first[near[first, 0] >= 0] if near.shape[1] else first[:0]
+    sample = known[:: max(1, len(known) // USUAL_SAMPLE)][:USUAL_SAMPLE].tolist()
+    looks = _Bank(embeddings, 0.0)
+    found = [float(np.median(looks.nearest(image, near[image, :1], 1))) for image in sample]
+    return float(np.median(found)) if found else 0.0
+
+
+def grid_places(rows: int, columns: int) -> FloatArray:
+    """Return (rows * columns, 2): where the centre of each patch lies, in longest sides from the image's centre."""
+    y, x = np.mgrid[0:rows, 0:columns].astype(np.float32)
+    places = np.stack([y - (rows - 1) / 2, x - (columns - 1) / 2], axis=-1) / np.float32(max(rows, columns))
+    return np.asarray(places.reshape(-1, 2), dtype=np.float32)
 
 
 def empty_maps(embeddings: Embeddings) -> list[FloatArray]:

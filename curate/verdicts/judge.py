@@ -112,7 +112,7 @@ def odd_all_over(refined: Refined, labels: Sequence[str], duplicates: IntArray) 
     Returns:
         (N,) the median's height above its own fence, measured as `Refined.height` is, and (N,) whether the image is.
     """
-    # flow and student see a defect from afar; what is odd all over is asked of the view that compares place by place
+    # flow and student see a defect from afar; what is odd all over is asked of the view that compares patch by patch
     maps = next((view.maps for view in refined.views if view.scorer == "neighbours"), refined.hybrid.maps)
     middles = np.array([np.median(m) for m in maps], dtype=np.float32)
     method = next(iter(refined.fences.values())).method

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from curate.records import BoolArray, Embeddings, FloatArray, IntArray, Progress, Scores, no_progress
+from curate.scores.alignment import place_cost
 from curate.scores.base import Guide, Scorer
 from curate.scores.by_label import label_rows, score_by_label
 from curate.scores.elsewhere import Classes, Elsewhere, Near, near_another
@@ -153,8 +154,8 @@ def refine(
     strayed: dict[int, Elsewhere] = {}
     asked = next((view for view in views if view.scorer == "neighbours"), None)
     if asked is not None:  # no other view can say what is odd or ordinary in a class that it was not asked about
-        settings = NeighboursConfig(**next(iter(asked.facts.values()))["settings"])
-        classes = Classes(embeddings=embeddings, kin=kin, labels=labels, kept=~rejected, config=settings)
+        settings = {label: NeighboursConfig(**facts["settings"]) for label, facts in asked.facts.items()}
+        classes = Classes(embeddings=embeddings, kin=kin, labels=labels, kept=~rejected, configs=settings)
         near = classes.odd_there(near, {label: f.value for label, f in alone["neighbours"][0].items() if not f.note})
         strayed = classes.ordinary(asked.values, progress=progress)
     rejected, elsewhere = moved(strayed, labels, rejected, held_back, config)
@@ -192,9 +193,10 @@ def _until_settled(
     first: dict[str, Fence] = {}
     story: list[Round] = []
     seen: set[bytes] = set()
+    costs = {label: place_cost(embeddings.subset(rows), kin[rows]) for label, rows in label_rows(labels).items()}
     for number in range(1, config.rounds + 1):
         before = () if last is None else last.views
-        views = look(embeddings, kin, labels, scorers, ~rejected, before, progress=progress)
+        views = look(embeddings, kin, labels, scorers, ~rejected, before, place_costs=costs, progress=progress)
         now = _fenced(views, labels, duplicates, config)
         first = first or now.fences
         away = runs_away(first, now.fences)
@@ -203,10 +205,12 @@ def _until_settled(
             story += _told(number, labels, now.fences, rejected, now.flagged)
             since = np.where(now.flagged, np.where(since > 0, since, number), 0)
         seen.add(rejected.tobytes())
-        settled = (last.flagged != rejected).mean() < CHANGED_SHARE or last.flagged.tobytes() in seen
+        settled = (last.flagged != rejected).mean() < CHANGED_SHARE
+        again = last.flagged.tobytes() in seen
         rejected = last.flagged
-        if settled or away:
-            ended = f"after {number} of {config.rounds}: {away or 'nothing changes any more'}"
+        if settled or again or away:
+            why = away or ("nothing changes any more" if settled else "the same images as in an earlier round came out")
+            ended = f"after {number} of {config.rounds}: {why}"
             progress(count * len(scorers) * (config.rounds - number))
             break
     if last is None:
@@ -239,8 +243,9 @@ def runs_away(first: Mapping[str, Fence], now: Mapping[str, Fence]) -> str:
     for label, fence_now in now.items():
         most = first[label].contamination_high
         if fence_now.contamination > most:
+            whose = repr(label) if label else "the images"
             share = (
-                f"{fence_now.contamination:.0%} of {label!r} would be anomalous, {most:.0%} at most by the first round"
+                f"{fence_now.contamination:.0%} of {whose} would be anomalous, {most:.0%} at most by the first round"
             )
             return f"{share}; the round before stands"
     return ""
@@ -254,6 +259,7 @@ def look(
     nominal: BoolArray,
     before: Sequence[Scores],
     *,
+    place_costs: Mapping[str, float] | None = None,
     progress: Progress = no_progress,
 ) -> tuple[Scores, ...]:
     """Let every scorer look at all images once, having learnt from the nominal ones.
@@ -262,13 +268,19 @@ def look(
         embeddings, kin, labels, scorers: see `refine`.
         nominal: (N,) images that may be learnt from.
         before: the scores of the round before; empty in the first.
+        place_costs: by label, see `Guide.place_cost`.
         progress: see `refine`.
     """
     models = {scores.scorer: scores.model for scores in before}
     views: list[Scores] = []
     for scorer in scorers:
         meta_set = next((view.meta_set.final for view in views if view.meta_set is not None), None)
-        guide = Guide(nominal=nominal if before else None, meta_set=meta_set, model=models.get(scorer.name))
+        guide = Guide(
+            nominal=nominal if before else None,
+            meta_set=meta_set,
+            model=models.get(scorer.name),
+            place_cost=place_costs,
+        )
         views.append(score_by_label(scorer, embeddings, kin, labels, guide=guide, progress=progress))
     return tuple(views)
 

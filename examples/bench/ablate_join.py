@@ -25,7 +25,7 @@ from curate.bench.draws import draw
 from curate.bench.road import Road
 from curate.bench.sets import read_set
 from curate.records import FloatArray
-from curate.scores.hybrid import bulk, highest, second_order, with_say
+from curate.scores.hybrid import bulk, highest
 from curate.scores.views import make_scorers
 from curate.verdicts.fence import fence
 from curate.verdicts.rounds import look
@@ -44,12 +44,11 @@ JOINS: MappingProxyType[str, Callable[[FloatArray], FloatArray]] = MappingProxyT
 
 
 def views_of(road: Road, share: float, seed: int) -> tuple[FloatArray, np.ndarray]:
-    """Return (V, N) standard scores of the views that have a say in a draw, and (N,) which images are noise."""
+    """Return (V, N) standard scores of a draw, and (N,) which images are noise."""
     drawn = road.drawn(draw(road.source, share, seed, images=IMAGES, test_share=TEST_SHARE))
     everyone = np.ones(len(drawn.embeddings), dtype=np.bool_)
     views = look(drawn.embeddings, drawn.kin, drawn.labels, make_scorers(road.config), everyone, ())
-    scores = [second_order(view.values, view.order) for view in with_say(views, np.arange(len(drawn.kin)))]
-    return np.stack([bulk(s).standard(s) for s in scores]), drawn.draw.wrong[drawn.readable]
+    return np.stack([bulk(v.values).standard(v.values) for v in views]), drawn.draw.wrong[drawn.readable]
 
 
 def with_a_broken_view(standard: FloatArray) -> Iterator[FloatArray]:

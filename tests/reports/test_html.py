@@ -111,7 +111,11 @@ def test_report_and_review_start_without_torch(tmp_path: Path):
 
 def test_a_view_without_a_say_is_named_with_the_reason(tmp_path: Path):
     audit = draw_audit(tmp_path)
-    audit.run["scorers"]["flow"] = {LABELS[0]: {"mute": "they <b>lie anywhere"}, LABELS[1]: {}}
+    audit.run["scorers"]["flow"] = {label: {"mute": "they <b>lie anywhere"} for label in LABELS}
     page = write_report(tmp_path / "audit", audit).read_text()
-    assert "flow (no say in 1 of 2 classes: they &lt;b&gt;lie anywhere), student, neighbours" in page
+    assert "(no say" not in page  # it has a fence, so it judged: no other view could
+    audit.run["fences"] = audit.run["fences"] | {LABELS[0]: {"neighbours": {"value": 1.0}}}
+    page = write_report(tmp_path / "audit", audit).read_text()
+    told = f"flow (no say in 1 of 2 classes; in {LABELS[0]}: they &lt;b&gt;lie anywhere), student, neighbours"
+    assert told in page
     assert "they <b>" not in page

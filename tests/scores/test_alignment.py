@@ -2,10 +2,15 @@
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
 from curate.records import Scores
+from curate.scores import alignment
 from curate.scores.alignment import MOST_COST, place_cost
+from curate.scores.base import Guide
+from curate.scores.by_label import score_by_label
 from curate.scores.flow import Flow, FlowConfig
+from curate.scores.neighbours import Neighbours, NeighboursConfig
 from tests.scores.test_neighbours import drawn, embedded
 
 COUNT = 20
@@ -34,6 +39,19 @@ def test_defects_in_two_of_five_images_do_not_make_a_set_look_turned():
     assert cost(drawn(COUNT, planted=tuple(range(0, COUNT, 2)))) < MOST_COST / 2
 
 
+def test_a_few_turned_parts_among_aligned_ones_do_not_make_a_set_look_turned():
+    images = drawn(COUNT)
+    for image in (3, 8, 14):
+        images[image] = images[image][::-1].copy()
+    assert cost(images) < MOST_COST
+
+
+def test_of_a_large_set_some_images_are_asked(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(alignment, "KNOWN", 10)
+    assert cost(drawn(COUNT)) == pytest.approx(0, abs=0.01)
+    assert cost(anywhere(0)) > 2 * MOST_COST
+
+
 def test_equal_images_cost_nothing_and_an_image_without_another_neither():
     assert cost([drawn(1)[0].copy() for _ in range(COUNT)]) == 0
     assert cost(anywhere(0), kin=np.zeros(COUNT, dtype=np.int64)) == 0
@@ -45,17 +63,35 @@ def test_images_of_different_grids_are_compared_by_their_relative_place():
     assert cost(images) == pytest.approx(0, abs=0.05)
 
 
-def test_flow_is_silent_where_the_place_says_little_and_says_why():
-    silent, speaking = flow(anywhere(0)), flow(drawn(COUNT))
-    assert silent.mute is not None
-    assert silent.mute.all()
-    assert "do not lie alike" in silent.facts["mute"]
-    assert speaking.mute is not None
-    assert not speaking.mute.any()
+def test_flow_is_mute_where_images_do_not_lie_alike_and_says_why():
+    mute, speaking = flow(anywhere(0)), flow(drawn(COUNT))
+    assert mute.mute is not None
+    assert mute.mute.all()
+    assert "do not lie alike" in mute.facts["mute"]
+    assert speaking.mute is None
     assert "mute" not in speaking.facts
 
 
-def test_a_flow_that_ignores_the_place_is_never_silent():
-    found = flow(anywhere(0), position=False)
+def test_a_flow_that_ignores_the_place_is_never_mute():
+    assert flow(anywhere(0), position=False).mute is None
+
+
+def test_what_another_measured_is_not_measured_again():
+    embeddings, kin = embedded(drawn(COUNT)), np.arange(COUNT)
+    assert Flow().score(embeddings, kin, guide=Guide(place_cost=2 * MOST_COST)).mute is not None
+
+
+def test_neighbours_count_the_place_only_where_images_lie_alike():
+    aligned, turned = (embedded(images) for images in (drawn(COUNT), anywhere(0)))
+    blind = Neighbours(config=NeighboursConfig(position=0))
+    kin = np.arange(COUNT)
+    assert Neighbours().score(aligned, kin).facts["settings"]["position"] > 0
+    assert Neighbours().score(turned, kin).facts["settings"]["position"] == 0
+    assert_array_equal(Neighbours().score(turned, kin).values, blind.score(turned, kin).values)
+
+
+def test_a_class_that_does_not_lie_alike_mutes_the_view_for_itself_alone():
+    labels = ["aligned"] * COUNT + ["turned"] * COUNT
+    found = score_by_label(Flow(), embedded([*drawn(COUNT), *anywhere(0)]), np.arange(2 * COUNT), labels)
     assert found.mute is not None
-    assert not found.mute.any()
+    assert_array_equal(found.mute, np.arange(2 * COUNT) >= COUNT)

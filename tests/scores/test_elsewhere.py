@@ -29,11 +29,13 @@ def found_in(images: list[np.ndarray], labels: list[str], config: NeighboursConf
     embeddings, kin = embedded(images), np.arange(len(images)) if kin is None else kin
     own = score_by_label(Neighbours(config=config), embeddings, kin, labels).values
     everyone = np.ones(len(images), dtype=np.bool_)
-    return Classes(embeddings=embeddings, kin=kin, labels=labels, kept=everyone, config=config).ordinary(own)
+    configs = dict.fromkeys(labels, config)
+    return Classes(embeddings=embeddings, kin=kin, labels=labels, kept=everyone, configs=configs).ordinary(own)
 
 
-def test_about_half_of_the_good_images_among_defects_are_found_and_no_defect():
-    found = found_in(mixed(), LABELS, NeighboursConfig(images=3))
+@pytest.mark.parametrize("position", [0.0, 4.0])
+def test_about_half_of_the_good_images_among_defects_are_found_and_no_defect(position: float):
+    found = found_in(mixed(), LABELS, NeighboursConfig(images=3, position=position))
     assert found.keys() <= set(range(GOOD + DEFECTS, GOOD + DEFECTS + STRAYED))
     assert len(found) >= 2
     assert {one.label for one in found.values()} == {"good"}
@@ -83,8 +85,9 @@ def test_one_class_has_nowhere_else_to_look():
     assert found_in(drawn(20), ["good"] * 20) == {}
 
 
-def test_against_a_bank_scores_as_the_scorer_does_within_it():
-    images, config = drawn(20, planted=(4,)), NeighboursConfig(images=3)
+@pytest.mark.parametrize("position", [0.0, 4.0])
+def test_against_a_bank_scores_as_the_scorer_does_within_it(position: float):
+    images, config = drawn(20, planted=(4,)), NeighboursConfig(images=3, position=position)
     embeddings, kin = embedded(images), np.arange(20)
     with one_core_each("test") as pool:
         values = against(embeddings, kin, np.arange(20), np.ones(20, dtype=np.bool_), config, pool)

@@ -69,12 +69,6 @@ def test_where_every_view_is_silent_all_are_heard():
     assert_allclose(join(silent, LABELS, ALONE).values, join(views, LABELS, ALONE).values)
 
 
-def test_distances_are_joined_as_their_squares():
-    distances = np.abs(nominal(1, i3=9)) + 1
-    as_distances = replace(view(distances), order=1)
-    assert_allclose(join([as_distances], LABELS, ALONE).values, bulk(distances**2).standard(distances**2), rtol=1e-4)
-
-
 def test_one_view_is_itself_on_the_common_scale():
     values = nominal(4)
     assert_allclose(join([view(values)], LABELS, ALONE).values, bulk(values).standard(values), rtol=1e-5)

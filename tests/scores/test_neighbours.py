@@ -14,8 +14,8 @@ from curate.scores.neighbours import Neighbours, NeighboursConfig
 from curate.scores.similar import similar_images, walk_order
 
 WIDTH, ROWS, COLUMNS = 16, 5, 6
-ALL = NeighboursConfig(images=3, compared=10_000)
-SOME = NeighboursConfig(images=3, compared=12)
+ALL = NeighboursConfig(images=3, compared=10_000, position=0)
+SOME = NeighboursConfig(images=3, compared=12, position=0)
 BOTH = pytest.mark.parametrize("config", [ALL, SOME], ids=["all", "some"])
 
 
@@ -216,3 +216,17 @@ def test_without_faiss_one_sentence_names_the_extras(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(CouldNotFinish, match=r"curate\[cpu\].*curate\[gpu\]"):
         scored(drawn(5))
+
+
+def test_a_right_thing_in_a_wrong_place_is_seen_where_position_counts():
+    images = drawn(30)
+    images[4][[0, -1]] = images[4][[-1, 0]]  # two far corners change places
+    blind, aware = scored(images), scored(images, NeighboursConfig(images=3, compared=10_000))
+    assert blind.values.argmax() != 4
+    assert aware.values.argmax() == 4
+    assert set(np.argsort(aware.maps[4].ravel())[-2:]) == {0, ROWS * COLUMNS - 1}
+
+
+def test_places_are_in_longest_sides_from_the_centre():
+    places = neighbours.grid_places(2, 4)
+    assert_allclose(places[[0, -1]], [[-0.125, -0.375], [0.125, 0.375]])

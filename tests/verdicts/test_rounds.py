@@ -88,8 +88,9 @@ def test_an_image_can_come_back_and_the_story_says_so():
 
 def test_rounds_that_go_in_a_circle_end():
     scorer = Scripted(*[bulk(3, 7), bulk(3, 9)] * 10)
-    refined(scorer, rounds=20)
+    found = refined(scorer, rounds=20)
     assert len(scorer.guides) == 3
+    assert found.ended == "after 3 of 20: the same images as in an earlier round came out"
 
 
 def test_never_more_than_a_share_of_a_class_is_rejected_and_the_worst_are():
@@ -134,9 +135,23 @@ def test_images_ordinary_in_another_class_are_flagged_most_ordinary_first_but_a_
     assert flagged.sum() == 1
 
 
-def test_a_silent_view_has_no_fence_and_no_part_in_verdict_or_disagreement():
-    found = refined(Scripted(bulk(3), name="heard"), Scripted(bulk(9), name="silent", mute=True), rounds=1)
+def test_a_view_without_a_say_has_no_fence_and_no_part_in_verdict_or_disagreement():
+    found = refined(Scripted(bulk(3), name="heard"), Scripted(bulk(9), name="quiet", mute=True), rounds=1)
     assert np.flatnonzero(found.flagged).tolist() == [3]
-    assert {name: list(fences) for name, fences in found.view_fences.items()} == {"heard": [""], "silent": []}
-    assert np.isnan(found.view_heights["silent"]).all()
+    assert {name: list(fences) for name, fences in found.view_fences.items()} == {"heard": [""], "quiet": []}
+    assert np.isnan(found.view_heights["quiet"]).all()
     assert disagreements(found.view_heights) == {}
+
+
+def test_a_disagreement_of_two_views_does_not_name_a_third_that_has_no_say():
+    views = Scripted(bulk(3), name="odd"), Scripted(bulk(), name="calm"), Scripted(bulk(9), name="quiet", mute=True)
+    told = disagreements(refined(*views, rounds=1).view_heights)
+    assert list(told) == [3]
+    assert "odd" in told[3].message
+    assert "quiet" not in told[3].message
+
+
+def test_the_only_view_is_heard_though_it_is_mute():
+    found = refined(Scripted(bulk(3), mute=True), rounds=1)
+    assert np.flatnonzero(found.flagged).tolist() == [3]
+    assert list(found.view_fences["scripted"]) == [""]
