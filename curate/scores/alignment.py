@@ -8,8 +8,8 @@ around the patch's own place alone? The median over those images: a few turned p
 The student knows the place too, but learns from the surroundings; it is left as it is, since it loses little.
 
 Ours. Measured (examples/bench/unaligned.py, on four sets of real parts as they are, and turned, moved and scaled at
-random): it costs COSTS. Fine texture costs 0.16 to 0.26 where it covers the image; there the place says nothing either
-way.
+random): it costs 0.00 to 0.19 on the sets as they are and 0.27 to 0.75 on the others, without defects and with 40 %.
+Fine texture all over an image may cost as much as turned parts; there the place says nothing either way.
 """
 
 from __future__ import annotations

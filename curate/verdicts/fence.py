@@ -42,7 +42,9 @@ class Method(StrEnum):
     MIXTURE: where an image is as likely anomalous as nominal; see `curate.verdicts.mixture`. Ours. Or where it is far
         out, above Q3 + 3 (Q3 - Q1) (Tukey 1977, the outer fence), if that is lower: a handful of images far out are
         worth a look, though the scores alone cannot say whether the set just has a long tail. The confidence of such
-        an image is above one half.
+        an image is above one half. Where a clean set cannot be excluded (the interval of the contamination begins at
+        0) the fence lies at Q3 + 1.5 (Q3 - Q1) at least: two kinds of nominal images, some way apart, would otherwise
+        be taken for nominal and anomalous halves.
     """
 
     IQR = "iqr"
@@ -105,7 +107,10 @@ def fence(scores: FloatArray, method: Method = Method.MIXTURE, *, fdr: float | N
     elif method is Method.IQR:
         place = q3 + PUBLISHED_REACH * max(q3 - q1, least)
     else:
-        place = min(_where_even(values, mixture), q3 + FAR_OUT * max(q3 - q1, least))
+        spread = max(q3 - q1, least)
+        place = min(_where_even(values, mixture), q3 + FAR_OUT * spread)
+        if mixture.contamination_low == 0:
+            place = max(place, q3 + PUBLISHED_REACH * spread)
     return Fence(
         value=place,
         q1=q1,

@@ -6,7 +6,7 @@
 Each set holds good/ and defect/<type>/. Every image is turned by any angle, moved by up to a tenth of its sides, scaled
 by 0.9 to 1.1, and mirrored at its edges where it ends; what happens to an image depends on its path alone. Printed for
 each set as it is and turned: what it costs to go by the place (`curate.scores.alignment`), without defects, and at 10
-and 40 %. Above 0.2, `flow` has no say.
+and 40 %. Above 0.22 `flow` has no say, and for `neighbours` the place does not count.
 """
 
 from __future__ import annotations

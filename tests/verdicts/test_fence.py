@@ -99,3 +99,19 @@ def test_a_handful_far_out_is_flagged_though_a_long_tail_is_likelier():
     assert (scores > found.value).sum() == 3
     assert found.value == pytest.approx(found.q3 + FAR_OUT * (found.q3 - found.q1))
     assert found.mixture.confidence(np.array([2.7]))[0] > 0.5
+
+
+def test_two_kinds_of_nominal_images_are_not_taken_for_halves():
+    flagged = []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        scores = rng.normal(np.where(np.arange(200) % 2, 0, 1.8), 0.6).astype(np.float32)
+        flagged.append(flagged_share(scores) if fence(scores).contamination_low == 0 else 0.0)
+    assert np.mean(flagged) < 0.01
+
+
+def test_where_a_clean_set_is_excluded_the_fence_may_lie_low():
+    scores, _ = contaminated(0.4, 0)
+    found = fence(scores)
+    assert found.contamination_low > 0
+    assert found.value < found.q3
