@@ -27,6 +27,9 @@ EVEN = 0.5
 FAR_OUT = 3.0
 """An image that stands so many interquartile ranges above Q3 is flagged even where a long nominal tail is likelier."""
 
+ALL_BUT_CLEAN = 0.03
+"""Where so small a contamination, 0-1, cannot be excluded, nothing below the published fence is flagged."""
+
 BEYOND, HALVINGS = 4.0, 60
 """How far beyond the highest score a fence is looked for, in distances to it from the start; and how exactly."""
 
@@ -42,9 +45,9 @@ class Method(StrEnum):
     MIXTURE: where an image is as likely anomalous as nominal; see `curate.verdicts.mixture`. Ours. Or where it is far
         out, above Q3 + 3 (Q3 - Q1) (Tukey 1977, the outer fence), if that is lower: a handful of images far out are
         worth a look, though the scores alone cannot say whether the set just has a long tail. The confidence of such
-        an image is above one half. Where a clean set cannot be excluded (the interval of the contamination begins at
-        0) the fence lies at Q3 + 1.5 (Q3 - Q1) at least: two kinds of nominal images, some way apart, would otherwise
-        be taken for nominal and anomalous halves.
+        an image is above one half. Where an all but clean set cannot be excluded (the interval of the contamination
+        begins below `ALL_BUT_CLEAN`) the fence lies at Q3 + 1.5 (Q3 - Q1) at least: two kinds of nominal images, some
+        way apart, would otherwise be taken for nominal and anomalous halves.
     """
 
     IQR = "iqr"
@@ -109,7 +112,7 @@ def fence(scores: FloatArray, method: Method = Method.MIXTURE, *, fdr: float | N
     else:
         spread = max(q3 - q1, least)
         place = min(_where_even(values, mixture), q3 + FAR_OUT * spread)
-        if mixture.contamination_low == 0:
+        if mixture.contamination_low < ALL_BUT_CLEAN:
             place = max(place, q3 + PUBLISHED_REACH * spread)
     return Fence(
         value=place,
