@@ -85,7 +85,9 @@ class Fence:
         return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "mixture"}
 
 
-def fence(scores: FloatArray, method: Method = Method.MIXTURE, *, fdr: float | None = None) -> Fence:
+def fence(
+    scores: FloatArray, method: Method = Method.MIXTURE, *, fdr: float | None = None, may_be_clean: bool = False
+) -> Fence:
     """Find the fence of one set's scores.
 
     Args:
@@ -93,6 +95,7 @@ def fence(scores: FloatArray, method: Method = Method.MIXTURE, *, fdr: float | N
         method: see `Method`.
         fdr: flag by q-value instead: all that score so high that at most this share of them, 0-1, is expected to be
             nominal.
+        may_be_clean: that the set is all but clean cannot be excluded, whatever these scores say; see `Method`.
 
     Returns:
         A fence with the largest score as its value where nothing can be flagged: fewer than eight scores,
@@ -112,7 +115,7 @@ def fence(scores: FloatArray, method: Method = Method.MIXTURE, *, fdr: float | N
     else:
         spread = max(q3 - q1, least)
         place = min(_where_even(values, mixture), q3 + FAR_OUT * spread)
-        if mixture.contamination_low < ALL_BUT_CLEAN:
+        if may_be_clean or mixture.contamination_low < ALL_BUT_CLEAN:
             place = max(place, q3 + PUBLISHED_REACH * spread)
     return Fence(
         value=place,

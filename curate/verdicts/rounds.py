@@ -9,13 +9,14 @@ every share of 5 to 50 %, AUROC 0.1 to 0.4, and fewer clean images are flagged w
 two or three rounds; each costs as much as the first. Where nominal images differ by degrees, with a long tail, what the
 first round rejects makes the rest look odder, and rounds would run away. So a round that estimates more contamination
 than the first round's interval allows is not believed: in the set of `make demo` the second estimates 37 %, where the
-first allows 21 % (`rounds_ended` in run.json, and the report, say so).
+first allows 21 % (`rounds_ended` in run.json, and the report, say so). And where the first round could not exclude that
+the set is all but clean, no later one does: it has learnt from less.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,7 @@ from curate.scores.by_label import label_rows, score_by_label
 from curate.scores.elsewhere import Classes, Elsewhere, Near, near_another
 from curate.scores.hybrid import join, with_say
 from curate.scores.neighbours import NeighboursConfig
-from curate.verdicts.fence import Fence, Method, fence
+from curate.verdicts.fence import ALL_BUT_CLEAN, Fence, Method, fence
 
 log = logging.getLogger(__name__)
 
@@ -197,7 +198,7 @@ def _until_settled(
     for number in range(1, config.rounds + 1):
         before = () if last is None else last.views
         views = look(embeddings, kin, labels, scorers, ~rejected, before, place_costs=costs, progress=progress)
-        now = _fenced(views, labels, duplicates, config)
+        now = _fenced(views, labels, duplicates, config, maybe_clean(first))
         first = first or now.fences
         away = runs_away(first, now.fences)
         if last is None or not away:
@@ -228,10 +229,23 @@ def looks(scorers: Sequence[Scorer], labels: Sequence[str], config: RefineConfig
     return len(scorers) * config.rounds + elsewhere
 
 
-def _fenced(views: tuple[Scores, ...], labels: Sequence[str], duplicates: IntArray, config: RefineConfig) -> _Pass:
+def _fenced(
+    views: tuple[Scores, ...],
+    labels: Sequence[str],
+    duplicates: IntArray,
+    config: RefineConfig,
+    may_be_clean: Collection[str],
+) -> _Pass:
     hybrid = join(views, labels, duplicates)
-    fences, height = over_fence(hybrid.values, labels, duplicates, config.method, fdr=config.fdr)
+    fences, height = over_fence(
+        hybrid.values, labels, duplicates, config.method, fdr=config.fdr, may_be_clean=may_be_clean
+    )
     return _Pass(views, hybrid, fences, height, *guarded(height, labels, fences, config))
+
+
+def maybe_clean(first: Mapping[str, Fence]) -> set[str]:
+    """Return the labels that may be all but clean, by the fences of the first round; none before it."""
+    return {label for label, found in first.items() if found.contamination_low < ALL_BUT_CLEAN}
 
 
 def runs_away(first: Mapping[str, Fence], now: Mapping[str, Fence]) -> str:
@@ -286,7 +300,13 @@ def look(
 
 
 def over_fence(
-    values: FloatArray, labels: Sequence[str], duplicates: IntArray, method: Method, *, fdr: float | None = None
+    values: FloatArray,
+    labels: Sequence[str],
+    duplicates: IntArray,
+    method: Method,
+    *,
+    fdr: float | None = None,
+    may_be_clean: Collection[str] = (),
 ) -> tuple[dict[str, Fence], FloatArray]:
     """Fence the values of each class and measure them against it.
 
@@ -295,6 +315,7 @@ def over_fence(
         labels: N class names.
         duplicates: (N,) only the first of equal numbers counts.
         method, fdr: see `fence`.
+        may_be_clean: labels of which it is known; see there.
 
     Returns:
         The fence of each class, and (N,) heights: 0 at the class's median, 1 at its fence. Where half of a class lies
@@ -303,7 +324,7 @@ def over_fence(
     fences, height = {}, np.zeros(len(values), dtype=np.float32)
     for label, rows in label_rows(labels).items():
         _, first = np.unique(duplicates[rows], return_index=True)
-        found = fences[label] = fence(values[rows[first]], method, fdr=fdr)
+        found = fences[label] = fence(values[rows[first]], method, fdr=fdr, may_be_clean=label in may_be_clean)
         below = [q for q in np.quantile(values[rows[first]], (0.5, 0.25, 0.0)).tolist() if q < found.value]
         if below:
             height[rows] = (values[rows].astype(np.float64) - below[0]) / (found.value - below[0])

@@ -6,6 +6,7 @@ import pytest
 from curate.records import Embeddings, Scores, no_progress
 from curate.scores.base import NO_GUIDE, Guide
 from curate.scores.elsewhere import Elsewhere
+from curate.verdicts.fence import ALL_BUT_CLEAN
 from curate.verdicts.judge import disagreements
 from curate.verdicts.rounds import RefineConfig, Refined, moved, refine
 from tests.verdicts.test_judge import embeddings_of
@@ -155,3 +156,16 @@ def test_the_only_view_is_heard_though_it_is_mute():
     found = refined(Scripted(bulk(3), mute=True), rounds=1)
     assert np.flatnonzero(found.flagged).tolist() == [3]
     assert list(found.view_fences["scripted"]) == [""]
+
+
+def test_what_the_first_round_could_not_exclude_no_later_one_excludes():
+    rng = np.random.default_rng(1)
+    kinds = np.arange(200) % 2
+    flat, apart = rng.normal(2 * kinds, 0.6), rng.normal(3 * kinds, 0.6)
+    flat[0] = apart[0] = 7
+    first, alone = refined(Scripted(flat), rounds=1), refined(Scripted(apart), rounds=1)
+    assert first.fences[""].contamination_low < ALL_BUT_CLEAN < first.fences[""].contamination_high
+    assert alone.flagged.sum() > 50
+    found = refined(Scripted(flat, apart), rounds=2)
+    assert [r.number for r in found.rounds] == [1, 2]
+    assert found.flagged.sum() < 5
