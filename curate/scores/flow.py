@@ -92,12 +92,12 @@ class Flow:
             CouldNotFinish: a descriptor is not finite.
         """
         seen = embeddings if self.config.granularity is Granularity.PATCH else pooled_as_patches(embeddings)
+        cost = place_cost(embeddings, kin) if guide.place_cost is None else guide.place_cost
         maps = empty_maps(seen)
         facts, model = _Run(seen, kin, guide, self.config, maps, progress).run()
         values = np.array([top_mean(m, self.config.top_share) for m in maps], dtype=np.float32)
         if seen is not embeddings:
             maps = [np.full(grid, value, np.float32) for grid, value in zip(embeddings.grids, values, strict=True)]
-        cost = place_cost(embeddings, kin) if guide.place_cost is None else guide.place_cost
         mute = cost > MOST_COST and self.config.position and seen is embeddings
         facts = {"settings": asdict(self.config)} | facts | {"place_cost": round(cost, 4)}
         if mute:
