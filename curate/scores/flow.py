@@ -103,7 +103,8 @@ class Flow:
         if mute:
             facts["mute"] = (
                 "it goes by the place, and the images do not lie alike: "
-                f"what a patch resembles is {cost:.0%} farther at its own place than anywhere, {MOST_COST:.0%} at most"
+                f"what a patch resembles is {100 * cost:.0f} % farther at its own place than anywhere "
+                f"({100 * MOST_COST:.0f} % at most)"
             )
         return Scores(
             scorer=self.name,

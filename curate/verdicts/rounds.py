@@ -258,10 +258,8 @@ def runs_away(first: Mapping[str, Fence], now: Mapping[str, Fence]) -> str:
         most = first[label].contamination_high
         if fence_now.contamination > most:
             whose = repr(label) if label else "the images"
-            share = (
-                f"{fence_now.contamination:.0%} of {whose} would be anomalous, {most:.0%} at most by the first round"
-            )
-            return f"{share}; the round before stands"
+            found = f"{100 * fence_now.contamination:.0f} % of {whose} would be anomalous"
+            return f"{found}, {100 * most:.0f} % at most by the first round; the round before stands"
     return ""
 
 
