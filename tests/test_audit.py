@@ -115,10 +115,10 @@ def test_the_order_in_which_images_are_read_does_not_change_their_scores(plates:
 
 
 def test_copies_are_duplicates_and_do_not_vouch_for_one_another(plates: Path, tmp_path: Path):
-    alone = quick(plates, tmp_path / "a").images.set_index("path")["score_neighbours"]
+    alone = curate.scan(plates, tmp_path / "a").images.set_index("path")["score_neighbours"]
     for number in range(5):
         (plates / f"z{number}.png").write_bytes((plates / "03.png").read_bytes())
-    audit = quick(plates, tmp_path / "b")
+    audit = curate.scan(plates, tmp_path / "b")
     scores = audit.images.set_index("path")["score_neighbours"]
     assert scores["03.png"] == pytest.approx(alone["03.png"], rel=1e-3)
     assert list(audit.duplicates["duplicate_of"]) == ["03.png"] * 5
@@ -136,7 +136,7 @@ def test_a_copy_under_another_label_is_a_finding(tmp_path: Path):
 
 def test_every_file_of_the_torture_set_is_a_row_and_none_aborts(tmp_path: Path):
     expected = draw_torture_set(tmp_path / "torture")
-    audit = quick(tmp_path / "torture", tmp_path / "audit")
+    audit = curate.scan(tmp_path / "torture", tmp_path / "audit")
     assert len(expected) >= 40
     assert len(audit.images) >= len(expected)
     assert set(audit.findings["code"]) <= set(catalogue())
@@ -163,7 +163,7 @@ def test_an_audit_reads_back_as_it_was(plates: Path, tmp_path: Path):
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_a_handful_of_images_is_kept_with_scores(tmp_path: Path, count: int):
-    audit = quick(draw_plates(tmp_path / "few", count), tmp_path / "audit")
+    audit = curate.scan(draw_plates(tmp_path / "few", count), tmp_path / "audit")
     assert set(audit.images["verdict"]) == {"keep"}
     assert audit.images["anomaly_score"].notna().all()
     assert set(audit.findings["code"]) == {"SET001"}
@@ -175,7 +175,7 @@ def test_equal_images_are_duplicates_and_nothing_is_flagged(tmp_path: Path):
     folder = draw_plates(tmp_path / "equal", 1)
     for number in range(1, 12):
         (folder / f"{number:02d}.png").write_bytes((folder / "00.png").read_bytes())
-    audit = quick(folder, tmp_path / "audit")
+    audit = curate.scan(folder, tmp_path / "audit")
     assert sorted(set(audit.images["verdict"])) == ["duplicate", "keep"]
 
 

@@ -35,7 +35,7 @@ def test_the_place_costs_nothing_where_images_lie_alike_and_much_where_they_do_n
     assert cost(anywhere(0)) > 2 * MOST_COST
 
 
-def test_defects_in_two_of_five_images_do_not_make_a_set_look_turned():
+def test_defects_in_half_of_the_images_do_not_make_a_set_look_turned():
     assert cost(drawn(COUNT, planted=tuple(range(0, COUNT, 2)))) < MOST_COST / 2
 
 

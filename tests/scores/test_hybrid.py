@@ -56,17 +56,17 @@ def test_what_one_view_alone_cries_at_counts_half_of_what_two_see():
 def test_a_view_that_cannot_judge_a_class_has_no_say_in_it_and_in_no_other():
     labels = ["a"] * 30 + ["b"] * 30
     heard, loud = view(nominal(1, i3=9, i40=9)), view(nominal(2, i5=50, i45=50))
-    silent = replace(loud, mute=np.arange(N) < 30)
-    joined = join([heard, silent], labels, ALONE)
+    mute = replace(loud, mute=np.arange(N) < 30)
+    joined = join([heard, mute], labels, ALONE)
     assert_allclose(joined.values[:30], join([heard], labels, ALONE).values[:30])
     assert_allclose(joined.values[30:], join([heard, loud], labels, ALONE).values[30:])
     assert_allclose(joined.maps[5], join([heard], labels, ALONE).maps[5])
 
 
-def test_where_every_view_is_silent_all_are_heard():
+def test_where_every_view_is_mute_all_are_heard():
     views = [view(nominal(1, i3=9)), view(nominal(2))]
-    silent = [replace(one, mute=np.ones(N, dtype=np.bool_)) for one in views]
-    assert_allclose(join(silent, LABELS, ALONE).values, join(views, LABELS, ALONE).values)
+    mute = [replace(one, mute=np.ones(N, dtype=np.bool_)) for one in views]
+    assert_allclose(join(mute, LABELS, ALONE).values, join(views, LABELS, ALONE).values)
 
 
 def test_one_view_is_itself_on_the_common_scale():
