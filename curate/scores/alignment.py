@@ -17,9 +17,9 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from curate.records import Embeddings, FloatArray, IntArray
+from curate.records import Embeddings, IntArray
 from curate.scores.places import places_of
-from curate.scores.similar import balanced
+from curate.scores.similar import similar_images
 
 MOST_COST = 0.22
 """A set in which the place costs more does not lie alike; between what was measured on either kind."""
@@ -47,24 +47,21 @@ def place_cost(embeddings: Embeddings, kin: IntArray) -> float:
     Returns:
         By how much, as a share, the distance grows that a quarter of the patches exceed: 0 for parts that always lie
         the same way. The median over an even sample of images; 0 where none has another to be held against.
+
+    Raises:
+        CouldNotFinish: faiss is not installed.
     """
     known = np.arange(0, len(kin), -(-len(kin) // KNOWN))
     part, kin = embeddings.subset(known), kin[known]
-    vectors = balanced(part)
-    asked = range(0, len(kin), -(-len(kin) // SAMPLE))
-    found = [_cost(part, image, near) for image in asked if len(near := _like(vectors, kin, image))]
+    asked = np.arange(0, len(kin), -(-len(kin) // SAMPLE))
+    near = similar_images(part, kin, LIKE, asked).near
+    pairs = ((image, others[others >= 0]) for image, others in zip(asked.tolist(), near, strict=True))
+    found = [_cost(part, image, others) for image, others in pairs if len(others)]
     return float(np.median(found)) if found else 0.0
 
 
-def _like(vectors: FloatArray, kin: IntArray, image: int) -> IntArray:
-    """Return the images most like one as a whole, nearest first; none of them is its kin."""
-    gaps = np.square(vectors - vectors[image]).sum(axis=1)
-    gaps[kin == kin[image]] = np.inf
-    order: IntArray = np.argsort(gaps, kind="stable")[:LIKE]
-    return np.asarray(order[np.isfinite(gaps[order])], dtype=np.int64)
-
-
 def _cost(embeddings: Embeddings, image: int, near: IntArray) -> float:
+    """Return what `place_cost` says of one image, held against the images `near`."""
     patches, shape = torch.from_numpy(embeddings.patches(image)), embeddings.grids[image].tolist()
     step = -(-len(patches) // PATCHES_ASKED)
     patches, places = patches[::step], torch.from_numpy(places_of(*shape))[::step]

@@ -89,7 +89,7 @@ class Flow:
         too small for a flow is scored by the Gaussians alone; `facts["note"]` says so.
 
         Raises:
-            CouldNotFinish: a descriptor is not finite.
+            CouldNotFinish: a descriptor is not finite, or faiss is not installed.
         """
         seen = embeddings if self.config.granularity is Granularity.PATCH else pooled_as_patches(embeddings)
         cost = place_cost(embeddings, kin) if guide.place_cost is None else guide.place_cost

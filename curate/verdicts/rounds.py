@@ -69,23 +69,16 @@ class Round:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Refined:
-    """Where the rounds ended, for N images.
+class Pass:
+    """What one look at all N images led to.
 
     Attributes:
-        views: the scores of each scorer in the last round.
+        views: the scores of each scorer.
         hybrid: the joined score.
         fences: by label, of the hybrid score.
         height: (N,) hybrid score, affine by label: 0 is the median image, 1 the fence.
-        flagged: (N,) rejected in the last round: above the fence, or ordinary in another class.
-        elsewhere: the images that are ordinary in another class, and which; each is flagged.
-        near: the images above the fence that lie among another class by their pooled vectors, and which.
-        round_rejected: (N,) the round since which an image stands above the fence, from 1; 0 for one that does not.
+        flagged: (N,) rejected: above the fence, but for those held back.
         held_back: by label, why fewer images are rejected than lie above the fence, one sentence.
-        rounds: one a round and class.
-        ended: after how many rounds, and why.
-        view_fences: by scorer and label, the fence of that view's own scores; none in a class that it cannot judge.
-        view_heights: by scorer, (N,) that view's scores, measured as `height` is; nan in a class that it cannot judge.
     """
 
     views: tuple[Scores, ...]
@@ -93,10 +86,27 @@ class Refined:
     fences: dict[str, Fence]
     height: FloatArray
     flagged: BoolArray
+    held_back: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refined(Pass):
+    """Where the rounds ended, for N images: the last round that is believed, and what was asked for then.
+
+    Attributes:
+        flagged: (N,) those of the round, and those that are ordinary in another class.
+        elsewhere: the images that are ordinary in another class, and which; each is flagged.
+        near: the images above the fence that lie among another class by their pooled vectors, and which.
+        round_rejected: (N,) the round since which an image stands above the fence, from 1; 0 for one that does not.
+        rounds: one a round and class.
+        ended: after how many rounds, and why.
+        view_fences: by scorer and label, the fence of that view's own scores; none in a class that it cannot judge.
+        view_heights: by scorer, (N,) that view's scores, measured as `height` is; nan in a class that it cannot judge.
+    """
+
     elsewhere: Mapping[int, Elsewhere]
     near: Mapping[int, Near]
     round_rejected: IntArray
-    held_back: dict[str, str]
     rounds: tuple[Round, ...]
     ended: str
     view_fences: dict[str, dict[str, Fence]]
@@ -108,18 +118,6 @@ class Refined:
         images = sum(told.images for told in last)
         names = {"estimate": "contamination", "low": "contamination_low", "high": "contamination_high"}
         return {key: sum(getattr(t.fence, name) * t.images for t in last) / images for key, name in names.items()}
-
-
-@dataclass(frozen=True)
-class _Pass:
-    """What one look at all images led to."""
-
-    views: tuple[Scores, ...]
-    hybrid: Scores
-    fences: dict[str, Fence]
-    height: FloatArray
-    flagged: BoolArray
-    held_back: dict[str, str]
 
 
 def refine(
@@ -144,32 +142,26 @@ def refine(
         progress: called with the number of images just finished; see `looks`.
     """
     last, since, story, ended = _until_settled(embeddings, kin, labels, duplicates, scorers, config, progress)
-    views, hybrid, fences, height, held_back = last.views, last.hybrid, last.fences, last.height, last.held_back
     rejected = last.flagged
-    alone = {view.scorer: over_fence(view.values, labels, duplicates, config.method) for view in views}
+    alone = {view.scorer: over_fence(view.values, labels, duplicates, config.method) for view in last.views}
     for label, rows in label_rows(labels).items():
-        for name in alone.keys() - {view.scorer for view in with_say(views, rows)}:
+        for name in alone.keys() - {view.scorer for view in with_say(last.views, rows)}:
             del alone[name][0][label]
             alone[name][1][rows] = np.nan
     near = near_another(embeddings, labels, duplicates, np.flatnonzero(rejected))
     strayed: dict[int, Elsewhere] = {}
-    asked = next((view for view in views if view.scorer == "neighbours"), None)
+    asked = next((view for view in last.views if view.scorer == "neighbours"), None)
     if asked is not None:  # no other view can say what is odd or ordinary in a class that it was not asked about
         settings = {label: NeighboursConfig(**facts["settings"]) for label, facts in asked.facts.items()}
         classes = Classes(embeddings=embeddings, kin=kin, labels=labels, kept=~rejected, configs=settings)
         near = classes.odd_there(near, {label: f.value for label, f in alone["neighbours"][0].items() if not f.note})
         strayed = classes.ordinary(asked.values, progress=progress)
-    rejected, elsewhere = moved(strayed, labels, rejected, held_back, config)
+    rejected, elsewhere = moved(strayed, labels, rejected, last.held_back, config)
     return Refined(
-        views=views,
-        hybrid=hybrid,
-        fences=fences,
-        height=height,
-        flagged=rejected,
+        **vars(last) | {"flagged": rejected},
         elsewhere=elsewhere,
         near=near,
         round_rejected=since,
-        held_back=held_back,
         rounds=tuple(story),
         ended=ended,
         view_fences={name: fences for name, (fences, _) in alone.items()},
@@ -185,11 +177,11 @@ def _until_settled(
     scorers: Sequence[Scorer],
     config: RefineConfig,
     progress: Progress,
-) -> tuple[_Pass, IntArray, list[Round], str]:
+) -> tuple[Pass, IntArray, list[Round], str]:
     """Return the last round that is believed, (N,) since when an image is rejected, all rounds, and why they ended."""
     count = len(embeddings)
     rejected, since = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.int64)
-    last: _Pass | None = None
+    last: Pass | None = None
     ended = f"after {config.rounds} of {config.rounds}: no more were asked for"
     first: dict[str, Fence] = {}
     story: list[Round] = []
@@ -235,12 +227,13 @@ def _fenced(
     duplicates: IntArray,
     config: RefineConfig,
     may_be_clean: Collection[str],
-) -> _Pass:
+) -> Pass:
     hybrid = join(views, labels, duplicates)
     fences, height = over_fence(
         hybrid.values, labels, duplicates, config.method, fdr=config.fdr, may_be_clean=may_be_clean
     )
-    return _Pass(views, hybrid, fences, height, *guarded(height, labels, fences, config))
+    flagged, held_back = guarded(height, labels, fences, config)
+    return Pass(views=views, hybrid=hybrid, fences=fences, height=height, flagged=flagged, held_back=held_back)
 
 
 def maybe_clean(first: Mapping[str, Fence]) -> set[str]:
