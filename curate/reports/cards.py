@@ -23,6 +23,8 @@ from curate.reports.thumbnails import Kind, data_address, to_webp
 
 FLAGGED = (Verdict.MISLABELLED, Verdict.NEAR_OOD)
 NEAREST_SHOWN = 3
+BELOW_SHOWN = 12
+"""Kept images that are shown, the highest scores: those next below the fence."""
 VEIL_QUALITY = 60
 
 Row = dict[str, Any]
@@ -75,6 +77,13 @@ class Pages:
         """The rows of the flagged images, worst first."""
         rows = [row for row, image in enumerate(self.images) if image["verdict"] in FLAGGED]
         return sorted(rows, key=lambda row: (-(number(self.images[row]["anomaly_score"]) or 0.0), row))
+
+    @cached_property
+    def below(self) -> list[int]:
+        """The rows of the kept images with the highest scores, the highest first."""
+        kept = ((row, image) for row, image in enumerate(self.images) if image["verdict"] == Verdict.KEEP)
+        scored = [(score, row) for row, image in kept if (score := number(image["anomaly_score"])) is not None]
+        return [row for _, row in sorted(scored, key=lambda at: (-at[0], at[1]))[:BELOW_SHOWN]]
 
     @cached_property
     def views(self) -> tuple[str, ...]:
@@ -135,6 +144,8 @@ def wanted(pages: Pages, dots: Sequence[int]) -> dict[int, frozenset[Kind]]:
         found[row].add(Kind.CARD)
         for near in pages.nearest(row):
             found[near].add(Kind.NEAR)
+    for row in pages.below:
+        found[row].add(Kind.NEAR)
     for row in dots:
         found[row].add(Kind.DOT)
     return {row: frozenset(kinds) for row, kinds in found.items()}

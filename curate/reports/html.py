@@ -26,7 +26,7 @@ from curate.errors import UsageError, WriteError
 from curate.images.names import printable
 from curate.records import Progress, Verdict, no_progress
 from curate.reports import panels, story
-from curate.reports.cards import NEAREST_SHOWN, Pages, cards, number, wanted
+from curate.reports.cards import BELOW_SHOWN, NEAREST_SHOWN, Pages, cards, number, wanted
 from curate.reports.leftovers import Leftovers
 from curate.reports.originals import Originals, originals
 from curate.reports.parquet import Audit
@@ -110,7 +110,7 @@ def write_report(
 def thumbnail_count(audit: Audit) -> int:
     """Return how many images a report decodes at most: what its progress counts."""
     pages = Pages(audit)
-    return min(len(pages.images), (1 + NEAREST_SHOWN) * len(pages.flagged) + panels.KEPT_DOTS)
+    return min(len(pages.images), (1 + NEAREST_SHOWN) * len(pages.flagged) + BELOW_SHOWN + panels.KEPT_DOTS)
 
 
 def _thumbnails(page: Page, images: Originals, folder: Path, shelf: Shelf, progress: Progress) -> Thumbnails:
@@ -197,6 +197,7 @@ def _data(page: Page, thumbnails: Thumbnails, images: Originals, review: Mapping
         "root": str(images.root).rstrip("/"),
         "images": {str(row): _caption(pages, row) for row in shown},
         "dots": list(page.map.dots) if page.map else [],
+        "below": pages.below,
         "review": review,
     }
 
@@ -229,6 +230,7 @@ def _first_screen(page: Page, images: Originals) -> dict[str, Any]:
         "views": pages.views,
         "labels": [(label, story.label_words(label)) for label in labels],
         "flagged": len(pages.flagged),
+        "below": len(pages.below),
     }
 
 

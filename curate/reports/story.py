@@ -123,7 +123,22 @@ def next_steps(pages: Pages) -> list[tuple[str, str]]:
         steps.append(("Copy the unreadable files again from their source, or remove them.", ""))
     if any(not pair["same_label"] for pair in pages.duplicates):
         steps.append(("Equal images carry different labels: one of the two is wrong. See the copies below.", ""))
+    if more := _more_than_flagged(pages):
+        steps.append((more, ""))
     return steps or [("Nothing needs to be done: train on the set as it is.", "")]
+
+
+def _more_than_flagged(pages: Pages) -> str:
+    """Say how many images more than are flagged the estimated contamination stands for; "" for none."""
+    estimate = number((pages.audit.run.get("contamination") or {}).get("estimate")) or 0.0
+    scored = sum(number(image["anomaly_score"]) is not None for image in pages.images)
+    more = round(estimate * scored) - len(pages.flagged)
+    if more < 1:
+        return ""
+    return (
+        f"By the estimated contamination, about {_count(more, 'image')} more may be anomalous than are flagged: "
+        "look at those next below the fence."
+    )
 
 
 def review(audit: str) -> str:

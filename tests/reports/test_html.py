@@ -5,11 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from curate.errors import UsageError
+from curate.reports import story
+from curate.reports.cards import BELOW_SHOWN, Pages
 from curate.reports.decisions import Decision, Decisions, hashes_of
 from curate.reports.html import write_report
 from curate.reports.originals import CHANGED, OUTSIDE, Originals, originals
@@ -119,3 +122,20 @@ def test_a_view_without_a_say_is_named_with_the_reason(tmp_path: Path):
     told = f"flow (no say in 1 of 2 classes; in {LABELS[0]}: they &lt;b&gt;lie anywhere), student, neighbours"
     assert told in page
     assert "they <b>" not in page
+
+
+def test_the_next_step_says_how_many_more_the_estimate_stands_for_and_else_that_nothing_is_to_be_done(tmp_path: Path):
+    audit = draw_audit(tmp_path, flagged=0)
+    words = {}
+    for estimate in (0.0, 0.25, None):
+        run = audit.run | {"contamination": {"estimate": estimate, "low": 0.0, "high": 0.5}}
+        words[estimate] = story.next_steps(Pages(replace(audit, run=run)))[-1][0]
+    assert "about 10 images more may be anomalous" in words[0.25]
+    assert "may be anomalous" not in words[0.0] + words[None]
+
+
+def test_the_kept_images_of_the_highest_scores_are_shown_below_the_fence(tmp_path: Path):
+    pages = Pages(draw_audit(tmp_path))
+    scores = [pages.images[row]["anomaly_score"] for row in pages.below]
+    kept = [image["anomaly_score"] for image in pages.images if image["verdict"] == "keep"]
+    assert scores == sorted(kept, reverse=True)[:BELOW_SHOWN]

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from curate.reports.cards import BELOW_SHOWN
 from curate.reports.html import write_report
 from tests.reports.browser import open_chromium
 from tests.reports.drawn_audit import draw_audit
@@ -61,6 +62,15 @@ def test_the_page_opens_from_a_file_without_network_or_console_errors(page: Any,
     picture = page.locator(".card .photo").first
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 96
     assert "20 % (10 % to 30 %)" in page.locator(".tiles").inner_text()
+
+
+def test_the_images_next_below_the_fence_are_shown_with_their_scores(page: Any, report: Path):
+    page.goto(report.as_uri() + "#below")
+    items = page.locator("#below-images li")
+    assert items.count() == BELOW_SHOWN
+    assert items.first.inner_text().startswith("0.")
+    picture = items.first.locator("img")
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 96
 
 
 def test_thumbnails_beyond_the_budget_lie_beside_the_page_and_are_shown(page: Any, tmp_path: Path):

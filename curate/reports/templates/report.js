@@ -110,12 +110,14 @@ const Report = (() => {
 
   function nearestOf(card) {
     if (!card.nearest.length) return [];
-    const items = card.nearest.map((row) => {
-      const address = thumbnail(row, "near"), image = data.images[row], [width, height] = image.size;
-      return make("li", {}, address ? make("img", { src: address, alt: "", loading: "lazy", decoding: "async", width: width, height: height }) : null,
-        make("span", {}, make("bdi", {}, image.shown)));
-    });
+    const items = card.nearest.map((row) => beside(row, ""));
     return [make("div", { class: "nearest" }, make("p", {}, "Nearest nominal images, nearest first"), make("ul", {}, ...items))];
+  }
+
+  function beside(row, says) {
+    const address = thumbnail(row, "near"), image = data.images[row], [width, height] = image.size;
+    return make("li", {}, address ? make("img", { src: address, alt: "", loading: "lazy", decoding: "async", width: width, height: height }) : null,
+      make("span", {}, says, make("bdi", {}, image.shown)));
   }
 
   const upper = (text) => text.charAt(0).toUpperCase() + text.slice(1);
@@ -307,6 +309,7 @@ const Report = (() => {
   }
 
   for (const button of document.querySelectorAll("button[data-copy]")) button.addEventListener("click", () => copyText(button.dataset.copy, button));
+  byId("below-images")?.append(...data.below.map((row) => beside(row, `${data.images[row].score.toFixed(2)} `)));
   if (host) build();
   if (dots.length) watchMap();
   return { data, cards, elements, hooks, keys, make, byId, fill, go, step, current, refresh, shown: () => visible };
