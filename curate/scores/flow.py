@@ -33,7 +33,7 @@ from torch import Tensor
 
 from curate.embeddings.threads import one_core_each
 from curate.records import BoolArray, Embeddings, FloatArray, IntArray, PatchesInMemory, Progress, Scores, no_progress
-from curate.scores.alignment import MOST_COST, place_cost
+from curate.scores.alignment import MOST_COST, known_cost
 from curate.scores.base import NO_GUIDE, Guide
 from curate.scores.coupling import LOG_TWO_PI, CouplingFlow, Params, nll
 from curate.scores.flow_config import ABLATIONS, RAD, FlowConfig, Granularity, Query
@@ -92,7 +92,7 @@ class Flow:
             CouldNotFinish: a descriptor is not finite, or faiss is not installed.
         """
         seen = embeddings if self.config.granularity is Granularity.PATCH else pooled_as_patches(embeddings)
-        cost = place_cost(embeddings, kin) if guide.place_cost is None else guide.place_cost
+        cost = known_cost(guide, embeddings, kin)
         maps = empty_maps(seen)
         facts, model = _Run(seen, kin, guide, self.config, maps, progress).run()
         values = np.array([top_mean(m, self.config.top_share) for m in maps], dtype=np.float32)

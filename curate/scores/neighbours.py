@@ -30,7 +30,7 @@ from torch import Tensor
 
 from curate.embeddings.threads import one_core_each
 from curate.records import BoolArray, Embeddings, FloatArray, IntArray, Progress, Scores, no_progress
-from curate.scores.alignment import MOST_COST, place_cost
+from curate.scores.alignment import MORE, MOST_COST, known_cost
 from curate.scores.base import NO_GUIDE, Guide
 from curate.scores.similar import similar_images, walk_order
 
@@ -70,6 +70,10 @@ class NeighboursConfig:
     recall_others: int = 1000
     seed: int = 0
 
+    def for_parts_anywhere(self) -> NeighboursConfig:
+        """Return the settings for a set whose images do not lie alike: no position, `MORE` compared images."""
+        return replace(self, position=0.0, compared=MORE * self.compared)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbours:
@@ -88,8 +92,8 @@ class Neighbours:
         Raises:
             CouldNotFinish: faiss is not installed.
         """
-        cost = place_cost(embeddings, kin) if guide.place_cost is None else guide.place_cost
-        config = self.config if cost <= MOST_COST else replace(self.config, position=0.0)
+        cost = known_cost(guide, embeddings, kin)
+        config = self.config if cost <= MOST_COST else self.config.for_parts_anywhere()
         wanted = min(max(config.compared, config.images), len(embeddings))
         similar = similar_images(embeddings, kin, wanted, allowed=guide.teachers(len(embeddings)))
         near = similar.near

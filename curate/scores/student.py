@@ -40,6 +40,7 @@ from curate.embeddings.backbones import Backbone
 from curate.embeddings.threads import one_core_each
 from curate.errors import UsageError
 from curate.records import Embeddings, FloatArray, IntArray, Progress, Scores, no_progress
+from curate.scores.alignment import MOST_COST, known_cost
 from curate.scores.base import NO_GUIDE, Guide
 from curate.scores.folds import kin_folds
 from curate.scores.meta_set import EvolvingMetaSet, looks
@@ -73,9 +74,12 @@ class Student:
         A set in which all images are kin (one image, say) scores 0 throughout: nothing can be learnt.
 
         Raises:
-            CouldNotFinish: a descriptor is not finite.
+            CouldNotFinish: a descriptor is not finite, or faiss is not installed.
         """
-        config, rng = self.config, np.random.default_rng(self.config.seed)
+        cost = known_cost(guide, embeddings, kin)
+        small = cost <= MOST_COST or self.config.kind is Kind.STPM
+        config = self.config if small else self.config.for_parts_anywhere()
+        rng = np.random.default_rng(config.seed)
         kept = EvolvingMetaSet(
             config.meta_set,
             looks(balanced(embeddings), config.meta_set.looks, rng),
@@ -92,7 +96,7 @@ class Student:
             values=values,
             maps=maps,
             neighbours=np.zeros((len(embeddings), 0), dtype=np.int64),
-            facts={"settings": asdict(config)},
+            facts={"settings": asdict(config), "place_cost": round(cost, 4)},
             meta_set=kept.record(),
             model=model,
         )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
 
+from curate.scores.alignment import MORE
 from curate.scores.meta_set import MetaSetConfig
 from curate.scores.stpm import StpmConfig
 
@@ -80,6 +81,17 @@ class StudentConfig:
     top_share: float = 0.01
     stpm: StpmConfig = field(default_factory=StpmConfig)
     seed: int = 0
+
+    def for_parts_anywhere(self) -> StudentConfig:
+        """Return the settings for a set whose images do not lie alike: `MORE` times as wide, `MORE` times as long."""
+        return replace(
+            self,
+            hidden=MORE * self.hidden,
+            epochs=MORE * self.epochs,
+            warm_up=MORE * self.warm_up,
+            every=MORE * self.every,
+            again=MORE * self.again,
+        )
 
 
 ABLATIONS: Mapping[str, StudentConfig] = MappingProxyType(

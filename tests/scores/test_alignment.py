@@ -1,16 +1,19 @@
 """Whether the images of a set lie alike, and that a view which goes by the place is silent where they do not."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
 from curate.records import Scores
 from curate.scores import alignment
-from curate.scores.alignment import MOST_COST, place_cost
+from curate.scores.alignment import MORE, MOST_COST, place_cost
 from curate.scores.base import Guide
 from curate.scores.by_label import score_by_label
 from curate.scores.flow import Flow, FlowConfig
 from curate.scores.neighbours import Neighbours, NeighboursConfig
+from curate.scores.student import Student, StudentConfig
 from tests.scores.test_neighbours import drawn, embedded
 
 COUNT = 20
@@ -81,13 +84,24 @@ def test_what_another_measured_is_not_measured_again():
     assert Flow().score(embeddings, kin, guide=Guide(place_cost=2 * MOST_COST)).mute is not None
 
 
-def test_neighbours_count_the_place_only_where_images_lie_alike():
+def test_neighbours_count_the_place_and_fewer_images_only_where_images_lie_alike():
     aligned, turned = (embedded(images) for images in (drawn(COUNT), anywhere(0)))
-    blind = Neighbours(config=NeighboursConfig(position=0))
+    few = NeighboursConfig(compared=4)
+    blind = Neighbours(config=NeighboursConfig(position=0, compared=4 * MORE))
     kin = np.arange(COUNT)
-    assert Neighbours().score(aligned, kin).facts["settings"]["position"] > 0
-    assert Neighbours().score(turned, kin).facts["settings"]["position"] == 0
-    assert_array_equal(Neighbours().score(turned, kin).values, blind.score(turned, kin).values)
+    assert Neighbours(config=few).score(aligned, kin).facts["settings"] == asdict(few)
+    told = Guide(place_cost=0.0)
+    assert_array_equal(Neighbours(config=few).score(turned, kin).values, blind.score(turned, kin, guide=told).values)
+
+
+def test_the_student_is_larger_and_learns_longer_where_images_do_not_lie_alike():
+    few = StudentConfig(hidden=8, epochs=2, warm_up=1, every=1, again=1, steps=4)
+    more = StudentConfig(hidden=8 * MORE, epochs=2 * MORE, warm_up=MORE, every=MORE, again=MORE, steps=4)
+    kin, aligned, turned = np.arange(COUNT), embedded(drawn(COUNT)), embedded(anywhere(0))
+    assert Student(config=few).score(aligned, kin).facts["settings"] == asdict(few)
+    told, known = Guide(place_cost=0.0), Student(config=few).score(turned, kin)
+    assert known.facts["settings"] == asdict(more)
+    assert_array_equal(known.values, Student(config=more).score(turned, kin, guide=told).values)
 
 
 def test_a_class_that_does_not_lie_alike_mutes_the_view_for_itself_alone():

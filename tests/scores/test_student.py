@@ -216,7 +216,7 @@ def test_progress_moves_while_lessons_are_read():
     source = Watched(drawn(60))
     embeddings = replace(embedded(source.arrays), source=source)
     Student(config=replace(QUICK, curriculum=Curriculum.BATCHES, epochs=1)).score(
-        embeddings, np.arange(60), progress=source.told.append
+        embeddings, np.arange(60), guide=Guide(place_cost=0.0), progress=source.told.append
     )
     assert 0 < source.at_readings[60] < source.at_readings[119] < 30
 
