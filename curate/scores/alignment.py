@@ -22,9 +22,13 @@ Larger everywhere is not better: on one set of aligned parts with 40 % of defect
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import torch
+from torch import Tensor
 
+from curate.embeddings.threads import one_core_each
 from curate.records import Embeddings, IntArray
 from curate.scores.base import Guide
 from curate.scores.places import places_of
@@ -72,26 +76,34 @@ def place_cost(embeddings: Embeddings, kin: IntArray) -> float:
     part, kin = embeddings.subset(known), kin[known]
     asked = np.arange(0, len(kin), -(-len(kin) // SAMPLE))
     near = similar_images(part, kin, LIKE, asked).near
-    pairs = ((image, others[others >= 0]) for image, others in zip(asked.tolist(), near, strict=True))
-    found = [_cost(part, image, others) for image, others in pairs if len(others)]
+    pairs = [(image, others[others >= 0]) for image, others in zip(asked.tolist(), near, strict=True)]
+    with one_core_each("alignment") as pool:
+        found = list(pool.map(lambda pair: _cost(part, *pair), [pair for pair in pairs if len(pair[1])]))
     return float(np.median(found)) if found else 0.0
 
 
 def _cost(embeddings: Embeddings, image: int, near: IntArray) -> float:
     """Return what `place_cost` says of one image, held against the images `near`."""
-    patches, shape = torch.from_numpy(embeddings.patches(image)), embeddings.grids[image].tolist()
+    patches, shape = torch.from_numpy(embeddings.patches(image)), tuple(embeddings.grids[image].tolist())
     step = -(-len(patches) // PATCHES_ASKED)
-    patches, places = patches[::step], torch.from_numpy(places_of(*shape))[::step]
-    reach = torch.tensor([max(AROUND, 1 / side) + 1e-4 for side in shape])
+    patches = patches[::step]
     anywhere, around = torch.zeros(len(near), len(patches)), torch.zeros(len(near), len(patches))
     for row, other in enumerate(near.tolist()):
-        there = torch.from_numpy(places_of(*embeddings.grids[other].tolist()))
         gaps = torch.cdist(
             patches, torch.from_numpy(embeddings.patches(other)), compute_mode="donot_use_mm_for_euclid_dist"
         )
-        inside = ((places[:, None] - there[None]).abs() <= reach).all(dim=2)
-        nearest, like = gaps.amin(dim=1), gaps.masked_fill(~inside, torch.inf).amin(dim=1)
+        beyond = _beyond(shape, tuple(embeddings.grids[other].tolist()), step)
+        nearest, like = gaps.amin(dim=1), gaps.add_(beyond).amin(dim=1)
         anywhere[row], around[row] = nearest, torch.where(like.isfinite(), like, nearest)  # a coarse grid may have none
     free, bound = anywhere.quantile(0.5, dim=0), around.quantile(0.5, dim=0)
     least = max(RESOLUTION * float(patches.square().sum(dim=1).mean().sqrt()), 1e-12)
     return float(((bound - free) / free.clamp(min=least)).quantile(0.75))
+
+
+@lru_cache(maxsize=64)
+def _beyond(here: tuple[int, int], there: tuple[int, int], step: int) -> Tensor:
+    """Return 0 where a place of one grid lies around one of another, of which each `step`th counts, else infinity."""
+    reach = torch.tensor([max(AROUND, 1 / side) + 1e-4 for side in here])
+    places, others = torch.from_numpy(places_of(*here))[::step], torch.from_numpy(places_of(*there))
+    inside = ((places[:, None] - others[None]).abs() <= reach).all(dim=2)
+    return torch.where(inside, 0.0, torch.inf)

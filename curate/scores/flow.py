@@ -92,14 +92,15 @@ class Flow:
             CouldNotFinish: a descriptor is not finite, or faiss is not installed.
         """
         seen = embeddings if self.config.granularity is Granularity.PATCH else pooled_as_patches(embeddings)
-        cost = known_cost(guide, embeddings, kin)
+        by_place = self.config.position and seen is embeddings
+        cost = known_cost(guide, embeddings, kin) if by_place else 0.0
         maps = empty_maps(seen)
         facts, model = _Run(seen, kin, guide, self.config, maps, progress).run()
         values = np.array([top_mean(m, self.config.top_share) for m in maps], dtype=np.float32)
         if seen is not embeddings:
             maps = [np.full(grid, value, np.float32) for grid, value in zip(embeddings.grids, values, strict=True)]
-        mute = cost > MOST_COST and self.config.position and seen is embeddings
-        facts = {"settings": asdict(self.config)} | facts | {"place_cost": round(cost, 4)}
+        mute = cost > MOST_COST
+        facts = {"settings": asdict(self.config)} | facts | ({"place_cost": round(cost, 4)} if by_place else {})
         if mute:
             facts["mute"] = (
                 "it goes by the place, and the images do not lie alike: "

@@ -33,6 +33,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -76,9 +77,11 @@ class Student:
         Raises:
             CouldNotFinish: a descriptor is not finite, or faiss is not installed.
         """
-        cost = known_cost(guide, embeddings, kin)
-        small = cost <= MOST_COST or self.config.kind is Kind.STPM
-        config = self.config if small else self.config.for_parts_anywhere()
+        config, facts = self.config, dict[str, Any]()
+        if config.kind is not Kind.STPM:
+            cost = known_cost(guide, embeddings, kin)
+            config = config if cost <= MOST_COST else config.for_parts_anywhere()
+            facts["place_cost"] = round(cost, 4)
         rng = np.random.default_rng(config.seed)
         kept = EvolvingMetaSet(
             config.meta_set,
@@ -96,7 +99,7 @@ class Student:
             values=values,
             maps=maps,
             neighbours=np.zeros((len(embeddings), 0), dtype=np.int64),
-            facts={"settings": asdict(config), "place_cost": round(cost, 4)},
+            facts={"settings": asdict(config)} | facts,
             meta_set=kept.record(),
             model=model,
         )

@@ -18,10 +18,10 @@ QUICK = ("--shares", "0.2", "--seeds", "1", "--images", "30", "--test-share", "0
 def test_a_bench_prints_its_tables_and_says_where_they_are(tmp_path: Path):
     plates = draw_labelled(tmp_path / "plates", 36, 12)
     out = tmp_path / "out"
-    words = ["bench", str(plates), "-o", str(out), "--baselines", "pooled-knn", *QUICK]
+    words = ["bench", str(plates), "-o", str(out), "--scorers", "neighbours", "--baselines", "pooled-knn", *QUICK]
     result = CliRunner().invoke(app, words, catch_exceptions=False)
     assert result.exit_code == 0
-    assert "| default | 100.0 |" in result.stdout
+    assert "| neighbours | 100.0 |" in result.stdout
     assert f"In {out}: tables.md, figures.parquet, curves-finds.svg, curves-finds.png" in result.stdout
 
 
