@@ -21,7 +21,7 @@ picture: $(VENV)/installed-dev demo
 # The report is tested in a real browser, Debian's Chromium; without one those tests are skipped, and the end says so.
 test: $(VENV)/installed-dev lint
 	@command -v chromium >/dev/null || echo "make test: no chromium here, the browser tests are skipped; install it: sudo apt-get install chromium" >&2
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .

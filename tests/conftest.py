@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import hypothesis
 import pytest
 
 from tests.plates import draw_plates
+
+# several processes test at once: threads of torch that wait for one another on shared cores would take most of the time
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # a first call may import a library or wait for a busy machine: time is not what these tests are about
 hypothesis.settings.register_profile("curate", deadline=None)

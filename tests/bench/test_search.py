@@ -22,11 +22,11 @@ from curate.bench.variants import Variant
 from curate.cli import app
 from curate.config import ScanConfig
 from curate.errors import UsageError
-from curate.scores.flow import RAD, Flow, Granularity
+from curate.scores.flow import RAD, Flow
 from curate.screen import Screen
 from tests.bench.labelled import draw_labelled
 
-START = replace(RAD, granularity=Granularity.IMAGE, folds=3, blocks=1, steps=4, batch=32, hidden=8, outer_rate=1e-4)
+START = replace(RAD, folds=3, blocks=1, steps=4, batch=32, hidden=8, outer_rate=1e-4)
 """Quickly trained, and so slowly learning that it is beaten."""
 
 ALONE: dict[str, Any] = {"scorers": "none", "baselines": "none", "detectors": "none", "search": 3}
