@@ -21,6 +21,8 @@ VERDICT_WORDS: Mapping[str, str] = {
     Verdict.UNREADABLE: "unreadable",
 }
 NOT_JUDGED = "SET001"
+LEAST_MORE = 0.01
+"""So small a share, 0-1, of anomalous images beyond the flagged ones is within what an estimate is off by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +135,7 @@ def _more_than_flagged(pages: Pages) -> str:
     estimate = number((pages.audit.run.get("contamination") or {}).get("estimate")) or 0.0
     scored = sum(number(image["anomaly_score"]) is not None for image in pages.images)
     more = round(estimate * scored) - len(pages.flagged)
-    if more < 1:
+    if more <= LEAST_MORE * scored:
         return ""
     return (
         f"By the estimated contamination, about {_count(more, 'image')} more may be anomalous than are flagged: "
