@@ -88,7 +88,7 @@ def settings(run: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = [
         ("dataset", printable(str(run.get("dataset", "")))),
         ("read as", printable(str(run.get("recognised", "")))),
-        ("views", ", ".join(_view_words(run, view) for view in run.get("scorers", {})) or "none"),
+        ("views", ", ".join(_view_words(run, view) for view in sorted(run.get("scorers", {}))) or "none"),
         ("fence", f"{fence}, up to {_count(int(chosen.get('rounds', 1)), 'round')}" if fence else ""),
         ("rounds ended", printable(str(run.get("rounds_ended", "")))),
         ("false discovery rate", "" if chosen.get("fdr") is None else percent(chosen["fdr"])),

@@ -29,6 +29,11 @@ def test_the_same_audit_gives_the_same_bytes(tmp_path: Path):
     assert foreign(tmp_path / "audit") == ""
 
 
+def test_a_report_written_anew_from_the_audit_is_the_one_that_the_scan_wrote(tmp_path: Path):
+    scanned = write_report(tmp_path / "audit", draw_audit(tmp_path)).read_bytes()
+    assert write_report(tmp_path / "audit", read_audit(tmp_path / "audit")).read_bytes() == scanned
+
+
 def test_an_audit_whose_dataset_is_gone_gives_a_report_that_says_so(tmp_path: Path):
     audit = draw_audit(tmp_path)
     shutil.move(tmp_path / "set", tmp_path / "moved")
@@ -119,7 +124,7 @@ def test_a_view_without_a_say_is_named_with_the_reason(tmp_path: Path):
     assert "(no say" not in page  # it has a fence, so it judged: no other view could
     audit.run["fences"] = audit.run["fences"] | {LABELS[0]: {"neighbours": {"value": 1.0}}}
     page = write_report(tmp_path / "audit", audit).read_text()
-    told = f"flow (no say in 1 of 2 classes; in {LABELS[0]}: they &lt;b&gt;lie anywhere), student, neighbours"
+    told = f"flow (no say in 1 of 2 classes; in {LABELS[0]}: they &lt;b&gt;lie anywhere), neighbours, student"
     assert told in page
     assert "they <b>" not in page
 
