@@ -26,6 +26,7 @@ from curate.bench.variants import FROM_IMAGES, VIEWS, Maker
 from curate.config import ScanConfig
 from curate.errors import UsageError
 from curate.records import BoolArray, Embeddings, FloatArray, IntArray
+from curate.scores.alignment import place_cost
 from curate.scores.base import Guide
 from curate.scores.neighbours import NeighboursConfig, top_mean
 
@@ -70,7 +71,7 @@ class Detected:
 
 
 def memory_bank(task: Task) -> Detected:
-    """Score by the scorer `neighbours`, fitted on the training set: its settings, its 32 most similar images."""
+    """Score as `neighbours` does on parts that lie alike, but without the place; fitted on the training set."""
     settings = NeighboursConfig()
     train, test = task.whole.places[task.training], task.whole.places[task.test]
     similar = _most_similar(task.whole.embeddings, train, test, settings.compared)
@@ -112,9 +113,9 @@ def view_detector(make: Maker) -> Callable[[Task], Detected]:
         rows = np.concatenate([task.training, task.test])
         learnt = np.arange(len(rows)) < len(task.training)
         (scorer,) = make(ScanConfig(seed=task.seed))
-        told = scorer.score(
-            task.whole.embeddings.subset(task.whole.places[rows]), np.arange(len(rows)), guide=Guide(nominal=learnt)
-        )
+        embeddings = task.whole.embeddings.subset(task.whole.places[rows])
+        cost = place_cost(embeddings.subset(np.flatnonzero(learnt)), np.arange(len(task.training)))
+        told = scorer.score(embeddings, np.arange(len(rows)), guide=Guide(nominal=learnt, place_cost=cost))
         return Detected(scores=told.values[~learnt].astype(np.float64), maps=told.maps[len(task.training) :])
 
     return run

@@ -24,7 +24,10 @@ from curate.reports.thumbnails import Kind, data_address, to_webp
 FLAGGED = (Verdict.MISLABELLED, Verdict.NEAR_OOD)
 NEAREST_SHOWN = 3
 BELOW_SHOWN = 12
-"""Kept images that are shown, the highest scores: those next below the fence."""
+"""Kept images that are shown, those of the highest scores."""
+
+NOT_JUDGED = "SET001"
+"""The finding of an image whose class was too small to be judged."""
 VEIL_QUALITY = 60
 
 Row = dict[str, Any]
@@ -80,8 +83,10 @@ class Pages:
 
     @cached_property
     def below(self) -> list[int]:
-        """The rows of the kept images with the highest scores, the highest first."""
-        kept = ((row, image) for row, image in enumerate(self.images) if image["verdict"] == Verdict.KEEP)
+        """The rows of the kept images with the highest scores, the highest first; of classes that were judged."""
+        small = {path for path, found in self.findings.items() if any(f["code"] == NOT_JUDGED for f in found)}
+        judged = ((row, image) for row, image in enumerate(self.images) if image["path"] not in small)
+        kept = ((row, image) for row, image in judged if image["verdict"] == Verdict.KEEP)
         scored = [(score, row) for row, image in kept if (score := number(image["anomaly_score"])) is not None]
         return [row for _, row in sorted(scored, key=lambda at: (-at[0], at[1]))[:BELOW_SHOWN]]
 

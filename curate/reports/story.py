@@ -11,7 +11,7 @@ from typing import Any
 from curate.findings import FindingText, catalogue
 from curate.images.names import printable, unicode_name
 from curate.records import Verdict
-from curate.reports.cards import FLAGGED, Pages, number, why_mute
+from curate.reports.cards import FLAGGED, NOT_JUDGED, Pages, number, why_mute
 
 VERDICT_WORDS: Mapping[str, str] = {
     Verdict.KEEP: "kept",
@@ -20,7 +20,6 @@ VERDICT_WORDS: Mapping[str, str] = {
     Verdict.DUPLICATE: "copies",
     Verdict.UNREADABLE: "unreadable",
 }
-NOT_JUDGED = "SET001"
 LEAST_MORE = 0.01
 """So small a share, 0-1, of anomalous images beyond the flagged ones is within what an estimate is off by."""
 
@@ -134,12 +133,13 @@ def _more_than_flagged(pages: Pages) -> str:
     """Say how many images more than are flagged the estimated contamination stands for; "" for none."""
     estimate = number((pages.audit.run.get("contamination") or {}).get("estimate")) or 0.0
     scored = sum(number(image["anomaly_score"]) is not None for image in pages.images)
-    more = round(estimate * scored) - len(pages.flagged)
+    more = estimate * scored - len(pages.flagged)
     if more <= LEAST_MORE * scored:
         return ""
     return (
-        f"By the estimated contamination, about {_count(more, 'image')} more may be anomalous than are flagged: "
-        "look at those next below the fence."
+        f"By the estimated contamination, about {_count(max(1, round(more)), 'image')} more may be anomalous than are "
+        "flagged: look at the kept images with the highest scores (below; all by anomaly_score in images.parquet), "
+        "move defects to where they belong, and scan again."
     )
 
 

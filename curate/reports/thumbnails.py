@@ -27,7 +27,7 @@ INLINE_BYTES = 4_000_000
 
 
 class Kind(StrEnum):
-    """What a thumbnail is for: a flagged image, one beside it or below the fence, a dot on the map of the set."""
+    """What a thumbnail is for: a flagged image, one beside it or a high kept one, a dot on the map of the set."""
 
     CARD = "card"
     NEAR = "near"

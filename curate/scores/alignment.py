@@ -100,7 +100,7 @@ def _cost(embeddings: Embeddings, image: int, near: IntArray) -> float:
     return float(((bound - free) / free.clamp(min=least)).quantile(0.75))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=4)  # most sets have one grid; a mask of a large image takes megabytes
 def _beyond(here: tuple[int, int], there: tuple[int, int], step: int) -> Tensor:
     """Return 0 where a place of one grid lies around one of another, of which each `step`th counts, else infinity."""
     reach = torch.tensor([max(AROUND, 1 / side) + 1e-4 for side in here])

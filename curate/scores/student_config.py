@@ -102,8 +102,9 @@ ABLATIONS: Mapping[str, StudentConfig] = MappingProxyType(
         "trimmed": StudentConfig(
             curriculum=Curriculum.TRIMMED, meta_set=MetaSetConfig(first_share=0.7, last_share=0.7, looks=1)
         ),
+        "larger": StudentConfig().for_parts_anywhere(),
         "stpm": StudentConfig(kind=Kind.STPM),
         "mlg-stpm": StudentConfig(kind=Kind.STPM, curriculum=Curriculum.META_SET),
     }
 )
-"""The variants that a benchmark compares: four curricula of the small student, and the two papers as published."""
+"""What a benchmark compares: four curricula of the small student, a larger one, and the two papers as published."""

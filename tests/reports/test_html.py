@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from curate.errors import UsageError
@@ -130,17 +131,27 @@ def test_a_view_without_a_say_is_named_with_the_reason(tmp_path: Path):
 
 
 def test_the_next_step_says_how_many_more_the_estimate_stands_for_and_else_that_nothing_is_to_be_done(tmp_path: Path):
-    audit = draw_audit(tmp_path, flagged=0)
-    words = {}
-    for estimate in (0.0, 0.25, None):
-        run = audit.run | {"contamination": {"estimate": estimate, "low": 0.0, "high": 0.5}}
-        words[estimate] = story.next_steps(Pages(replace(audit, run=run)))[-1][0]
-    assert "about 10 images more may be anomalous" in words[0.25]
-    assert "may be anomalous" not in words[0.0] + words[None]
+    audit = draw_audit(tmp_path, images=100, flagged=0, drawn=4)
+    readable, copies = audit.tables["images"].slice(0, 100), audit.tables["duplicates"].slice(0, 0)
+    clean = replace(audit, tables=audit.tables | {"images": readable, "duplicates": copies})
+
+    def told(estimate: float | None) -> str:
+        run = clean.run | {"contamination": {"estimate": estimate, "low": 0.0, "high": 0.5}}
+        ((words, _),) = story.next_steps(Pages(replace(clean, run=run)))
+        return words
+
+    assert "about 25 images more may be anomalous" in told(0.25)
+    assert "about 1 image more may be anomalous" in told(0.0101)
+    for estimate in (0.01, 0.0, None):
+        assert told(estimate) == "Nothing needs to be done: train on the set as it is."
 
 
-def test_the_kept_images_of_the_highest_scores_are_shown_below_the_fence(tmp_path: Path):
-    pages = Pages(draw_audit(tmp_path))
+def test_the_kept_images_of_the_highest_scores_are_shown_but_those_of_a_class_that_was_not_judged(tmp_path: Path):
+    audit = draw_audit(tmp_path)
+    small = {"path": Pages(audit).images[Pages(audit).below[0]]["path"], "code": "SET001", "severity": "info"}
+    findings = audit.tables["findings"]
+    findings = pa.concat_tables([findings, pa.Table.from_pylist([small | {"message": ""}], schema=findings.schema)])
+    pages = Pages(replace(audit, tables=audit.tables | {"findings": findings}))
+    judged = [image for image in pages.images if image["path"] != small["path"] and image["verdict"] == "keep"]
     scores = [pages.images[row]["anomaly_score"] for row in pages.below]
-    kept = [image["anomaly_score"] for image in pages.images if image["verdict"] == "keep"]
-    assert scores == sorted(kept, reverse=True)[:BELOW_SHOWN]
+    assert scores == sorted((image["anomaly_score"] for image in judged), reverse=True)[:BELOW_SHOWN]

@@ -64,7 +64,7 @@ def test_the_page_opens_from_a_file_without_network_or_console_errors(page: Any,
     assert "20 % (10 % to 30 %)" in page.locator(".tiles").inner_text()
 
 
-def test_the_images_next_below_the_fence_are_shown_with_their_scores(page: Any, report: Path):
+def test_the_kept_images_of_the_highest_scores_are_shown_with_them(page: Any, report: Path):
     page.goto(report.as_uri() + "#below")
     items = page.locator("#below-images li")
     assert items.count() == BELOW_SHOWN
