@@ -52,7 +52,8 @@ class Result:
     """What came out of a cell.
 
     Attributes:
-        figures: by view (a score's column, "start" and "best" of a search, or "" where there is one only) and name.
+        figures: by view (a score's column, "start" and "best" of a search, "reliability" of the diagram, or "" where
+            there is one only) and name.
         counts: images, defective, and the realised share of the draw.
         flagged: rows of the draw that the method would flag; what cleaning leaves out.
         reason: why there are no figures, one sentence; "" where there are.

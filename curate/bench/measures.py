@@ -54,10 +54,28 @@ def verdicts(wrong: BoolArray, flagged: BoolArray) -> Figures:
 
 def calibration_error(wrong: BoolArray, confidence: Scored) -> float:
     """Return the expected calibration error, 0-1, of a confidence that an image is nominal, over ten equal bins."""
+    gaps = (len(own) * abs(own.mean() - nominal.mean()) for own, nominal in _bins(wrong, confidence))
+    return float(sum(gaps) / len(wrong))
+
+
+def reliability(wrong: BoolArray, confidence: Scored) -> Figures:
+    """Return a reliability diagram in numbers: of each of ten equal bins of confidence that holds images.
+
+    Returns:
+        `images_<bin>`, how many it holds; `confidence_<bin>`, their mean; `nominal_<bin>`, the share that is nominal.
+    """
+    found: Figures = {}
+    for own, nominal in _bins(wrong, confidence):
+        at = min(int(own[0] * BINS), BINS - 1)
+        found |= {f"images_{at}": float(len(own)), f"confidence_{at}": float(own.mean())}
+        found[f"nominal_{at}"] = float(nominal.mean())
+    return found
+
+
+def _bins(wrong: BoolArray, confidence: Scored) -> list[tuple[Scored, BoolArray]]:
+    """Return confidence and whether it is nominal, of the images of each bin that holds some."""
     place = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gaps = [abs(float(confidence[place == b].mean()) - float((~wrong[place == b]).mean())) for b in np.unique(place)]
-    weights = [float((place == b).mean()) for b in np.unique(place)]
-    return float(np.dot(gaps, weights))
+    return [(confidence[place == b], ~wrong[place == b]) for b in np.unique(place)]
 
 
 def discovery(wrong: BoolArray, q_values: Scored, level: float = FDR) -> Figures:

@@ -1,4 +1,7 @@
-"""Curves over the share of noise: one line a method, a band over the seeds; SVG and PNG, equal for equal figures."""
+"""Curves over the share of noise, and how far confidence is to be trusted; SVG and PNG, equal for equal figures.
+
+One line a method, a band over the seeds; in a reliability diagram one line a share.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,15 @@ from curate.errors import WriteError
 
 FINDS = (("auroc", "AUROC"), ("ap", "average precision"), ("f1", "F1 of the verdicts"), ("false_alarm", "false alarms"))
 CLEANS = (("image_auroc", "image AUROC"), ("pixel_auroc", "pixel AUROC"), ("pro", "PRO"))
+RELIABILITY = "reliability"
+"""The view under which a cell holds the figures of its reliability diagram; see `measures.reliability`."""
+
+COLUMNS = 4
+"""Reliability diagrams side by side."""
+
+LARGEST_DOT, SMALLEST_DOT = 120.0, 4.0
+"""Areas of their dots, in square points: of a bin with all images, and what each has beside."""
+
 STYLE: Any = {"svg.hashsalt": "curate", "svg.fonttype": "path", "font.size": 8, "axes.grid": True, "grid.alpha": 0.3}
 PANEL_INCHES, DPI = (3.1, 2.4), 130
 OWN_WIDTH, OTHER_WIDTH = 2.0, 1.0
@@ -22,7 +34,7 @@ Curve = dict[float, list[float]]
 
 
 def draw(figures: pa.Table, folder: Path) -> list[Path]:
-    """Draw the curves of both questions.
+    """Draw the curves of both questions, and the reliability diagrams.
 
     Args:
         figures: see `tables.SCHEMA`.
@@ -34,14 +46,16 @@ def draw(figures: pa.Table, folder: Path) -> list[Path]:
     Raises:
         WriteError: they cannot be.
     """
-    rows = [row for row in figures.to_pylist() if row["value"] is not None and row["view"] == ""]
+    given = [row for row in figures.to_pylist() if row["value"] is not None]
+    rows = [row for row in given if row["view"] == ""]
     written = []
     for question, panels in (("finds", FINDS), ("cleans", CLEANS)):
         own = [row for row in rows if row["question"] == question]
         shown = [(figure, title) for figure, title in panels if any(row["figure"] == figure for row in own)]
         if shown:
             written += _sheet(own, shown, folder / f"curves-{question}")
-    return written
+    told = [row for row in given if row["view"] == RELIABILITY]
+    return written + (_reliability(told, folder / "curves-reliability") if told else [])
 
 
 def _sheet(rows: Sequence[Row], panels: Sequence[tuple[str, str]], stem: Path) -> list[Path]:
@@ -104,6 +118,52 @@ def _panel(ax: Any, rows: Sequence[Row], names: Sequence[str], colours: Sequence
         )
         low, high = ([m + sign * o for m, o in zip(means, off, strict=True)] for sign in (-1, 1))
         ax.fill_between(shares, low, high, color=colour, alpha=0.15, linewidth=0)
+
+
+def _reliability(rows: Sequence[Row], stem: Path) -> list[Path]:
+    """Draw a reliability diagram a method: one line a share, of all sets and draws; a dot's area tells its images."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    names = list(dict.fromkeys(str(row["method"]) for row in rows))
+    columns = min(COLUMNS, len(names))
+    lines = -(-len(names) // columns)
+    with matplotlib.rc_context(STYLE):
+        size = (PANEL_INCHES[0] * columns, PANEL_INCHES[0] * lines)
+        sheet = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(sheet)
+        axes = sheet.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).ravel()
+        for ax, name in zip(axes, names, strict=False):
+            ax.plot([0, 1], [0, 1], color="0.6", linewidth=OTHER_WIDTH, linestyle="--")
+            own = [row for row in rows if row["method"] == name]
+            for share in sorted({row["share"] for row in own}):
+                sure, nominal, images = zip(*reliability_points([r for r in own if r["share"] == share]), strict=True)
+                (line,) = ax.plot(sure, nominal, linewidth=OTHER_WIDTH, label=f"{share:.0%} of noise")
+                areas = [LARGEST_DOT * count / sum(images) + SMALLEST_DOT for count in images]
+                ax.scatter(sure, nominal, s=areas, color=line.get_color())
+            ax.set(title=name, xlabel="confidence that nominal", ylabel="share that is nominal")
+            ax.legend(loc="lower right")
+        for ax in axes[len(names) :]:
+            ax.set_axis_off()
+        return [_save(sheet, stem.with_name(f"{stem.name}.{kind}")) for kind in ("svg", "png")]
+
+
+def reliability_points(rows: Sequence[Row]) -> list[tuple[float, float, float]]:
+    """Pool cells' diagrams: of each bin that holds images, their mean confidence, the nominal share, their number."""
+    cells: dict[Any, dict[str, float]] = {}
+    for row in rows:
+        cells.setdefault((row["dataset"], row["share"], row["seed"]), {})[row["figure"]] = row["value"]
+    points = []
+    for at in sorted({int(row["figure"].rpartition("_")[2]) for row in rows}):
+        held = [cell for cell in cells.values() if f"images_{at}" in cell]
+        count = sum(cell[f"images_{at}"] for cell in held)
+        means = [
+            sum(cell[f"images_{at}"] * cell[f"{name}_{at}"] for cell in held) / count
+            for name in ("confidence", "nominal")
+        ]
+        points.append((means[0], means[1], count))
+    return points
 
 
 def _name(row: Row) -> str:

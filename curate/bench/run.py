@@ -29,6 +29,7 @@ from curate.bench.cells import Cell, Result, Store
 from curate.bench.detectors import Task, against_masks, run_detector
 from curate.bench.draws import draw, pools
 from curate.bench.gaps import Gaps
+from curate.bench.plots import RELIABILITY
 from curate.bench.road import HYBRID, DrawnSet, Embedded, Judged, Road, judge_draw
 from curate.bench.search import SEARCH, run_search, start_of
 from curate.bench.sets import LabelledSet
@@ -338,6 +339,8 @@ def scorer_figures(drawn: DrawnSet, judged: Judged, source: LabelledSet) -> dict
             figures[column] = measures.ranking(wrong[given], scores[given]) | against_masks(source, rows, maps)
     figures[""] |= figures.get(HYBRID, {})
     figures[""] |= _calibration(table, wrong) | _labels(table, drawn, source)
+    if told := _reliability(table, wrong):
+        figures[RELIABILITY] = told
     return figures
 
 
@@ -354,6 +357,13 @@ def _calibration(table: Any, wrong: Any) -> measures.Figures:
         else:
             found |= measures.discovery(wrong[given], values[given])
     return found
+
+
+def _reliability(table: Any, wrong: Any) -> measures.Figures:
+    """Return the reliability diagram of `confidence`, where there is one."""
+    values = table["confidence"].to_numpy(zero_copy_only=False).astype(np.float64)
+    given = np.isfinite(values)
+    return measures.reliability(wrong[given], values[given]) if given.any() else {}
 
 
 def _labels(table: Any, drawn: DrawnSet, source: LabelledSet) -> measures.Figures:

@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
         pa.field(
             "view",
             pa.string(),
-            metadata={"comment": "column of the score; start or best of a search; empty for the method's own"},
+            metadata={"comment": "column of the score; start, best or reliability; empty for the method's own"},
         ),
         pa.field("figure", pa.string(), metadata={"comment": "auroc, ap, f1, ...; shares are 0-1"}),
         pa.field("value", pa.float64(), metadata={"comment": "null for a cell that failed"}),

@@ -137,6 +137,7 @@ def test_the_published_student_learns_from_the_pixels_of_the_draw(plates, tmp_pa
 def test_figures_of_pictures_and_tables_are_equal_for_equal_cells(finished):
     folder, _ = finished
     names = ("figures.parquet", "tables.md", "curves-finds.svg", "curves-finds.png", "curves-cleans.svg")
+    names += ("curves-reliability.svg", "curves-reliability.png")
     before = {name: (folder / name).read_bytes() for name in names}
     shared = json.loads((folder / "bench.json").read_text())
     call.write_results(Store(folder, shared))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from curate.bench import measures
+from curate.bench.plots import reliability_points
 
 WRONG = np.array([0, 0, 0, 0, 0, 0, 0, 0, 1, 1], dtype=bool)
 
@@ -35,6 +36,26 @@ def test_a_confidence_that_keeps_its_word_has_no_error():
     wrong = np.array([True] * 2 + [False] * 8)
     assert measures.calibration_error(wrong, np.full(10, 0.8)) == pytest.approx(0)
     assert measures.calibration_error(wrong, np.full(10, 1.0)) == pytest.approx(0.2)
+
+
+def test_a_reliability_diagram_says_of_each_bin_how_many_how_sure_and_how_many_of_them_are_nominal():
+    wrong, confidence = np.array([True, True, False, False]), np.array([0.02, 0.04, 0.06, 1.0])
+    assert measures.reliability(wrong, confidence) == pytest.approx(
+        {"images_0": 3, "confidence_0": 0.04, "nominal_0": 1 / 3, "images_9": 1, "confidence_9": 1, "nominal_9": 1}
+    )
+
+
+def test_diagrams_of_several_draws_are_pooled_image_by_image():
+    def rows(seed: int, told: dict[str, float]) -> list[dict[str, object]]:
+        known = {"dataset": "plates", "share": 0.1, "seed": seed}
+        return [known | {"figure": name, "value": value} for name, value in told.items()]
+
+    one = measures.reliability(np.array([True, False, False]), np.array([0.96, 0.96, 0.96]))
+    other = measures.reliability(np.array([True, False]), np.array([0.92, 0.2]))
+    assert reliability_points(rows(0, one) + rows(1, other)) == [
+        pytest.approx((0.2, 1, 1)),
+        pytest.approx(((3 * 0.96 + 0.92) / 4, 2 / 4, 4)),
+    ]
 
 
 def test_realised_false_discovery_is_the_share_of_false_ones_among_the_flagged():
