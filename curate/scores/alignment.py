@@ -56,7 +56,11 @@ RESOLUTION = 1e-3
 
 
 def known_cost(guide: Guide, embeddings: Embeddings, kin: IntArray) -> float:
-    """Return the cost of the place that a guide knows; where it knows none, measure it by `place_cost`."""
+    """Return the cost of the place that a guide knows; where it knows none, measure it: see `place_cost`.
+
+    Raises:
+        CouldNotFinish: faiss is not installed.
+    """
     return place_cost(embeddings, kin) if guide.place_cost is None else float(guide.place_cost)
 
 
