@@ -39,7 +39,7 @@ def review(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1. Default: one that is free.")] = 0,
     browser: Annotated[bool, typer.Option("--browser", help="Open the page in the browser.")] = False,
 ) -> None:
-    """Decide on each flagged image in the browser: keep, reject or unsure; the answers go to decisions.parquet."""
+    """Decide on each image of the report in the browser: keep, reject, unsure; the answers go to decisions.parquet."""
     from curate.reports.parquet import read_audit
     from curate.reports.review import desk, listening
 

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from curate.errors import UsageError
 
+NOT_JUDGED, HELD_BACK = "SET001", "SET002"
+"""Findings of a class that could not be judged, and of an image above the fence that was kept all the same."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FindingText:

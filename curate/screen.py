@@ -15,14 +15,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from curate.findings import catalogue
+from curate.findings import HELD_BACK, NOT_JUDGED, catalogue
 from curate.images.names import printable
 from curate.records import Progress as ProgressCall
 from curate.records import Verdict, no_progress
 from curate.reports.summary import Summary
-
-NOT_JUDGED, HELD_BACK = "SET001", "SET002"
-"""The findings of classes that have no fence, and of those in which fewer are rejected than lie above it."""
 
 VERDICT_STYLE = {
     Verdict.MISLABELLED: "red",

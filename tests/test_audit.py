@@ -17,6 +17,7 @@ from curate.audit import Silent, recognised
 from curate.errors import CouldNotFinish, CurateError, NothingToAudit, UsageError, WriteError
 from curate.findings import catalogue
 from curate.records import Layout, Listing, Progress
+from curate.reports.maps import KEPT_MAPS
 from curate.reports.schema import TABLES
 from tests.images.torture import draw_torture_set
 from tests.plates import draw_plates
@@ -59,6 +60,8 @@ def test_a_planted_hole_is_flagged_shown_and_explained(plates: Path, tmp_path: P
     assert len(drawn) == len(flagged)
     assert sorted(audit.findings["map"].dropna()) == drawn
     assert reasons["map"] == "maps/0000003.png"
+    assert len(verdicts(audit)) <= KEPT_MAPS  # so each kept image has a map in numbers
+    assert sorted(audit.tables["maps"]["path"].to_pylist()) == sorted(verdicts(audit))
 
 
 def test_every_step_that_takes_long_is_a_stage(plates: Path, tmp_path: Path):

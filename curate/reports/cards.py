@@ -1,4 +1,4 @@
-"""What the page is told of each flagged image, as plain values: scores, reason, neighbours, map.
+"""What the page is told of each image that it shows, as plain values: scores, reason, neighbours, map.
 
 A card's numbers are those of the audit; only each view's place on the common scale is worked out here.
 """
@@ -14,20 +14,20 @@ from typing import Any
 
 import numpy as np
 
-from curate.findings import catalogue
+from curate.findings import NOT_JUDGED, catalogue
 from curate.images.names import printable
 from curate.records import Verdict
-from curate.reports.maps import veil
+from curate.reports.maps import KEPT_MAPS, veil
 from curate.reports.parquet import Audit
 from curate.reports.thumbnails import Kind, data_address, to_webp
 
 FLAGGED = (Verdict.MISLABELLED, Verdict.NEAR_OOD)
 NEAREST_SHOWN = 3
-BELOW_SHOWN = 12
-"""Kept images that are shown, those of the highest scores."""
+LEAST_BELOW = 12
+"""Kept images that are shown at least, those of the highest scores; else as many as may be anomalous."""
 
-NOT_JUDGED = "SET001"
-"""The finding of an image whose class was too small to be judged."""
+LEAST_MORE = 0.01
+"""So small a share, 0-1, of anomalous images beyond the flagged ones is within what an estimate is off by."""
 VEIL_QUALITY = 60
 
 Row = dict[str, Any]
@@ -88,7 +88,21 @@ class Pages:
         judged = ((row, image) for row, image in enumerate(self.images) if image["path"] not in small)
         kept = ((row, image) for row, image in judged if image["verdict"] == Verdict.KEEP)
         scored = [(score, row) for row, image in kept if (score := number(image["anomaly_score"])) is not None]
-        return [row for _, row in sorted(scored, key=lambda at: (-at[0], at[1]))[:BELOW_SHOWN]]
+        shown = min(max(self.more, LEAST_BELOW), KEPT_MAPS)
+        return [row for _, row in sorted(scored, key=lambda at: (-at[0], at[1]))[:shown]]
+
+    @cached_property
+    def more(self) -> int:
+        """How many images more than are flagged the estimated contamination stands for; 0 within what it is off by."""
+        estimate = number((self.audit.run.get("contamination") or {}).get("estimate")) or 0.0
+        scored = sum(number(image["anomaly_score"]) is not None for image in self.images)
+        more = estimate * scored - len(self.flagged)
+        return max(1, round(more)) if more > LEAST_MORE * scored else 0
+
+    @property
+    def shown(self) -> list[int]:
+        """The rows of the images that have a card, and can be decided on: the flagged ones, then those just below."""
+        return [*self.flagged, *self.below]
 
     @cached_property
     def views(self) -> tuple[str, ...]:
@@ -120,7 +134,7 @@ class Pages:
         return {key: float(np.median(values)) for key, values in found.items()}
 
     def nearest(self, row: int) -> list[int]:
-        """Return the rows of the nearest kept images of a flagged one, nearest first."""
+        """Return the rows of the kept images nearest to one, nearest first."""
         paths = self.images[row].get("nearest") or []
         return [self.row_of[path] for path in paths[:NEAREST_SHOWN] if path in self.row_of]
 
@@ -133,9 +147,9 @@ def number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def cards(pages: Pages) -> list[Row]:
-    """Return what the page needs to show each flagged image, worst first; JSON values only."""
-    return [_card(pages, row) for row in pages.flagged]
+def cards(pages: Pages, rows: Sequence[int]) -> list[Row]:
+    """Return what the page needs to show some images, in their order; JSON values only."""
+    return [_card(pages, row) for row in rows]
 
 
 def wanted(pages: Pages, dots: Sequence[int]) -> dict[int, frozenset[Kind]]:
@@ -145,12 +159,10 @@ def wanted(pages: Pages, dots: Sequence[int]) -> dict[int, frozenset[Kind]]:
         dots: rows on the map of the set.
     """
     found = defaultdict[int, set[Kind]](set)
-    for row in pages.flagged:
+    for row in pages.shown:
         found[row].add(Kind.CARD)
         for near in pages.nearest(row):
             found[near].add(Kind.NEAR)
-    for row in pages.below:
-        found[row].add(Kind.NEAR)
     for row in dots:
         found[row].add(Kind.DOT)
     return {row: frozenset(kinds) for row, kinds in found.items()}

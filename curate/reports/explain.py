@@ -19,7 +19,7 @@ from curate.images.levels import Levels
 from curate.images.names import unicode_name
 from curate.records import DecodedImage
 from curate.reports.cards import why_mute
-from curate.reports.maps import overlay
+from curate.reports.maps import KEPT_MAPS, overlay
 from curate.reports.parquet import Audit
 from curate.reports.place import OWN_MAP
 
@@ -237,7 +237,10 @@ def draw_map(audit: Audit, path: str, image: Path, target: Path) -> None:
     """
     maps = _rows(audit, "maps", path)
     if not maps or len(maps[0]["values"]) != maps[0]["rows"] * maps[0]["columns"]:
-        raise InputError(f"{path}: the audit holds no anomaly map of it: maps are of flagged images, the worst 200")
+        raise InputError(
+            f"{path}: the audit holds no anomaly map of it: maps are of the 200 worst flagged "
+            f"images and of the {KEPT_MAPS} kept ones with the highest scores"
+        )
     anomaly_map = np.array(maps[0]["values"], dtype=np.float32).reshape(maps[0]["rows"], maps[0]["columns"])
     settings, scale = audit.run.get("settings") or {}, audit.run.get("map_scale") or {}
     config = DecodeConfig(max_pixels=settings.get("max_pixels", DecodeConfig().max_pixels))

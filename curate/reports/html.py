@@ -26,7 +26,7 @@ from curate.errors import UsageError, WriteError
 from curate.images.names import printable
 from curate.records import Progress, Verdict, no_progress
 from curate.reports import panels, story
-from curate.reports.cards import BELOW_SHOWN, NEAREST_SHOWN, Pages, cards, number, wanted
+from curate.reports.cards import NEAREST_SHOWN, Pages, cards, number, wanted
 from curate.reports.leftovers import Leftovers
 from curate.reports.originals import Originals, originals
 from curate.reports.parquet import Audit
@@ -50,7 +50,12 @@ class Page:
     @cached_property
     def cards(self) -> list[dict[str, Any]]:
         """The flagged images, worst first, as the script reads them."""
-        return cards(self.pages)
+        return cards(self.pages, self.pages.flagged)
+
+    @cached_property
+    def below(self) -> list[dict[str, Any]]:
+        """The kept images with the highest scores, the highest first, as the script reads them."""
+        return cards(self.pages, self.pages.below)
 
     @property
     def wanted(self) -> Wanted:
@@ -110,7 +115,7 @@ def write_report(
 def thumbnail_count(audit: Audit) -> int:
     """Return how many images a report decodes at most: what its progress counts."""
     pages = Pages(audit)
-    return min(len(pages.images), (1 + NEAREST_SHOWN) * len(pages.flagged) + BELOW_SHOWN + panels.KEPT_DOTS)
+    return min(len(pages.images), (1 + NEAREST_SHOWN) * len(pages.shown) + panels.KEPT_DOTS)
 
 
 def _thumbnails(page: Page, images: Originals, folder: Path, shelf: Shelf, progress: Progress) -> Thumbnails:
@@ -197,7 +202,7 @@ def _data(page: Page, thumbnails: Thumbnails, images: Originals, review: Mapping
         "root": str(images.root).rstrip("/"),
         "images": {str(row): _caption(pages, row) for row in shown},
         "dots": list(page.map.dots) if page.map else [],
-        "below": pages.below,
+        "below": page.below,
         "review": review,
     }
 
@@ -216,7 +221,7 @@ def _caption(pages: Pages, row: int) -> dict[str, Any]:
 def _first_screen(page: Page, images: Originals) -> dict[str, Any]:
     pages, run = page.pages, page.pages.audit.run
     counts = story.verdicts(pages)
-    labels = sorted({pages.images[row]["label"] for row in pages.flagged})
+    labels = sorted({pages.images[row]["label"] for row in pages.shown})
     return {
         "name": printable(Path(str(run.get("dataset", ""))).name or "dataset"),
         "headline": story.headline(pages),

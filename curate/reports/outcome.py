@@ -8,7 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
+from curate.findings import NOT_JUDGED
 from curate.records import Embeddings, ImageFacts, IntArray, Listing, Scores
+from curate.reports.maps import KEPT_MAPS
 from curate.verdicts.judge import Verdicts
 from curate.verdicts.rounds import Refined
 
@@ -57,6 +59,14 @@ class Outcome:
         elsewhere = self.refined.elsewhere.get(index)
         near = elsewhere.nearest if elsewhere else self.scores.neighbours[index]
         return [int(n) for n in near if n >= 0 and not self.verdicts.flagged[n]]
+
+    @cached_property
+    def highest_kept(self) -> list[int]:
+        """Return the kept images, 0 to M - 1, with the highest scores, of classes that were judged; 120 at most."""
+        found = self.verdicts
+        judged = [not any(finding.code == NOT_JUDGED for finding in findings) for findings in found.findings]
+        kept = np.flatnonzero(~found.flagged & judged)
+        return [int(index) for index in kept[np.argsort(-found.anomaly_score[kept], kind="stable")][:KEPT_MAPS]]
 
     def worst_first(self) -> IntArray:
         """Return the flagged images, 0 to M - 1, the highest anomaly score first."""

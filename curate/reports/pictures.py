@@ -75,8 +75,8 @@ def to_draw(outcome: Outcome) -> list[int]:
 
 def pen(outcome: Outcome, decode: DecodeConfig, levels: Levels) -> Pen:
     """Return a pen with one scale for the whole audit: from the median kept patch to the highest shown one."""
-    low = outcome.nominal_level
-    high = max((float(outcome.scores.maps[index].max()) for index in to_draw(outcome)), default=low)
+    low, shown = outcome.nominal_level, to_draw(outcome) or outcome.highest_kept
+    high = max((float(outcome.scores.maps[index].max()) for index in shown), default=low)
     return Pen(outcome=outcome, decode=decode, levels=levels, low=low, high=high)
 
 

@@ -1,4 +1,4 @@
-"""`curate review`: the report as a page on this machine, on which people decide about each flagged image.
+"""`curate review`: the report as a page on this machine, on which people decide about each image that it shows.
 
 The server listens on 127.0.0.1 alone, and every address begins with a token that only who started it knows. An
 image is asked for by its row in the audit, never by a path, and comes decoded and made small, never as a file.
@@ -63,7 +63,7 @@ class Desk:
         return render(self.page, Thumbnails(addresses=addresses), self.images, review={"decisions": self.state()})
 
     def state(self) -> dict[str, dict[str, Any]]:
-        """Return the decisions on the flagged images by row, as JSON values."""
+        """Return the decisions by row, as JSON values."""
         row_of = self.page.pages.row_of
         return {str(row_of[path]): as_json(found) for path, found in self.decisions.all().items() if path in row_of}
 
@@ -83,9 +83,9 @@ class Desk:
             Stale: another change came first.
         """
         row, decision, note, seen = (asked.get(key) for key in ("row", "decision", "note", "revision"))
-        flagged = self.page.pages.flagged
-        if not (isinstance(row, int) and isinstance(seen, int) and isinstance(note, str) and row in flagged):
-            raise BadRequest("row, decision, note and revision of a flagged image are due")
+        shown = self.page.pages.shown
+        if not (isinstance(row, int) and isinstance(seen, int) and isinstance(note, str) and row in shown):
+            raise BadRequest("row, decision, note and revision of an image of the page are due")
         if decision not in set(Decision) or len(note) > LONGEST_NOTE:
             raise BadRequest("the decision is keep, reject, unsure or empty, the note not longer than 2,000 characters")
         return self.decisions.decide(self.page.pages.images[row]["path"], Decision(decision), note, seen=seen)

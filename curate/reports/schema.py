@@ -97,7 +97,9 @@ META_SET = _table(
 )
 
 MAPS = _table(
-    _column("path", TEXT, "a flagged image whose anomaly map was drawn"),
+    _column(
+        "path", TEXT, "a flagged image whose anomaly map was drawn, or one of the kept ones with the highest scores"
+    ),
     _column("rows", WHOLE, "of its patch grid"),
     _column("columns", WHOLE, "of its patch grid"),
     _column("values", pa.list_(REAL), "rows * columns anomaly scores of patches, row by row"),

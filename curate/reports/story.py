@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from curate.findings import FindingText, catalogue
+from curate.findings import NOT_JUDGED, FindingText, catalogue
 from curate.images.names import printable, unicode_name
 from curate.records import Verdict
-from curate.reports.cards import FLAGGED, NOT_JUDGED, Pages, number, why_mute
+from curate.reports.cards import FLAGGED, Pages, number, why_mute
 
 VERDICT_WORDS: Mapping[str, str] = {
     Verdict.KEEP: "kept",
@@ -20,8 +20,6 @@ VERDICT_WORDS: Mapping[str, str] = {
     Verdict.DUPLICATE: "copies",
     Verdict.UNREADABLE: "unreadable",
 }
-LEAST_MORE = 0.01
-"""So small a share, 0-1, of anomalous images beyond the flagged ones is within what an estimate is off by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,23 +122,16 @@ def next_steps(pages: Pages) -> list[tuple[str, str]]:
         steps.append(("Copy the unreadable files again from their source, or remove them.", ""))
     if any(not pair["same_label"] for pair in pages.duplicates):
         steps.append(("Equal images carry different labels: one of the two is wrong. See the copies below.", ""))
-    if more := _more_than_flagged(pages):
-        steps.append((more, ""))
+    if pages.more:
+        steps.append(
+            (
+                f"By the estimated contamination, about {_count(pages.more, 'image')} more may be anomalous than are "
+                "flagged: look at the kept images with the highest scores (below; all by anomaly_score in "
+                "images.parquet); reject the defects among them, or move them to where they belong and scan again.",
+                "" if pages.flagged else review(audit),
+            )
+        )
     return steps or [("Nothing needs to be done: train on the set as it is.", "")]
-
-
-def _more_than_flagged(pages: Pages) -> str:
-    """Say how many images more than are flagged the estimated contamination stands for; "" for none."""
-    estimate = number((pages.audit.run.get("contamination") or {}).get("estimate")) or 0.0
-    scored = sum(number(image["anomaly_score"]) is not None for image in pages.images)
-    more = estimate * scored - len(pages.flagged)
-    if more <= LEAST_MORE * scored:
-        return ""
-    return (
-        f"By the estimated contamination, about {_count(max(1, round(more)), 'image')} more may be anomalous than are "
-        "flagged: look at the kept images with the highest scores (below; all by anomaly_score in images.parquet), "
-        "move defects to where they belong, and scan again."
-    )
 
 
 def review(audit: str) -> str:

@@ -212,10 +212,11 @@ def _meta_set(outcome: Outcome) -> Columns:
 
 def _maps(outcome: Outcome, drawn: Mapping[int, str]) -> Columns:
     rows = {image: i for i, image in enumerate(outcome.embeddings.images.tolist())}
-    found = [(image, outcome.scores.maps[rows[image]]) for image in drawn]
+    shown = [*(rows[image] for image in drawn), *outcome.highest_kept]
+    maps = [outcome.scores.maps[index] for index in shown]
     return {
-        "path": [outcome.listing.paths[image] for image, _ in found],
-        "rows": [anomaly_map.shape[0] for _, anomaly_map in found],
-        "columns": [anomaly_map.shape[1] for _, anomaly_map in found],
-        "values": [anomaly_map.ravel().tolist() for _, anomaly_map in found],
+        "path": [outcome.path(index) for index in shown],
+        "rows": [anomaly_map.shape[0] for anomaly_map in maps],
+        "columns": [anomaly_map.shape[1] for anomaly_map in maps],
+        "values": [anomaly_map.ravel().tolist() for anomaly_map in maps],
     }

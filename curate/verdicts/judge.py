@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from curate.findings import HELD_BACK, NOT_JUDGED
 from curate.records import BoolArray, Finding, FloatArray, IntArray, Verdict
 from curate.scores.by_label import label_rows
 from curate.scores.elsewhere import POOLED_NEIGHBOURS, Elsewhere, Near
@@ -151,9 +152,9 @@ def _notes(refined: Refined, label: str) -> list[Finding]:
     notes = []
     if refined.fences[label].note:
         text = f"{refined.fences[label].note}, so nothing of this label is flagged"
-        notes.append(Finding(code="SET001", message=text))
+        notes.append(Finding(code=NOT_JUDGED, message=text))
     if label in refined.held_back:
-        notes.append(Finding(code="SET002", message=refined.held_back[label]))
+        notes.append(Finding(code=HELD_BACK, message=refined.held_back[label]))
     return notes
 
 

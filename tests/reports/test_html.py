@@ -13,7 +13,7 @@ import pytest
 
 from curate.errors import UsageError
 from curate.reports import story
-from curate.reports.cards import BELOW_SHOWN, Pages
+from curate.reports.cards import LEAST_BELOW, Pages
 from curate.reports.decisions import Decision, Decisions, hashes_of
 from curate.reports.html import write_report
 from curate.reports.originals import CHANGED, OUTSIDE, Originals, originals
@@ -137,7 +137,10 @@ def test_the_next_step_says_how_many_more_the_estimate_stands_for_and_else_that_
 
     def told(estimate: float | None) -> str:
         run = clean.run | {"contamination": {"estimate": estimate, "low": 0.0, "high": 0.5}}
-        ((words, _),) = story.next_steps(Pages(replace(clean, run=run)))
+        pages = Pages(replace(clean, run=run))
+        assert len(pages.below) == max(pages.more, LEAST_BELOW)
+        ((words, command),) = story.next_steps(pages)
+        assert ("curate review" in command) == ("more" in words)
         return words
 
     assert "about 25 images more may be anomalous" in told(0.25)
@@ -154,4 +157,4 @@ def test_the_kept_images_of_the_highest_scores_are_shown_but_those_of_a_class_th
     pages = Pages(replace(audit, tables=audit.tables | {"findings": findings}))
     judged = [image for image in pages.images if image["path"] != small["path"] and image["verdict"] == "keep"]
     scores = [pages.images[row]["anomaly_score"] for row in pages.below]
-    assert scores == sorted((image["anomaly_score"] for image in judged), reverse=True)[:BELOW_SHOWN]
+    assert scores == sorted((image["anomaly_score"] for image in judged), reverse=True)[:LEAST_BELOW]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from curate.reports.cards import BELOW_SHOWN
+from curate.reports.cards import LEAST_BELOW
 from curate.reports.html import write_report
 from tests.reports.browser import open_chromium
 from tests.reports.drawn_audit import draw_audit
@@ -52,7 +52,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def shown(page: Any) -> int:
-    return page.locator(".card:visible").count()
+    return page.locator("#cards .card:visible").count()
 
 
 def test_the_page_opens_from_a_file_without_network_or_console_errors(page: Any, report: Path):
@@ -66,11 +66,12 @@ def test_the_page_opens_from_a_file_without_network_or_console_errors(page: Any,
 
 def test_the_kept_images_of_the_highest_scores_are_shown_with_them(page: Any, report: Path):
     page.goto(report.as_uri() + "#below")
-    items = page.locator("#below-images li")
-    assert items.count() == BELOW_SHOWN
-    assert items.first.inner_text().startswith("0.")
-    picture = items.first.locator("img")
+    cards = page.locator("#below-cards .card")
+    assert cards.count() == LEAST_BELOW
+    assert "score 0." in cards.first.inner_text()
+    picture = cards.first.locator(".photo")
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 96
+    assert cards.first.locator(".views tr").count() == 3
 
 
 def test_thumbnails_beyond_the_budget_lie_beside_the_page_and_are_shown(page: Any, tmp_path: Path):
@@ -80,6 +81,7 @@ def test_thumbnails_beyond_the_budget_lie_beside_the_page_and_are_shown(page: An
     page.goto(report.as_uri() + "#flagged")
     page.locator(".card").last.scroll_into_view_if_needed()
     beside = page.locator('.card img[src^="report-thumbnails/"]').last
+    beside.scroll_into_view_if_needed()
     assert beside.evaluate("image => image.decode().then(() => image.naturalWidth)") == 96
 
 
@@ -91,12 +93,12 @@ def test_filters_narrow_the_cards_and_reset_brings_them_back(page: Any, report: 
     page.select_option("#by-label", label="forged")
     assert shown(page) == 4
     page.fill("#by-text", "00003")
-    expect(page.locator(".card:visible")).to_have_count(1)
+    expect(page.locator("#cards .card:visible")).to_have_count(1)
     assert page.locator("#shown").inner_text() == "1 of 8 images"
     page.fill("#by-text", "nowhere")
     page.wait_for_selector("#nothing:not([hidden])")
     page.click("button[type=reset]")
-    expect(page.locator(".card:visible")).to_have_count(8)
+    expect(page.locator("#cards .card:visible")).to_have_count(8)
     page.select_option("#by-view", "student")
     assert shown(page) == 3
 
@@ -183,7 +185,7 @@ def test_five_thousand_cards_scroll_fluently(page: Any, tmp_path: Path):
     audit = draw_audit(tmp_path, images=5200, flagged=5000, drawn=16)
     report = write_report(tmp_path / "audit", audit)
     page.goto(report.as_uri() + "#flagged")
-    assert page.locator(".card").count() == 5000
+    assert page.locator("#cards .card").count() == 5000
     assert page.locator(".card:not(.unfilled)").count() < 100  # only those near the screen are made
     start = perf_counter()
     slowest = page.evaluate(
@@ -202,7 +204,7 @@ def test_five_thousand_cards_scroll_fluently(page: Any, tmp_path: Path):
     page.locator(".card").last.scroll_into_view_if_needed()
     page.locator(".card:not(.unfilled)").last.wait_for()
     page.fill("#by-text", "04999")
-    expect(page.locator(".card:visible")).to_have_count(1)
+    expect(page.locator("#cards .card:visible")).to_have_count(1)
     assert perf_counter() - start < 30
 
 

@@ -19,7 +19,7 @@ from curate.errors import InputError
 from curate.reports.decisions import Decided, Decision, Decisions, Stale, decisions_of
 from curate.reports.parquet import Audit
 from curate.reports.review import desk, listening
-from curate.splits.plan import read_decisions
+from curate.splits.plan import Action, judged_rows, read_decisions
 from tests.reports.browser import open_chromium
 from tests.reports.drawn_audit import draw_audit
 
@@ -113,7 +113,7 @@ def test_a_link_that_leads_elsewhere_since_the_scan_shows_nothing(audit: Audit, 
 @pytest.mark.parametrize(
     "asked",
     [
-        {"row": 39},
+        {"row": 40},
         {"row": "../x"},
         {"decision": "delete"},
         {"revision": "0"},
@@ -200,22 +200,34 @@ def tabs(chromium: Any, address: str) -> Iterator[tuple[Any, Any]]:
 def test_keys_decide_undo_takes_back_and_progress_counts(tabs: tuple[Any, Any], audit: Audit):
     page, _ = tabs
     words = page.locator("#progress-words")
-    expect(words).to_contain_text("0 of 8 decided")
+    expect(words).to_contain_text("0 of 8 flagged decided")
     page.keyboard.press("n")
     page.keyboard.press("k")
-    expect(words).to_contain_text("1 of 8 decided: 1 keep")
+    expect(words).to_contain_text("1 of 8 flagged decided: 1 keep")
     page.keyboard.press("r")  # the next undecided image has the focus
-    expect(words).to_contain_text("2 of 8 decided: 1 keep, 1 reject")
+    expect(words).to_contain_text("2 of 8 flagged decided: 1 keep, 1 reject")
     assert {p: d.decision.value for p, d in decisions_of(audit).items()} == {
         "cast/00000.png": "keep",
         "forged/00001.png": "reject",
     }
     page.keyboard.press("z")
-    expect(words).to_contain_text("1 of 8 decided: 1 keep, 0 reject")
+    expect(words).to_contain_text("1 of 8 flagged decided: 1 keep, 0 reject")
     page.keyboard.press("z")
-    expect(words).to_contain_text("0 of 8 decided")
+    expect(words).to_contain_text("0 of 8 flagged decided")
     expect(page.locator("#undo")).to_be_disabled()
     assert decisions_of(audit) == {}
+
+
+def test_a_kept_image_that_the_page_shows_can_be_rejected_and_the_plan_obeys(tabs: tuple[Any, Any], audit: Audit):
+    page, _ = tabs
+    card = page.locator("#below-cards .card").first
+    card.scroll_into_view_if_needed()
+    card.locator("[data-decision=reject]").click()
+    words = page.locator("#progress-words")
+    expect(words).to_have_text("0 of 8 flagged decided: 0 keep, 0 reject, 0 unsure; of the kept ones: 1 reject")
+    path = card.locator("h3 bdi").text_content()
+    assert [row.path for row in judged_rows(audit) if row.reason == "decided by hand"] == [path]
+    assert next(row.action for row in judged_rows(audit) if row.path == path) is Action.REJECT
 
 
 def test_a_note_is_kept_and_found_and_the_page_comes_back_as_it_was_left(tabs: tuple[Any, Any], audit: Audit):
@@ -227,10 +239,10 @@ def test_a_note_is_kept_and_found_and_the_page_comes_back_as_it_was_left(tabs: t
     assert page.locator("#card-0 .note").input_value() == '<b onclick="x">worn tool</b>'
     expect(page.locator("#card-0 [data-decision=unsure]")).to_have_attribute("aria-pressed", "true")
     page.fill("#by-text", "worn TOOL")
-    expect(page.locator(".card:visible")).to_have_count(1)
+    expect(page.locator("#cards .card:visible")).to_have_count(1)
     page.fill("#by-text", "")
     page.select_option("#by-decision", "none")
-    expect(page.locator(".card:visible")).to_have_count(7)
+    expect(page.locator("#cards .card:visible")).to_have_count(7)
     table = pq.read_table(audit.path / "decisions.parquet").to_pylist()
     assert (table[0]["note"], table[0]["decision"]) == ('<b onclick="x">worn tool</b>', "unsure")
 

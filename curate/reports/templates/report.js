@@ -5,7 +5,8 @@ const Report = (() => {
   const byId = (id) => document.getElementById(id);
   const WORDS = { mislabelled: "mislabelled", near_ood: "unlike the set", keep: "kept", duplicate: "copy", unreadable: "unreadable" };
   const PRINTED = 400, FULL = 3; // cards that printing fills; a view's bar ends at three times its fence
-  const cards = data.cards, host = byId("cards"), elements = new Map();
+  const groups = [[byId("cards"), data.cards], [byId("below-cards"), data.below]].filter(([host]) => host);
+  const cards = groups.flatMap(([, of]) => of), elements = new Map();
   const hooks = { fill: [], text: (card) => "", passes: (card) => true };
   let visible = cards.slice(), veils = 70;
 
@@ -31,7 +32,7 @@ const Report = (() => {
   const thumbnail = (row, kind) => data.thumbnails[`${row}-${kind}`];
 
   // --- one card -------------------------------------------------------------------------------------------------
-  function shell(card, number) {
+  function shell(card) {
     const title = make("h3", { id: `card-${card.row}-title` }, make("bdi", {}, card.shown),
       make("span", { class: "score" }, card.score === null ? "" : `score ${card.score.toFixed(2)}`));
     const element = make("article", { class: `card unfilled ${card.verdict}`, id: `card-${card.row}`, tabindex: "-1", "aria-labelledby": title.id }, title);
@@ -52,7 +53,7 @@ const Report = (() => {
     const address = thumbnail(card.row, "card");
     if (!address) return make("div", { class: "gap" }, `No picture: ${data.gaps[card.row] || "there is none"}`);
     const [width, height] = card.size;
-    const photo = make("img", { class: "photo", src: address, alt: `${card.shown}, flagged`, loading: "lazy", decoding: "async" });
+    const photo = make("img", { class: "photo", src: address, alt: `${card.shown}, ${WORDS[card.verdict]}`, loading: "lazy", decoding: "async" });
     const stage = make("div", { class: "stage" }, photo), ratio = (width || 1) / (height || 1);
     stage.style.aspectRatio = String(ratio);
     stage.style.width = `min(100%, ${22 * ratio}rem)`;
@@ -65,7 +66,7 @@ const Report = (() => {
     }
     const left = make("div", {}, stage);
     if (!veil) {
-      left.append(make("p", { class: "slide" }, data.gone ? "with its anomaly map drawn in" : "no map: only the worst have one; the frame is where it is odd"));
+      if (card.verdict !== "keep") left.append(make("p", { class: "slide" }, data.gone ? "with its anomaly map drawn in" : "no map: only the worst have one; the frame is where it is odd"));
       return left;
     }
     const slider = make("input", { type: "range", min: "0", max: "100", class: "veil-slider", "aria-label": `Anomaly map over ${card.shown}` });
@@ -110,14 +111,14 @@ const Report = (() => {
 
   function nearestOf(card) {
     if (!card.nearest.length) return [];
-    const items = card.nearest.map((row) => beside(row, ""));
+    const items = card.nearest.map(beside);
     return [make("div", { class: "nearest" }, make("p", {}, "Nearest nominal images, nearest first"), make("ul", {}, ...items))];
   }
 
-  function beside(row, says) {
+  function beside(row) {
     const address = thumbnail(row, "near"), image = data.images[row], [width, height] = image.size;
     return make("li", {}, address ? make("img", { src: address, alt: "", loading: "lazy", decoding: "async", width: width, height: height }) : null,
-      make("span", {}, says, make("bdi", {}, image.shown)));
+      make("span", {}, make("bdi", {}, image.shown)));
   }
 
   const upper = (text) => text.charAt(0).toUpperCase() + text.slice(1);
@@ -169,17 +170,15 @@ const Report = (() => {
 
   function refresh(reorder) {
     const kept = new Set(cards.filter(passes));
-    if (reorder) {
-      visible = cards.slice().sort(order(value("sort")));
-      host.append(...visible.map((card) => elements.get(card.row)));
-    } else {
-      visible = [...host.children].map((element) => byElement.get(element));
+    for (const [host, of] of reorder ? groups : []) {
+      host.append(...of.slice().sort(order(value("sort"))).map((card) => elements.get(card.row)));
     }
     for (const card of cards) elements.get(card.row).hidden = !kept.has(card);
-    visible = visible.filter((card) => kept.has(card));
-    byId("shown").textContent = visible.length === cards.length ? `${cards.length.toLocaleString("en")} images` : `${visible.length.toLocaleString("en")} of ${cards.length.toLocaleString("en")} images`;
-    byId("nothing").hidden = visible.length > 0;
+    visible = groups.flatMap(([host]) => [...host.children].map((element) => byElement.get(element))).filter((card) => kept.has(card));
     dim(kept);
+    const all = data.cards.length, some = data.cards.filter((card) => kept.has(card)).length;
+    byId("shown").textContent = `${some === all ? "" : `${some.toLocaleString("en")} of `}${all.toLocaleString("en")} images`;
+    byId("nothing").hidden = some > 0 || !all;
   }
 
   const byElement = new Map();
@@ -192,14 +191,13 @@ const Report = (() => {
         fill(byElement.get(entry.target));
       }
     }, { rootMargin: "1200px 0px" });
-    const made = document.createDocumentFragment();
-    cards.forEach((card, number) => {
-      const element = shell(card, number);
-      byElement.set(element, card);
-      made.append(element);
-      near.observe(element);
-    });
-    host.append(made);
+    for (const [host, of] of groups) {
+      host.append(...of.map(shell));
+      [...host.children].forEach((element, number) => {
+        byElement.set(element, of[number]);
+        near.observe(element);
+      });
+    }
     refresh(false);
     let waiting = 0;
     byId("filters").addEventListener("input", (event) => {
@@ -292,7 +290,8 @@ const Report = (() => {
 
   function watchMap() {
     const map = byId("dots");
-    const order = [...dots].sort((a, b) => elements.has(data.dots[b.dataset.dot]) - elements.has(data.dots[a.dataset.dot]));
+    const flagged = (dot) => data.images[data.dots[dot.dataset.dot]].verdict !== "keep";
+    const order = [...dots].sort((a, b) => flagged(b) - flagged(a));
     const open = (dot) => go(byElement.get(elements.get(data.dots[dot?.dataset.dot])));
     map.addEventListener("pointerover", (event) => { if (event.target.dataset?.dot) point(event.target); });
     map.addEventListener("pointerleave", () => point(null));
@@ -309,8 +308,7 @@ const Report = (() => {
   }
 
   for (const button of document.querySelectorAll("button[data-copy]")) button.addEventListener("click", () => copyText(button.dataset.copy, button));
-  byId("below-images")?.append(...data.below.map((row) => beside(row, `${data.images[row].score.toFixed(2)} `)));
-  if (host) build();
+  if (cards.length) build();
   if (dots.length) watchMap();
   return { data, cards, elements, hooks, keys, make, byId, fill, go, step, current, refresh, shown: () => visible };
 })();

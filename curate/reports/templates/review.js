@@ -32,10 +32,11 @@ const Review = (() => {
   }
 
   function progress() {
-    const decisions = cards.map((card) => state.get(card.row).decision), count = (name) => decisions.filter((d) => d === name).length;
-    const done = decisions.filter(Boolean).length;
+    const count = (some, name) => some.filter((card) => state.get(card.row).decision === name).length;
+    const words = (some, names) => names.map((name) => `${count(some, name)} ${name}`).join(", ");
+    const flagged = data.cards, done = flagged.length - count(flagged, ""), below = NAMES.filter((name) => count(data.below, name));
     byId("progress").value = done;
-    byId("progress-words").textContent = `${done} of ${cards.length} decided: ${NAMES.map((name) => `${count(name)} ${name}`).join(", ")}`;
+    byId("progress-words").textContent = `${done} of ${flagged.length} flagged decided: ${words(flagged, NAMES)}${below.length ? `; of the kept ones: ${words(data.below, below)}` : ""}`;
     byId("undo").disabled = history.length === 0;
   }
 
