@@ -218,6 +218,7 @@ def refine_config(config: ScanConfig) -> RefineConfig:
         fdr=config.fdr,
         max_share=config.max_share,
         min_keep=config.min_keep,
+        kinds=config.kinds,
     )
 
 

@@ -149,6 +149,10 @@ def scan(
     ] = None,
     max_share: Annotated[float | None, typer.Option(help="Share of a class that is rejected at most.")] = None,
     min_keep: Annotated[int | None, typer.Option(help="Images that a class keeps at least.")] = None,
+    kinds: Annotated[
+        bool,
+        typer.Option("--kinds/--no-kinds", help="Judge kinds of images within a class apart, such as two products."),
+    ] = True,
     max_pixels: Annotated[int | None, typer.Option(help="Larger images are reported, not decoded.")] = None,
     white_level: Annotated[
         float | None, typer.Option(help="White in files of more than 8 bits, e.g. 4095. Default: from the set.")
@@ -185,6 +189,7 @@ def scan(
         "fdr": fdr,
         "max_share": max_share,
         "min_keep": min_keep,
+        "kinds": kinds,
         "max_pixels": max_pixels,
         "white_level": white_level,
         "seed": seed,

@@ -52,6 +52,7 @@ class ScanConfig(BaseModel):
         fdr: flag by q-value instead, with this share of false alarms among the flagged; None for the fence.
         max_share: the share of a class that is rejected at most.
         min_keep: a class that would keep fewer images is left alone.
+        kinds: whether kinds of images within a class, such as two products in one folder, are judged apart.
         seed: of the projection and of every sample that is drawn. 0 is a seed.
         offline: refuse every use of the network.
         cache: folder of the embedding cache.
@@ -79,6 +80,7 @@ class ScanConfig(BaseModel):
     fdr: float | None = Field(default=None, gt=0, lt=1)
     max_share: float = Field(default=0.5, ge=0, le=1)
     min_keep: int = Field(default=8, ge=0)
+    kinds: bool = True
     seed: int = Field(default=0, ge=0)
     offline: bool = False
     cache: Path = Field(default_factory=default_cache)

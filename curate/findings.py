@@ -12,8 +12,8 @@ from pathlib import Path
 
 from curate.errors import UsageError
 
-NOT_JUDGED, HELD_BACK = "SET001", "SET002"
-"""Findings of a class that could not be judged, and of an image above the fence that was kept all the same."""
+NOT_JUDGED, HELD_BACK, KINDS = "SET001", "SET002", "SET003"
+"""Findings of classes: it could not be judged; fewer are rejected than lie above its fence; it holds several kinds."""
 
 
 @dataclass(frozen=True, kw_only=True)

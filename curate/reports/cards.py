@@ -64,7 +64,7 @@ class Pages:
 
     @cached_property
     def rounds(self) -> dict[str, list[Row]]:
-        """The rounds of each label, in order."""
+        """The rounds of each nominal set, in order."""
         found = defaultdict[str, list[Row]](list)
         for row in sorted(self._rows("rounds"), key=lambda r: (r["label"], r["round"])):
             found[row["label"]].append(row)
@@ -113,24 +113,24 @@ class Pages:
 
     @cached_property
     def scores(self) -> dict[str, dict[str, list[float]]]:
-        """The anomaly scores of each label, by verdict group: "kept" and "flagged"."""
+        """The anomaly scores of each nominal set, by verdict group: "kept" and "flagged"."""
         found: dict[str, dict[str, list[float]]] = {}
         for image in self.images:
             score = number(image["anomaly_score"])
             if score is not None:
                 group = "flagged" if image["verdict"] in FLAGGED else "kept"
-                found.setdefault(image["label"], {"kept": [], "flagged": []})[group].append(score)
+                found.setdefault(nominal_set(image), {"kept": [], "flagged": []})[group].append(score)
         return dict(sorted(found.items()))
 
     @cached_property
     def medians(self) -> dict[tuple[str, str], float]:
-        """The median score of each label and view."""
+        """The median score of each nominal set and view."""
         found = defaultdict[tuple[str, str], list[float]](list)
         for image in self.images:
             for view in self.views:
                 value = number(image[f"score_{view}"])
                 if value is not None:
-                    found[image["label"], view].append(value)
+                    found[nominal_set(image), view].append(value)
         return {key: float(np.median(values)) for key, values in found.items()}
 
     def nearest(self, row: int) -> list[int]:
@@ -140,6 +140,12 @@ class Pages:
 
     def _rows(self, name: str) -> list[Row]:
         return self.audit.tables[name].to_pylist() if name in self.audit.tables else []
+
+
+def nominal_set(image: Row) -> str:
+    """Return what an image was judged among: its label, or a kind within it, which audits before 0.3.0 do not know."""
+    found = image.get("nominal_set")
+    return str(image["label"] if found is None else found)
 
 
 def number(value: Any) -> float | None:
@@ -197,10 +203,10 @@ def _view(pages: Pages, image: Row, name: str) -> Row | None:
     score = number(image[f"score_{name}"])
     if score is None:
         return None
-    fence = fence_of(pages.audit.run, image["label"], name)
-    median = pages.medians[image["label"], name]
+    fence = fence_of(pages.audit.run, nominal_set(image), name)
+    median = pages.medians[nominal_set(image), name]
     at = (score - median) / (fence - median) if fence is not None and fence > median else None
-    mute = printable(why_mute(pages.audit.run, image["label"], name))
+    mute = printable(why_mute(pages.audit.run, nominal_set(image), name))
     return {"name": name, "score": score, "fence": fence, "at": at, "mute": mute}
 
 

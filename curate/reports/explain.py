@@ -18,7 +18,7 @@ from curate.images.decode import DecodeConfig, read_image
 from curate.images.levels import Levels
 from curate.images.names import unicode_name
 from curate.records import DecodedImage
-from curate.reports.cards import why_mute
+from curate.reports.cards import nominal_set, why_mute
 from curate.reports.maps import KEPT_MAPS, overlay
 from curate.reports.parquet import Audit
 from curate.reports.place import OWN_MAP
@@ -60,11 +60,12 @@ class Explanation:
 
     Attributes:
         path, label, split, verdict, suggested_label, skip_reason: as in images.parquet.
-        anomaly_score: 0 is the median of its label, 1 the fence; None if it was not judged.
+        nominal_set: what it was judged among: its label, or a kind of images within it.
+        anomaly_score: 0 is the median of its nominal set, 1 the fence; None if it was not judged.
         confidence, p_value, q_value: as in images.parquet.
         round_rejected: None if no round rejected it.
         views: each view that scored it.
-        rounds: rows of rounds.parquet of its label.
+        rounds: rows of rounds.parquet of its nominal set.
         findings: in words.
         nearest: paths of the kept images most like it, nearest first.
         duplicate_of: path of the image whose pixels it repeats; "" for none.
@@ -73,6 +74,7 @@ class Explanation:
 
     path: str
     label: str
+    nominal_set: str
     split: str
     verdict: str
     suggested_label: str
@@ -109,7 +111,7 @@ class Explanation:
     def _figures(self) -> list[str]:
         if self.anomaly_score is None:
             return []
-        name = f" of {self.label!r}" if self.label else ""
+        name = f" of {self.nominal_set!r}" if self.nominal_set else ""
         lines = [f"score {self.anomaly_score:.2f} (0 is the median{name}, 1 the fence)"]
         for view in self.views:
             score = "none" if view.score is None else f"{view.score:.4g}"
@@ -118,7 +120,7 @@ class Explanation:
             lines.append(f"  {view.name:<10} {score}, {judged}")
         told = (("confidence", self.confidence), ("p", self.p_value), ("q", self.q_value))
         known = [f"{what} {_chance(value)}" for what, value in told if value is not None]
-        among = f" among {self.label!r}" if self.label else ""
+        among = f" among {self.nominal_set!r}" if self.nominal_set else ""
         return lines + ([f"nominal{among}: {', '.join(known)}"] if known else [])
 
 
@@ -152,19 +154,21 @@ def explain(audit: Audit, image: str) -> Explanation:
     path = find_path(audit, image)
     row = _rows(audit, "images", path)[0]
     scores = {name: row[f"score_{name}"] for name in VIEWS}
-    fences = _fences(audit, row["label"])
+    among = nominal_set(row)
+    fences = _fences(audit, among)
     copies = _rows(audit, "duplicates", path)
     same = ("path", "label", "split", "verdict", "suggested_label", "skip_reason", "anomaly_score")
     more = ("confidence", "p_value", "q_value", "round_rejected")
     found = _rows(audit, "findings", path)
     return Explanation(
         **{name: row[name] for name in same + more},
+        nominal_set=among,
         views=tuple(
-            View(name=n, score=s, fence=fences.get(n), mute=why_mute(audit.run, row["label"], n))
+            View(name=n, score=s, fence=fences.get(n), mute=why_mute(audit.run, among, n))
             for n, s in scores.items()
             if s is not None
         ),
-        rounds=tuple(_rows(audit, "rounds", row["label"], key="label")) if row["anomaly_score"] is not None else (),
+        rounds=tuple(_rows(audit, "rounds", among, key="label")) if row["anomaly_score"] is not None else (),
         findings=tuple(_reason(finding) for finding in found),
         nearest=tuple(row["nearest"] or ()),
         duplicate_of=copies[0]["duplicate_of"] if copies else "",

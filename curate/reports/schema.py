@@ -27,6 +27,7 @@ IMAGES = _table(
     _column("sha256", TEXT, "of the file's bytes, hex; empty if the file could not be read"),
     _column("split", TEXT, "as the layout or manifest says; empty if it says nothing"),
     _column("label", TEXT, "as the layout or manifest says; empty if it says nothing"),
+    _column("nominal_set", TEXT, "what it was judged among: its label, or a kind of images within it (SET003)"),
     _column("group", TEXT, "serial, lot, camera: as the manifest says; empty if it says nothing"),
     _column("width_px", WHOLE, "of the upright image; null if unknown"),
     _column("height_px", WHOLE, "of the upright image; null if unknown"),
@@ -36,8 +37,8 @@ IMAGES = _table(
     _column("score_flow", REAL, "negative log-likelihood under the flow; higher is more anomalous; null if not scored"),
     _column("score_student", REAL, "disagreement with the student; higher is more anomalous; null if not scored"),
     _column("score_neighbours", REAL, "patch distance to other images; higher is more anomalous; null if not scored"),
-    _column("anomaly_score", REAL, "all views; 0 is the median of its label, 1 the fence; higher is more anomalous"),
-    _column("confidence", REAL, "0-1, that the image is nominal among its label; null if skipped"),
+    _column("anomaly_score", REAL, "all views; 0 is its nominal set's median, 1 the fence; higher is more anomalous"),
+    _column("confidence", REAL, "0-1, that the image is nominal in its nominal set; null if skipped"),
     _column("p_value", REAL, "0-1, how often a nominal image scores as high; null if skipped"),
     _column("q_value", REAL, "0-1, false share among all that score as high, Benjamini-Hochberg; null if skipped"),
     _column("verdict", TEXT, "keep, mislabelled, near_ood, duplicate or unreadable; keep is the cleaned split"),
@@ -77,7 +78,7 @@ DUPLICATES = _table(
 )
 
 ROUNDS = _table(
-    _column("label", TEXT, "the class"),
+    _column("label", TEXT, "the class, or the kind of images within it: `nominal_set` of images.parquet"),
     _column("round", WHOLE, "from 1"),
     _column("images", WHOLE, "of the class, that could be read"),
     _column("fence", REAL, "on the scale of the hybrid score of that round"),

@@ -11,7 +11,7 @@ from typing import Any
 from curate.findings import NOT_JUDGED, FindingText, catalogue
 from curate.images.names import printable, unicode_name
 from curate.records import Verdict
-from curate.reports.cards import FLAGGED, Pages, number, why_mute
+from curate.reports.cards import FLAGGED, Pages, nominal_set, number, why_mute
 
 VERDICT_WORDS: Mapping[str, str] = {
     Verdict.KEEP: "kept",
@@ -56,7 +56,7 @@ def headline(pages: Pages) -> str:
 def unjudged(pages: Pages) -> str:
     """Return the classes that were too small to be judged as one sentence; "" if there is none."""
     labels = {
-        pages.images[pages.row_of[path]]["label"]
+        nominal_set(pages.images[pages.row_of[path]])
         for path, found in pages.findings.items()
         if path in pages.row_of and any(finding["code"] == NOT_JUDGED for finding in found)
     }

@@ -70,6 +70,7 @@ def _images(outcome: Outcome, findings: Sequence[Sequence[Finding]]) -> Columns:
         "sha256": [known.sha256 for known in facts],
         "split": list(listing.splits),
         "label": list(listing.labels),
+        "nominal_set": _spread(outcome, outcome.refined.sets.names, ""),
         "group": list(listing.groups),
         "width_px": [known.width_px or None for known in facts],
         "height_px": [known.height_px or None for known in facts],

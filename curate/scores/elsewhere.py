@@ -17,7 +17,7 @@ defects are called good, 12 of them on magnetic_tile, where many are too faint t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,6 +25,7 @@ import numpy as np
 from curate.embeddings.threads import one_core_each
 from curate.records import BoolArray, Embeddings, FloatArray, IntArray, Progress, no_progress
 from curate.scores.by_label import label_rows
+from curate.scores.kinds import NominalSets
 from curate.scores.neighbours import NeighboursConfig, against
 from curate.scores.similar import similar_images
 
@@ -43,7 +44,7 @@ class Elsewhere:
     """An image that is ordinary among another class.
 
     Attributes:
-        label: that class.
+        label: that class, or the kind within it: a nominal set.
         odder: share of its own kept images, 0-1, that score higher: from 0.5 on.
         nearest: images of it that are kept and most like this one, nearest first, `SHOWN` at most.
     """
@@ -58,7 +59,7 @@ class Near:
     """An image whose pooled vector lies among another class.
 
     Attributes:
-        label: that class.
+        label: that class, or the kind within it: a nominal set.
         votes: how many of the `POOLED_NEIGHBOURS` images most like it are of that class: more than half.
         odd: whether its patches are odd among that class too; None where the view that says so did not look.
     """
@@ -68,28 +69,27 @@ class Near:
     odd: bool | None
 
 
-def near_another(
-    embeddings: Embeddings, labels: Sequence[str], duplicates: IntArray, flagged: IntArray
-) -> dict[int, Near]:
+def near_another(embeddings: Embeddings, sets: NominalSets, duplicates: IntArray, flagged: IntArray) -> dict[int, Near]:
     """Find the flagged images that lie among another class by their pooled vectors.
 
     Args:
         embeddings: of N images.
-        labels: N class names.
+        sets: of the images.
         duplicates: (N,) equal numbers for exact duplicates: none vouches for another.
         flagged: (F,) rows.
 
     Returns:
         By image; `odd` is None.
     """
-    if len(set(labels)) < 2 or not len(flagged):
+    if len(set(sets.label_of.values())) < 2 or not len(flagged):
         return {}
     near = similar_images(embeddings, duplicates, POOLED_NEIGHBOURS, flagged).near
     found = {}
     for i, images in zip(flagged.tolist(), near.tolist(), strict=True):
-        votes = Counter(labels[j] for j in images if j >= 0)
-        name, count = votes.most_common(1)[0] if votes else ("", 0)
-        if name and name != labels[i] and 2 * count > POOLED_NEIGHBOURS:
+        votes = Counter(sets.names[j] for j in images if j >= 0)
+        name, count = votes.most_common(1)[0] if votes else (sets.names[i], 0)
+        label = sets.label_of[name]
+        if label and label != sets.label_of[sets.names[i]] and 2 * count > POOLED_NEIGHBOURS:
             found[i] = Near(name, count, odd=None)
     return found
 
@@ -101,14 +101,14 @@ class Classes:
     Attributes:
         embeddings: of N images.
         kin: (N,) see `Scorer.score`.
-        labels: N class names.
+        sets: of the images; kinds of one class are not held against each other.
         kept: (N,) whether an image vouches for its class: it is not flagged in it.
         configs: by class, the settings with which `neighbours` scored it: the place counts in one that lies alike.
     """
 
     embeddings: Embeddings
     kin: IntArray
-    labels: Sequence[str]
+    sets: NominalSets
     kept: BoolArray
     configs: Mapping[str, NeighboursConfig]
 
@@ -122,8 +122,8 @@ class Classes:
         Returns:
             By image. Nothing where there is one class only, or no class has sixteen kept images that differ in score.
         """
-        rows = label_rows(self.labels)
-        if len(rows) < 2:
+        rows, label_of = label_rows(self.sets.names), self.sets.label_of
+        if len(set(label_of.values())) < 2:
             return {}
         known = {label: own[part[self.kept[part]]] for label, part in rows.items()}
         middles = {label: float(np.median(v)) for label, v in known.items() if len(v) >= FEWEST and np.ptp(v) > 0}
@@ -131,15 +131,16 @@ class Classes:
             progress(len(own))
             return {}
         name = min(middles, key=middles.__getitem__)
-        looser = [part for label, part in rows.items() if label != name and np.median(own[part]) > middles[name]]
+        others = {label: part for label, part in rows.items() if label_of[label] != label_of[name]}
+        looser = [part for part in others.values() if np.median(own[part]) > middles[name]]
         asked = np.concatenate([np.zeros(0, dtype=np.int64), *looser])
         progress(len(own) - len(asked))
         values = self._against(asked, name, progress=progress)
         found = values <= middles[name]  # false for one that could not be compared
         near = similar_images(self.embeddings, self.kin, SHOWN, asked[found], allowed=self._vouching(name)).near
         return {
-            image: Elsewhere(name, float((known[name] > value).mean()), tuple(n for n in others if n >= 0))
-            for image, value, others in zip(asked[found].tolist(), values[found].tolist(), near.tolist(), strict=True)
+            image: Elsewhere(name, float((known[name] > value).mean()), tuple(n for n in like if n >= 0))
+            for image, value, like in zip(asked[found].tolist(), values[found].tolist(), near.tolist(), strict=True)
         }
 
     def odd_there(self, found: Mapping[int, Near], fences: Mapping[str, float]) -> dict[int, Near]:
@@ -158,7 +159,7 @@ class Classes:
         return told
 
     def _vouching(self, label: str) -> BoolArray:
-        return np.asarray(self.kept & [own == label for own in self.labels], dtype=np.bool_)
+        return np.asarray(self.kept & [own == label for own in self.sets.names], dtype=np.bool_)
 
     def _against(self, asked: IntArray, label: str, *, progress: Progress = no_progress) -> FloatArray:
         with one_core_each("elsewhere") as pool:

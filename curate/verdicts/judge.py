@@ -1,9 +1,9 @@
 """From scores to verdicts: which image is flagged, as what, and why, in words.
 
-Images are fenced within their own class. A flagged image is `mislabelled` where it is ordinary in another class
-patch by patch (LBL003), or where its pooled vector lies there (LBL002), unless its patches are odd there too and most
-of it is ordinary in its own class; else `near_ood` where most of it is unlike the set (OOD001); else `mislabelled` by
-local evidence (LBL001).
+Images are fenced within their own class, or their kind within it. A flagged image is `mislabelled` where it is ordinary
+in another class patch by patch (LBL003), or where its pooled vector lies there (LBL002), unless its patches are odd
+there too and most of it is ordinary in its own class; else `near_ood` where most of it is unlike the set (OOD001); else
+`mislabelled` by local evidence (LBL001).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.findings import HELD_BACK, NOT_JUDGED
+from curate.findings import HELD_BACK, KINDS, NOT_JUDGED
 from curate.records import BoolArray, Finding, FloatArray, IntArray, Verdict
 from curate.scores.by_label import label_rows
 from curate.scores.elsewhere import POOLED_NEIGHBOURS, Elsewhere, Near
@@ -71,13 +71,15 @@ def judge(refined: Refined, labels: Sequence[str], duplicates: IntArray) -> Verd
     Returns:
         Verdicts aligned with the images.
     """
-    height, flagged = refined.height, refined.flagged
-    sure = significance(refined.hybrid.values, labels, refined.fences)
-    middle_height, wholly = odd_all_over(refined, labels, duplicates)
+    height, flagged, sets = refined.height, refined.flagged, refined.sets
+    sure = significance(refined.hybrid.values, sets.names, refined.fences)
+    middle_height, wholly = odd_all_over(refined, duplicates)
     # a part of another class that is odd there too is still of that class, but a defect is not good for being rare
     near = {i: found for i, found in refined.near.items() if wholly[i] or not found.odd}
-    strayed = {i: _near_other(labels[i], found) for i, found in near.items()}
-    strayed |= {i: _ordinary_in(labels[i], found) for i, found in refined.elsewhere.items()}  # patches say more
+    strayed = {i: _near_other(labels[i], sets.label_of[found.label], found) for i, found in near.items()}
+    strayed |= {
+        i: _ordinary_in(labels[i], sets.label_of[found.label], found) for i, found in refined.elsewhere.items()
+    }  # patches say more
     outcome: list[tuple[Verdict, tuple[Finding, ...]]] = [(Verdict.KEEP, ())] * len(labels)
     for i in np.flatnonzero(flagged).tolist():
         doubt = IN_DOUBT if sure.confidence[i] > EVEN else ""
@@ -90,8 +92,8 @@ def judge(refined: Refined, labels: Sequence[str], duplicates: IntArray) -> Verd
         outcome[i] = verdict, (finding,)
     for i, disagreement in disagreements(refined.view_heights).items():
         outcome[i] = outcome[i][0], (*outcome[i][1], disagreement)
-    for label, rows in label_rows(labels).items():
-        for note in _notes(refined, label):
+    for name, rows in label_rows(sets.names).items():
+        for note in _notes(refined, name):
             for i in rows.tolist():
                 outcome[i] = outcome[i][0], (*outcome[i][1], note)
     return Verdicts(
@@ -104,11 +106,11 @@ def judge(refined: Refined, labels: Sequence[str], duplicates: IntArray) -> Verd
     )
 
 
-def odd_all_over(refined: Refined, labels: Sequence[str], duplicates: IntArray) -> tuple[FloatArray, BoolArray]:
-    """Say which images are unlike their class as a whole, by the median of their map.
+def odd_all_over(refined: Refined, duplicates: IntArray) -> tuple[FloatArray, BoolArray]:
+    """Say which images are unlike their nominal set as a whole, by the median of their map.
 
     Args:
-        refined, labels, duplicates: see `judge`.
+        refined, duplicates: see `judge`.
 
     Returns:
         (N,) the median's height above its own fence, measured as `Refined.height` is, and (N,) whether the image is.
@@ -117,9 +119,10 @@ def odd_all_over(refined: Refined, labels: Sequence[str], duplicates: IntArray) 
     maps = next((view.maps for view in refined.views if view.scorer == "neighbours"), refined.hybrid.maps)
     middles = np.array([np.median(m) for m in maps], dtype=np.float32)
     method = next(iter(refined.fences.values())).method
-    _, height = over_fence(middles, labels, duplicates, method)
-    usual = usual_reach(maps, labels, refined.flagged)
-    return height, (height > 1) & (middles > np.array([usual[label] for label in labels]))
+    names = refined.sets.names
+    _, height = over_fence(middles, names, duplicates, method)
+    usual = usual_reach(maps, names, refined.flagged)
+    return height, (height > 1) & (middles > np.array([usual[name] for name in names]))
 
 
 def disagreements(heights: Mapping[str, FloatArray]) -> dict[int, Finding]:
@@ -147,25 +150,31 @@ def usual_reach(maps: Sequence[FloatArray], labels: Sequence[str], flagged: Bool
     return reach
 
 
-def _notes(refined: Refined, label: str) -> list[Finding]:
-    """Return what holds for all images of a label: that it could not be judged, or that some were held back."""
+def _notes(refined: Refined, name: str) -> list[Finding]:
+    """Return what holds for all images of a nominal set.
+
+    That it is a kind within its class, that it could not be judged, or that some of its images were held back.
+    """
     notes = []
-    if refined.fences[label].note:
-        text = f"{refined.fences[label].note}, so nothing of this label is flagged"
+    if (count := refined.sets.kinds(name)) > 1:
+        text = f"the class holds {count} kinds of images that have little in common; judged as {name!r}"
+        notes.append(Finding(code=KINDS, message=text))
+    if refined.fences[name].note:
+        text = f"{refined.fences[name].note}, so nothing of this label is flagged"
         notes.append(Finding(code=NOT_JUDGED, message=text))
-    if label in refined.held_back:
-        notes.append(Finding(code=HELD_BACK, message=refined.held_back[label]))
+    if name in refined.held_back:
+        notes.append(Finding(code=HELD_BACK, message=refined.held_back[name]))
     return notes
 
 
-def _near_other(label: str, found: Near) -> tuple[str, Finding]:
-    most_like = f"{found.votes} of the {POOLED_NEIGHBOURS} images most like it are {found.label!r}"
-    return found.label, Finding(code="LBL002", message=f"labelled {label!r}, but {most_like}")
+def _near_other(label: str, other: str, found: Near) -> tuple[str, Finding]:
+    most_like = f"{found.votes} of the {POOLED_NEIGHBOURS} images most like it are {other!r}"
+    return other, Finding(code="LBL002", message=f"labelled {label!r}, but {most_like}")
 
 
-def _ordinary_in(label: str, found: Elsewhere) -> tuple[str, Finding]:
-    message = f"labelled {label!r}, but ordinary among {found.label!r}: {found.odder:.0%} of its images are odder"
-    return found.label, Finding(code="LBL003", message=message)
+def _ordinary_in(label: str, other: str, found: Elsewhere) -> tuple[str, Finding]:
+    message = f"labelled {label!r}, but ordinary among {other!r}: {found.odder:.0%} of its images are odder"
+    return other, Finding(code="LBL003", message=message)
 
 
 def _unlike_all(height: float, middle_height: float, doubt: str) -> tuple[Verdict, Finding]:

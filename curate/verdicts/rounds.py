@@ -15,7 +15,9 @@ the set is all but clean, no later one does: it has learnt from less.
 
 from __future__ import annotations
 
+import json
 import logging
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +29,7 @@ from curate.scores.base import Guide, Scorer
 from curate.scores.by_label import label_rows, score_by_label
 from curate.scores.elsewhere import Classes, Elsewhere, Near, near_another
 from curate.scores.hybrid import join, with_say
+from curate.scores.kinds import NominalSets, nominal_sets
 from curate.scores.neighbours import NeighboursConfig
 from curate.verdicts.fence import ALL_BUT_CLEAN, Fence, Method, fence
 
@@ -46,6 +49,7 @@ class RefineConfig:
         fdr: the share of false alarms among the flagged to allow, in place of the fence; None for the fence.
         max_share: the share of a class, 0-1, that is rejected at most.
         min_keep: a class that would keep fewer images is left alone.
+        kinds: whether the kinds of images within a class are told apart.
     """
 
     rounds: int = 5
@@ -53,6 +57,7 @@ class RefineConfig:
     fdr: float | None = None
     max_share: float = 0.5
     min_keep: int = 8
+    kinds: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +98,10 @@ class Pass:
 class Refined(Pass):
     """Where the rounds ended, for N images: the last round that is believed, and what was asked for then.
 
+    What is said by label holds of a nominal set: a class, or a kind of images within it.
+
     Attributes:
+        sets: the nominal sets.
         flagged: (N,) those of the round, and those that are ordinary in another class.
         elsewhere: the images that are ordinary in another class, and which; each is flagged.
         near: the images above the fence that lie among another class by their pooled vectors, and which.
@@ -104,6 +112,7 @@ class Refined(Pass):
         view_heights: by scorer, (N,) that view's scores, measured as `height` is; nan in a class that it cannot judge.
     """
 
+    sets: NominalSets
     elsewhere: Mapping[int, Elsewhere]
     near: Mapping[int, Near]
     round_rejected: IntArray
@@ -130,7 +139,7 @@ def refine(
     *,
     progress: Progress = no_progress,
 ) -> Refined:
-    """Score and fence a set, round by round.
+    """Score and fence a set, round by round: each class, or each kind of images within it, by itself.
 
     Args:
         embeddings: of N images.
@@ -141,24 +150,28 @@ def refine(
         config: see there.
         progress: called with the number of images just finished; see `looks`.
     """
-    last, since, story, ended = _until_settled(embeddings, kin, labels, duplicates, scorers, config, progress)
+    sets = nominal_sets(embeddings, kin, labels, apart=config.kinds)
+    log.info("nominal sets: %s", json.dumps(Counter(sets.names)))
+    names = sets.names
+    last, since, story, ended = _until_settled(embeddings, kin, names, duplicates, scorers, config, progress)
     rejected = last.flagged
-    alone = {view.scorer: over_fence(view.values, labels, duplicates, config.method) for view in last.views}
-    for label, rows in label_rows(labels).items():
+    alone = {view.scorer: over_fence(view.values, names, duplicates, config.method) for view in last.views}
+    for label, rows in label_rows(names).items():
         for name in alone.keys() - {view.scorer for view in with_say(last.views, rows)}:
             del alone[name][0][label]
             alone[name][1][rows] = np.nan
-    near = near_another(embeddings, labels, duplicates, np.flatnonzero(rejected))
+    near = near_another(embeddings, sets, duplicates, np.flatnonzero(rejected))
     strayed: dict[int, Elsewhere] = {}
     asked = next((view for view in last.views if view.scorer == "neighbours"), None)
     if asked is not None:  # no other view can say what is odd or ordinary in a class that it was not asked about
         settings = {label: NeighboursConfig(**facts["settings"]) for label, facts in asked.facts.items()}
-        classes = Classes(embeddings=embeddings, kin=kin, labels=labels, kept=~rejected, configs=settings)
+        classes = Classes(embeddings=embeddings, kin=kin, sets=sets, kept=~rejected, configs=settings)
         near = classes.odd_there(near, {label: f.value for label, f in alone["neighbours"][0].items() if not f.note})
         strayed = classes.ordinary(asked.values, progress=progress)
-    rejected, elsewhere = moved(strayed, labels, rejected, last.held_back, config)
+    rejected, elsewhere = moved(strayed, names, rejected, last.held_back, config)
     return Refined(
         **vars(last) | {"flagged": rejected},
+        sets=sets,
         elsewhere=elsewhere,
         near=near,
         round_rejected=since,

@@ -63,6 +63,7 @@ def _row(rng: np.random.Generator, path: str, index: int, bad: bool, blob: bytes
         "sha256": hashlib.sha256(blob).hexdigest(),
         "split": "",
         "label": LABELS[index % 2],
+        "nominal_set": LABELS[index % 2],
         "group": "",
         "width_px": 96,
         "height_px": 96,

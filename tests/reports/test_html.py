@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 
 from curate.errors import UsageError
-from curate.reports import story
-from curate.reports.cards import LEAST_BELOW, Pages
+from curate.reports import panels, story
+from curate.reports.cards import LEAST_BELOW, Pages, cards
 from curate.reports.decisions import Decision, Decisions, hashes_of
 from curate.reports.html import write_report
 from curate.reports.originals import CHANGED, OUTSIDE, Originals, originals
@@ -147,6 +147,17 @@ def test_the_next_step_says_how_many_more_the_estimate_stands_for_and_else_that_
     assert "about 1 image more may be anomalous" in told(0.0101)
     for estimate in (0.01, 0.0, None):
         assert told(estimate) == "Nothing needs to be done: train on the set as it is."
+
+
+def test_kinds_within_a_class_have_scores_fences_and_rounds_of_their_own(tmp_path: Path):
+    audit = draw_audit(tmp_path)
+    names = [f"cast, kind {1 + row % 4 // 2} of 2" if row % 2 == 0 else "forged" for row in range(41)]
+    images = audit.tables["images"]
+    images = images.set_column(images.column_names.index("nominal_set"), "nominal_set", pa.array(names))
+    fences = {name: {"hybrid": {"value": 1.0}, "flow": {"value": 4.0}} for name in names}
+    page = Pages(replace(audit, tables=audit.tables | {"images": images}, run=audit.run | {"fences": fences}))
+    assert [panel.label for panel in panels.class_panels(page)] == ["cast, kind 1 of 2", "cast, kind 2 of 2", "forged"]
+    assert {view["fence"] for view in cards(page, page.flagged)[0]["views"] if view["name"] == "flow"} == {4.0}
 
 
 def test_the_kept_images_of_the_highest_scores_are_shown_but_those_of_a_class_that_was_not_judged(tmp_path: Path):

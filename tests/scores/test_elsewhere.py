@@ -11,6 +11,7 @@ from curate.embeddings.threads import one_core_each
 from curate.records import Verdict
 from curate.scores.by_label import score_by_label
 from curate.scores.elsewhere import FEWEST, Classes
+from curate.scores.kinds import nominal_sets
 from curate.scores.neighbours import Neighbours, NeighboursConfig, against
 from curate.verdicts.judge import judge
 from curate.verdicts.rounds import RefineConfig, looks, refine
@@ -30,7 +31,8 @@ def found_in(images: list[np.ndarray], labels: list[str], config: NeighboursConf
     own = score_by_label(Neighbours(config=config), embeddings, kin, labels).values
     everyone = np.ones(len(images), dtype=np.bool_)
     configs = dict.fromkeys(labels, config)
-    return Classes(embeddings=embeddings, kin=kin, labels=labels, kept=everyone, configs=configs).ordinary(own)
+    sets = nominal_sets(embeddings, kin, labels)
+    return Classes(embeddings=embeddings, kin=kin, sets=sets, kept=everyone, configs=configs).ordinary(own)
 
 
 @pytest.mark.parametrize("position", [0.0, 4.0])

@@ -66,6 +66,37 @@ def test_one_odd_place_is_mislabelled_and_the_message_says_where(maps: np.ndarra
     assert "88% from the left, 12% from the top" in finding.message
 
 
+TWO_KINDS = np.random.default_rng(1).normal(size=(2 * N, 24)) + np.repeat([0, 40], N)[:, None] * np.eye(24)[0]
+"""Pooled vectors of two products in one folder."""
+
+
+def of_two_kinds(**config):
+    """Judge a folder of two products, the second ten times as odd as the first; one of each has a defect."""
+    maps = np.random.default_rng(0).normal(1, 0.05, (2 * N, 4, 4))
+    maps[N:] *= 10
+    maps[3, 0, 3], maps[N + 3, 0, 3] = 2, 20
+    embeddings, alone, labels = embeddings_of(TWO_KINDS), np.arange(2 * N), ["good"] * (2 * N)
+    refined = refine(embeddings, alone, labels, alone, [Drawn(maps)], RefineConfig(**config))
+    return refined, judge(refined, labels, alone)
+
+
+def test_each_kind_of_images_in_a_class_is_judged_by_itself_and_it_is_said():
+    refined, verdicts = of_two_kinds()
+    assert np.flatnonzero(verdicts.flagged).tolist() == [3, N + 3]
+    assert set(refined.fences) == {"good, kind 1 of 2", "good, kind 2 of 2"}
+    assert [finding.code for finding in verdicts.findings[3]] == ["LBL001", "SET003"]
+    assert {findings[-1].message for findings in verdicts.findings} == {
+        f"the class holds 2 kinds of images that have little in common; judged as 'good, kind {k} of 2'" for k in (1, 2)
+    }
+    assert set(verdicts.suggested_label) == {""}
+
+
+def test_a_class_can_be_judged_as_one_whatever_it_holds():
+    refined, verdicts = of_two_kinds(kinds=False)
+    assert set(refined.fences) == {"good"}
+    assert not any(finding.code == "SET003" for findings in verdicts.findings for finding in findings)
+
+
 def test_a_flagged_image_that_a_long_tail_would_explain_says_so():
     scores = np.concatenate([np.random.default_rng(0).lognormal(0, 0.3, 197), [2.7, 2.9, 3.1]])
     verdicts, _ = judged(np.tile(scores[:, None, None], (1, 4, 4)) * np.linspace(0.2, 1, 16).reshape(4, 4))

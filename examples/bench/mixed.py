@@ -1,0 +1,115 @@
+"""Does an audit hold where one folder holds several products? Puts images of labelled sets into one folder.
+
+    python examples/bench/mixed.py LABELLED_SET... [--shares 0,0.1,0.4] [--images 100] [--offline]
+    python examples/bench/mixed.py LABELLED_SET... --gaps [--offline]
+
+Each set holds good/ and defect/<type>/. The first two sets, and all of them, are mixed, so many images of each, a share
+of them defective; each mixture is scanned at the default settings and with --no-kinds. Printed: how many nominal sets
+were told apart, AUROC and average precision of the anomaly score and F1 of the verdicts, in %, and how many of the
+nominal images are flagged. With --gaps: the widest gap at which each set alone (200 images, three draws at 0 to 50 %
+of defective images) still falls into kinds, and each mixture of two or more (`curate.scores.kinds`, which takes 1.5);
+1.0 is the narrowest that is tried, and "none" says that no gap is as wide.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import tempfile
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+import curate
+from curate.audit import configure
+from curate.bench.draws import draw
+from curate.bench.measures import ranking, verdicts
+from curate.bench.road import Road
+from curate.bench.sets import LabelledSet, read_set
+from curate.scores.kinds import kinds
+
+GAPS = np.round(np.arange(1.0, 6.0, 0.05), 2)
+DRAWN, TEST_SHARE, SHARES, SEEDS = 200, 0.4, (0.0, 0.05, 0.1, 0.2, 0.4, 0.5), (0, 1, 2)
+
+
+def build(sources: Sequence[LabelledSet], share: float, images: int, target: Path) -> dict[str, bool]:
+    """Lay out a folder of links; return whether each is defective, by its name."""
+    lot, defective = random.Random(0), dict[str, bool]()
+    for source in sources:
+        good = [row for row, label in enumerate(source.labels) if label == "good"]
+        bad = [row for row, label in enumerate(source.labels) if label != "good"]
+        wrong = round(share * images)
+        for row in lot.sample(good, images - wrong) + lot.sample(bad, wrong):
+            name = f"{lot.getrandbits(48):012x}{source.files[row].suffix.lower()}"
+            (target / name).symlink_to(source.files[row].resolve())
+            defective[name] = row in set(bad)
+    return defective
+
+
+def judged(sources: Sequence[LabelledSet], share: float, images: int, *, apart: bool, offline: bool) -> list[str]:
+    """Scan a mixture and return the cells of its row."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "mixed"
+        folder.mkdir()
+        defective = build(sources, share, images, folder)
+        table = curate.scan(folder, Path(scratch) / "audit", kinds=apart, offline=offline).images
+    wrong = np.array([defective[name] for name in table["path"]])
+    flagged = table["verdict"].isin(["mislabelled", "near_ood"]).to_numpy()
+    figures = ranking(wrong, table["anomaly_score"].to_numpy()) | verdicts(wrong, flagged) if wrong.any() else {}
+    score = [f"{100 * figures[name]:.1f}" if name in figures else "-" for name in ("auroc", "ap", "f1")]
+    alarms = f"{int((flagged & ~wrong).sum())} of {int((~wrong).sum())}"
+    return [str(table["nominal_set"].nunique()), *score, alarms]
+
+
+def widest(pooled: np.ndarray, kin: np.ndarray) -> str:
+    """Return the widest gap at which images fall into kinds."""
+    found = [gap for gap in GAPS.tolist() if kinds(pooled, kin, gap=gap).any()]
+    return f"{max(found):.2f}" if found else "none"
+
+
+def gaps(folders: Sequence[Path], images: int, *, offline: bool) -> None:
+    """Print the widest gap within each set and draw, and in every mixture of two or more."""
+    alone = {}
+    for folder in folders:
+        road = Road(source=read_set(folder), config=configure({"offline": offline}))
+        drawn = [
+            road.drawn(draw(road.source, share, seed, images=DRAWN, test_share=TEST_SHARE))
+            for share in SHARES
+            for seed in SEEDS
+        ]
+        alone[folder.name] = drawn[3].embeddings.pooled[:images]
+        told = [widest(one.embeddings.pooled, one.kin) for one in drawn]
+        print(f"| {folder.name} | {', '.join(sorted(set(told)))} |", flush=True)
+    for count in range(2, len(folders) + 1):
+        for names in combinations(alone, count):
+            pooled = np.concatenate([alone[name] for name in names])
+            print(f"| {' + '.join(names)} | {widest(pooled, np.arange(len(pooled)))} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", type=Path, nargs="+")
+    parser.add_argument("--shares", default="0,0.1,0.4", help="of defective images, comma-separated")
+    parser.add_argument("--images", type=int, default=100, help="of each set")
+    parser.add_argument("--gaps", action="store_true", help="print gaps, and scan nothing")
+    parser.add_argument("--offline", action="store_true")
+    args = parser.parse_args()
+    if args.gaps:
+        print("| images | widest gap |\n| --- | --- |")
+        gaps(args.sets, args.images, offline=args.offline)
+        return
+    columns = ("mixture", "share", "kinds", "nominal sets", "AUROC", "AP", "F1", "nominal ones flagged")
+    print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
+    for folders in [args.sets[:2], args.sets] if len(args.sets) > 2 else [args.sets]:
+        sources = [read_set(folder) for folder in folders]
+        for share in map(float, args.shares.split(",")):
+            for apart in (True, False):
+                cells = judged(sources, share, args.images, apart=apart, offline=args.offline)
+                name = " + ".join(source.name for source in sources)
+                print(f"| {name} | {share:.0%} | {'apart' if apart else 'as one'} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
