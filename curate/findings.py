@@ -12,8 +12,8 @@ from pathlib import Path
 
 from curate.errors import UsageError
 
-NOT_JUDGED, HELD_BACK, KINDS = "SET001", "SET002", "SET003"
-"""Findings of classes: it could not be judged; fewer are rejected than lie above its fence; it holds several kinds."""
+NOT_JUDGED, HELD_BACK, KINDS, APART = "SET001", "SET002", "SET003", "SET004"
+"""Findings of classes: not judged; fewer rejected than lie above the fence; of several kinds; some images apart."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,21 +6,24 @@ each kind is scored, fenced and refined by itself, as a class is; a finding (SET
 
 Two groups of images are kinds where a gap lies between their pooled vectors: the groups are `GAP` times as far apart as
 nine in ten of their images are from the fifth nearest of their own. (Distances are mutual reachabilities, joined by
-single linkage: Campello et al. 2013.) A group that is less than half as large as the largest is no kind but unlike the
-set: up to a third of a class may be of another product and is still flagged as `near_ood`; from there on `curate` takes
-no side.
+single linkage: Campello et al. 2013.) A group that is less than half as large as the largest is no kind, so up to a
+third of a class may be of another product and still be flagged as `near_ood`; from there on `curate` takes no side.
+Such a group is told of (SET004): images that are like each other vouch for each other, and may be missed.
 
 Ours. Measured (`examples/bench/mixed.py --gaps`; packaged backbone; four sets of real parts, three draws of each at 0
 to 50 % of defective images): no set falls apart at any gap from 1.0 on, as no two of its groups are large enough.
-Mixtures of two to four of the sets, 100 images of each, fall apart up to a gap of 2.0 at least. Where a set varies
-little, another lamp, sharpness or zoom makes a kind; where it varies much, none is needed. What it gains is measured by
-examples/bench/mixed.py.
+Mixtures of two to four of the sets, 100 images of each, fall apart at gaps up to 1.7 at least without defective images,
+and up to 1.4 where half are defective. Where a set varies little, another lamp, sharpness or zoom makes a kind; where
+it varies much, none is needed. What it gains is measured by examples/bench/mixed.py.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +33,7 @@ from scipy.spatial.distance import cdist, squareform
 from curate.records import Embeddings, FloatArray, IntArray
 from curate.scores.by_label import label_rows
 
-GAP = 1.5
+GAP = 1.3
 """How much farther apart kinds are than images of one kind."""
 
 CORE, USUAL = 5, 0.9
@@ -38,6 +41,9 @@ CORE, USUAL = 5, 0.9
 
 LEAST_IMAGES, LEAST_SHARE, OF_LARGEST = 30, 0.1, 0.5
 """A kind holds so many images at least, such a share of its class, and such a share of the images of the largest."""
+
+LEAST_APART = 8
+"""A group that lies apart without being a kind holds so many images at least."""
 
 RESOLUTION = 1e-3
 """A gap below this share of a vector's usual length is rounding, not a gap."""
@@ -55,14 +61,18 @@ class NominalSets:
     Attributes:
         names: (N,) the nominal set of each image: its label, or the label and which kind.
         label_of: by name, the label.
+        apart: by image, how many images the group holds that it is of, where a gap lies between a group too small for a
+            kind and the rest of the nominal set. Nothing is flagged for it.
     """
 
     names: tuple[str, ...]
     label_of: Mapping[str, str]
+    apart: Mapping[int, int]
 
-    def kinds(self, name: str) -> int:
-        """Return of how many kinds the class is that a nominal set is of."""
-        return sum(label == self.label_of[name] for label in self.label_of.values())
+    @cached_property
+    def kinds(self) -> Counter[str]:
+        """Of how many kinds each class is, by label."""
+        return Counter(self.label_of.values())
 
 
 def nominal_sets(embeddings: Embeddings, kin: IntArray, labels: Sequence[str], *, apart: bool = True) -> NominalSets:
@@ -85,7 +95,13 @@ def nominal_sets(embeddings: Embeddings, kin: IntArray, labels: Sequence[str], *
         label_of |= dict.fromkeys(titles, label)
         for row, number in zip(rows.tolist(), kind.tolist(), strict=True):
             names[row] = titles[number]
-    return NominalSets(tuple(names), label_of)
+    sizes = {
+        row: size
+        for rows in label_rows(names).values()
+        for row, size in zip(rows.tolist(), groups_apart(embeddings.pooled[rows], kin[rows]).tolist(), strict=True)
+        if size
+    }
+    return NominalSets(tuple(names), label_of, sizes)
 
 
 def kinds(pooled: FloatArray, kin: IntArray, *, gap: float = GAP) -> IntArray:
@@ -98,19 +114,39 @@ def kinds(pooled: FloatArray, kin: IntArray, *, gap: float = GAP) -> IntArray:
         kin: (N,) of equal numbers the first is asked.
         gap: how much farther apart kinds are than images of one kind.
     """
-    kind = np.zeros(len(pooled), dtype=np.int64)
-    _, asked = np.unique(kin, return_index=True)
-    if len(asked) < 2 * LEAST_IMAGES:
-        return kind
-    seen = pooled[asked[np.unique(np.linspace(0, len(asked) - 1, min(len(asked), SEEN)).astype(np.int64))]]
-    groups = [seen[group] for group in _groups(seen.astype(np.float64), gap)]
+    seen = _seen(pooled, kin)
+    if len(seen) < 2 * LEAST_IMAGES:
+        return np.zeros(len(pooled), dtype=np.int64)
+    groups = [seen[group] for group in _Linked.of(seen, gap).halves(max(LEAST_IMAGES, int(LEAST_SHARE * len(seen))))]
     sizes = np.bincount(_nearest(seen, groups), minlength=len(groups))
     groups = [group for group, size in zip(groups, sizes, strict=True) if size >= OF_LARGEST * sizes.max()]
-    if len(groups) < 2:
-        return kind
     nearest = _nearest(pooled, groups)
     _, first, sizes = np.unique(nearest, return_index=True, return_counts=True)
     return np.argsort(np.lexsort((first, -sizes)))[nearest]
+
+
+def groups_apart(pooled: FloatArray, kin: IntArray) -> IntArray:
+    """Return for each image of a nominal set how many images the group holds that it is of; 0 for the rest of the set.
+
+    Args:
+        pooled, kin: see `kinds`.
+    """
+    seen = _seen(pooled, kin)
+    groups = _Linked.of(seen, GAP).branches(LEAST_APART) if len(seen) >= LEAST_IMAGES else []
+    if not groups:
+        return np.zeros(len(pooled), dtype=np.int64)
+    rest = np.setdiff1d(np.arange(len(seen)), np.concatenate(groups))
+    nearest = _nearest(pooled, [seen[part] for part in (rest, *groups)])
+    sizes = np.bincount(nearest, minlength=len(groups) + 1)
+    sizes[0] = 0
+    return sizes[nearest]
+
+
+def _seen(pooled: FloatArray, kin: IntArray) -> FloatArray:
+    """Return the vectors that are compared one by one: `SEEN` at most, one of a family."""
+    _, asked = np.unique(kin, return_index=True)
+    even = np.linspace(0, max(0, len(asked) - 1), min(len(asked), SEEN)).astype(np.int64)
+    return pooled[asked[even]]
 
 
 def _nearest(pooled: FloatArray, groups: Sequence[FloatArray]) -> IntArray:
@@ -120,34 +156,68 @@ def _nearest(pooled: FloatArray, groups: Sequence[FloatArray]) -> IntArray:
     return np.concatenate([of[cdist(block, np.concatenate(groups)).argmin(axis=1)] for block in blocks])
 
 
-def _groups(vectors: NDArray[np.float64], gap: float) -> list[IntArray]:
-    """Return the groups of images that gaps separate; images between or beyond them are in none."""
-    apart = cdist(vectors, vectors)
-    core = np.partition(apart, CORE, axis=1)[:, CORE]
-    reach = np.maximum(apart, np.maximum.outer(core, core))
-    np.fill_diagonal(reach, 0)
-    rounding = RESOLUTION * float(np.median(np.linalg.norm(vectors, axis=1)))
-    least = max(LEAST_IMAGES, int(LEAST_SHARE * len(vectors)))
-    found, todo = list[IntArray](), [to_tree(linkage(squareform(reach, checks=False), "single"))]
-    while todo:
-        node = _without_strays(todo.pop(), least)
-        halves = [half for half in (node.left, node.right) if half is not None and half.count >= least]
-        images = [np.array(half.pre_order(), dtype=np.int64) for half in halves]
-        dense = max((float(np.quantile(core[group], USUAL)) for group in images), default=0.0)
-        if len(halves) == 2 and node.dist > max(gap * dense, rounding):
-            todo += halves
-        else:
-            found.append(np.sort(np.array(node.pre_order(), dtype=np.int64)))
-    return found
+@dataclass(frozen=True)
+class _Linked:
+    """Images joined by single linkage of their mutual reachabilities.
+
+    Attributes:
+        root: of the tree of joins, the widest.
+        core: (N,) distance of each image to its `CORE`-th neighbour.
+        gap: how much farther apart than their images lie two groups must be.
+        rounding: a distance that is none.
+    """
+
+    root: ClusterNode
+    core: NDArray[np.float64]
+    gap: float
+    rounding: float
+
+    @classmethod
+    def of(cls, vectors: FloatArray, gap: float) -> Self:
+        """Join (N, D) vectors, N above `CORE`."""
+        apart = cdist(vectors, vectors)
+        core = np.partition(apart, CORE, axis=1)[:, CORE]
+        reach = np.maximum(apart, np.maximum.outer(core, core))
+        np.fill_diagonal(reach, 0)
+        rounding = RESOLUTION * float(np.median(np.linalg.norm(vectors, axis=1)))
+        return cls(to_tree(linkage(squareform(reach, checks=False), "single")), core, gap, rounding)
+
+    def halves(self, least: int) -> list[IntArray]:
+        """Return the groups of `least` images or more that gaps separate; images far from all are in none."""
+        found, todo = list[IntArray](), [self.root]
+        while todo:
+            small, large = _sides(node := todo.pop())
+            while small.count < least <= large.count:  # strays
+                small, large = _sides(node := large)
+            if small.count >= least and self._gapes(node):
+                todo += [small, large]
+            else:
+                found.append(_images(node))
+        return found
+
+    def branches(self, least: int) -> list[IntArray]:
+        """Return the groups of `least` images or more that a gap separates from the rest, which is more than half."""
+        found, node = list[IntArray](), self.root
+        while 2 * node.count > self.root.count:
+            small, large = _sides(node)
+            if small.count >= least and self._gapes(node):
+                found.append(_images(small))
+            node = large
+        return found
+
+    def _gapes(self, node: ClusterNode) -> bool:
+        dense = max(float(np.quantile(self.core[_images(side)], USUAL)) for side in _sides(node))
+        return bool(node.dist > max(self.gap * dense, self.rounding))
 
 
-def _without_strays(node: ClusterNode, least: int) -> ClusterNode:
-    """Return the part of a group that is left when images far from it, fewer than `least` together, are taken off."""
-    while True:
-        small, large = sorted((node.left, node.right), key=lambda half: int(half.count))
-        if small.count >= least or large.count < least:
-            return node
-        node = large
+def _sides(node: ClusterNode) -> tuple[ClusterNode, ClusterNode]:
+    """Return the two groups that a join joins, the smaller first."""
+    small, large = sorted((node.left, node.right), key=lambda side: int(side.count))
+    return small, large
+
+
+def _images(node: ClusterNode) -> IntArray:
+    return np.sort(np.array(node.pre_order(), dtype=np.int64))
 
 
 def _title(label: str, number: int, count: int, taken: Mapping[str, str]) -> str:

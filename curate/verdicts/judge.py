@@ -8,13 +8,13 @@ there too and most of it is ordinary in its own class; else `near_ood` where mos
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.findings import HELD_BACK, KINDS, NOT_JUDGED
+from curate.findings import APART, HELD_BACK, KINDS, NOT_JUDGED
 from curate.records import BoolArray, Finding, FloatArray, IntArray, Verdict
 from curate.scores.by_label import label_rows
 from curate.scores.elsewhere import POOLED_NEIGHBOURS, Elsewhere, Near
@@ -90,12 +90,8 @@ def judge(refined: Refined, labels: Sequence[str], duplicates: IntArray) -> Verd
         else:
             verdict, finding = _local(float(height[i]), refined.hybrid.maps[i], doubt)
         outcome[i] = verdict, (finding,)
-    for i, disagreement in disagreements(refined.view_heights).items():
-        outcome[i] = outcome[i][0], (*outcome[i][1], disagreement)
-    for name, rows in label_rows(sets.names).items():
-        for note in _notes(refined, name):
-            for i in rows.tolist():
-                outcome[i] = outcome[i][0], (*outcome[i][1], note)
+    for i, note in _all_notes(refined):
+        outcome[i] = outcome[i][0], (*outcome[i][1], note)
     return Verdicts(
         verdict=tuple(verdict for verdict, _ in outcome),
         anomaly_score=height,
@@ -150,13 +146,23 @@ def usual_reach(maps: Sequence[FloatArray], labels: Sequence[str], flagged: Bool
     return reach
 
 
+def _all_notes(refined: Refined) -> Iterator[tuple[int, Finding]]:
+    """Yield the images of which something is said that does not flag them, each with the finding."""
+    yield from disagreements(refined.view_heights).items()
+    for i, size in refined.sets.apart.items():
+        text = f"one of {size} images that are like each other and lie apart from the rest"
+        yield i, Finding(code=APART, message=text)
+    for name, rows in label_rows(refined.sets.names).items():
+        yield from ((i, note) for note in _notes(refined, name) for i in rows.tolist())
+
+
 def _notes(refined: Refined, name: str) -> list[Finding]:
     """Return what holds for all images of a nominal set.
 
     That it is a kind within its class, that it could not be judged, or that some of its images were held back.
     """
     notes = []
-    if (count := refined.sets.kinds(name)) > 1:
+    if (count := refined.sets.kinds[refined.sets.label_of[name]]) > 1:
         text = f"the class holds {count} kinds of images that have little in common; judged as {name!r}"
         notes.append(Finding(code=KINDS, message=text))
     if refined.fences[name].note:

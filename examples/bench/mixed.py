@@ -6,9 +6,9 @@
 Each set holds good/ and defect/<type>/. The first two sets, and all of them, are mixed, so many images of each, a share
 of them defective; each mixture is scanned at the default settings and with --no-kinds. Printed: how many nominal sets
 were told apart, AUROC and average precision of the anomaly score and F1 of the verdicts, in %, and how many of the
-nominal images are flagged. With --gaps: the widest gap at which each set alone (200 images, three draws at 0 to 50 %
-of defective images) still falls into kinds, and each mixture of two or more (`curate.scores.kinds`, which takes 1.5);
-1.0 is the narrowest that is tried, and "none" says that no gap is as wide.
+nominal images are flagged. With --gaps: the widest gap at which each set alone, and each mixture of two or more, still
+falls into kinds (`curate.scores.kinds`, which takes 1.3), in three draws at each share of defective images; 1.0 is the
+narrowest that is tried, "-" says that there is none.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import argparse
 import random
 import tempfile
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ from curate.bench.road import Road
 from curate.bench.sets import LabelledSet, read_set
 from curate.scores.kinds import kinds
 
-GAPS = np.round(np.arange(1.0, 6.0, 0.05), 2)
+GAPS = np.round(np.arange(1.0, 6.0, 0.1), 1)
 DRAWN, TEST_SHARE, SHARES, SEEDS = 200, 0.4, (0.0, 0.05, 0.1, 0.2, 0.4, 0.5), (0, 1, 2)
 
 
@@ -63,29 +63,31 @@ def judged(sources: Sequence[LabelledSet], share: float, images: int, *, apart: 
     return [str(table["nominal_set"].nunique()), *score, alarms]
 
 
-def widest(pooled: np.ndarray, kin: np.ndarray) -> str:
-    """Return the widest gap at which images fall into kinds."""
-    found = [gap for gap in GAPS.tolist() if kinds(pooled, kin, gap=gap).any()]
-    return f"{max(found):.2f}" if found else "none"
+def widest(pooled: np.ndarray) -> str:
+    """Return the widest gap at which images fall into kinds; "-" where they do at none."""
+    found = [gap for gap in GAPS.tolist() if kinds(pooled, np.arange(len(pooled)), gap=gap).any()]
+    return f"{max(found):.1f}" if found else "-"
 
 
 def gaps(folders: Sequence[Path], images: int, *, offline: bool) -> None:
-    """Print the widest gap within each set and draw, and in every mixture of two or more."""
-    alone = {}
+    """Print the widest gap within each set, over its draws, and in every mixture of two or more, by share."""
+    drawn = {}
     for folder in folders:
         road = Road(source=read_set(folder), config=configure({"offline": offline}))
-        drawn = [
-            road.drawn(draw(road.source, share, seed, images=DRAWN, test_share=TEST_SHARE))
-            for share in SHARES
-            for seed in SEEDS
-        ]
-        alone[folder.name] = drawn[3].embeddings.pooled[:images]
-        told = [widest(one.embeddings.pooled, one.kin) for one in drawn]
-        print(f"| {folder.name} | {', '.join(sorted(set(told)))} |", flush=True)
-    for count in range(2, len(folders) + 1):
-        for names in combinations(alone, count):
-            pooled = np.concatenate([alone[name] for name in names])
-            print(f"| {' + '.join(names)} | {widest(pooled, np.arange(len(pooled)))} |")
+        for share, seed in product(SHARES, SEEDS):
+            one = road.drawn(draw(road.source, share, seed, images=DRAWN, test_share=TEST_SHARE))
+            drawn[folder.name, share, seed] = one.embeddings.pooled
+    print(f"| images | {' | '.join(f'{share:.0%}' for share in SHARES)} |\n|{' --- |' * (len(SHARES) + 1)}")
+    for count in range(1, len(folders) + 1):
+        for names in combinations([folder.name for folder in folders], count):
+            cells = []
+            for share in SHARES:
+                each = [[drawn[name, share, seed] for name in names] for seed in SEEDS]
+                found = [
+                    widest(np.concatenate([one[:images] for one in sets]) if count > 1 else sets[0]) for sets in each
+                ]
+                cells.append(" ".join(found))
+            print(f"| {' + '.join(names)} | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
@@ -97,7 +99,6 @@ def main() -> None:
     parser.add_argument("--offline", action="store_true")
     args = parser.parse_args()
     if args.gaps:
-        print("| images | widest gap |\n| --- | --- |")
         gaps(args.sets, args.images, offline=args.offline)
         return
     columns = ("mixture", "share", "kinds", "nominal sets", "AUROC", "AP", "F1", "nominal ones flagged")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from curate.scores import kinds as module
-from curate.scores.kinds import LEAST_IMAGES, OF_LARGEST, kinds, nominal_sets
+from curate.scores.kinds import LEAST_APART, LEAST_IMAGES, OF_LARGEST, groups_apart, kinds, nominal_sets
 from tests.verdicts.test_judge import embeddings_of
 
 FAR = 40.0
@@ -93,7 +93,7 @@ def test_nominal_sets_are_named_by_label_and_kind_and_a_class_of_one_kind_by_its
     sets = nominal_sets(embeddings_of(pooled), np.arange(120), labels)
     assert sets.names == ("good, kind 1 of 2",) * 40 + ("good, kind 2 of 2",) * 40 + ("bent",) * 40
     assert dict(sets.label_of) == {"bent": "bent", "good, kind 1 of 2": "good", "good, kind 2 of 2": "good"}
-    assert [sets.kinds(name) for name in ("bent", "good, kind 2 of 2")] == [1, 2]
+    assert sets.kinds == {"bent": 1, "good": 2}
     assert nominal_sets(embeddings_of(pooled), np.arange(120), labels, apart=False).names == tuple(labels)
 
 
@@ -102,3 +102,25 @@ def test_a_class_that_bears_the_name_of_a_kind_is_not_mixed_with_it():
     sets = nominal_sets(embeddings_of(pooled), np.arange(120), [""] * 80 + ["kind 2 of 2"] * 40)
     assert sets.names == ("kind 1 of 2",) * 40 + ("kind 2 of 2'",) * 40 + ("kind 2 of 2",) * 40
     assert sets.label_of["kind 2 of 2'"] == ""
+
+
+def sizes(*clouds: np.ndarray) -> list[int]:
+    pooled = np.concatenate(clouds).astype(np.float32)
+    return groups_apart(pooled, np.arange(len(pooled))).tolist()
+
+
+def test_a_group_too_small_for_a_kind_is_said_to_lie_apart_and_how_large_it_is():
+    assert sizes(cloud(20, at=FAR), cloud(90, seed=1), cloud(10, at=-FAR, seed=2)) == [20] * 20 + [0] * 90 + [10] * 10
+
+
+def test_fewer_images_than_make_a_group_one_cloud_and_a_small_set_hold_no_group_apart():
+    assert set(sizes(cloud(LEAST_APART - 1, at=FAR), cloud(90, seed=1))) == {0}
+    assert set(sizes(cloud(200))) == {0}
+    assert set(sizes(cloud(8, at=FAR), cloud(LEAST_IMAGES - 9, seed=1))) == {0}
+
+
+def test_a_kind_holds_groups_apart_of_its_own():
+    pooled = np.concatenate([cloud(60), cloud(60, at=3 * FAR, seed=1), cloud(9, at=4 * FAR, seed=2)])
+    sets = nominal_sets(embeddings_of(pooled), np.arange(129), ["good"] * 129)
+    assert sets.kinds["good"] == 2
+    assert dict(sets.apart) == dict.fromkeys(range(120, 129), 9)

@@ -91,6 +91,16 @@ def test_each_kind_of_images_in_a_class_is_judged_by_itself_and_it_is_said():
     assert set(verdicts.suggested_label) == {""}
 
 
+def test_a_group_of_images_apart_is_told_of_but_not_flagged_for_it(maps: np.ndarray):
+    pooled = np.random.default_rng(1).normal(size=(N, 24))
+    pooled[:8, 0] += 40
+    verdicts, _ = judged(maps, pooled=pooled)
+    assert not verdicts.flagged.any()
+    told = {finding.message for findings in verdicts.findings[:8] for finding in findings if finding.code == "SET004"}
+    assert told == {"one of 8 images that are like each other and lie apart from the rest"}
+    assert all(finding.code != "SET004" for findings in verdicts.findings[8:] for finding in findings)
+
+
 def test_a_class_can_be_judged_as_one_whatever_it_holds():
     refined, verdicts = of_two_kinds(kinds=False)
     assert set(refined.fences) == {"good"}
