@@ -64,6 +64,31 @@ def test_a_planted_hole_is_flagged_shown_and_explained(plates: Path, tmp_path: P
     assert sorted(audit.tables["maps"]["path"].to_pylist()) == sorted(verdicts(audit))
 
 
+def test_two_products_in_one_folder_are_judged_apart_and_the_audit_says_so(tmp_path: Path):
+    import numpy as np
+    from PIL import Image
+
+    folder = draw_plates(tmp_path / "mixed", 72, holes=(3, 40))
+    for index in range(36, 72):  # the other product is a bright ring on black
+        pixels = np.asarray(Image.open(folder / f"{index}.png")).astype(int)
+        y, x = np.mgrid[0:128, 0:128]
+        ring = np.abs(np.hypot(y - 64, x - 64) - 45) < 12
+        Image.fromarray(np.where(ring | (pixels < 40), pixels, pixels // 8).astype(np.uint8)).save(
+            folder / f"{index}.png"
+        )
+    audit = quick(folder, tmp_path / "audit")
+    kinds = {name: sorted(rows["path"]) for name, rows in audit.images.groupby("nominal_set")}
+    first = [f"{index:02d}.png" for index in range(36)]
+    assert kinds["kind 1 of 2"] == first
+    assert set(audit.run["fences"]) == set(kinds) == set(audit.tables["rounds"]["label"].to_pylist())
+    assert set(audit.images["label"]) == {""}
+    assert sum("SET003" in codes for codes in audit.images["reasons"]) == 72
+    told = (tmp_path / "audit" / "report.html").read_text(encoding="utf-8")
+    assert "kind 1 of 2" in told
+    as_one = quick(folder, tmp_path / "as-one", kinds=False)
+    assert set(as_one.images["nominal_set"]) == {""}
+
+
 def test_every_step_that_takes_long_is_a_stage(plates: Path, tmp_path: Path):
     watch = Meanwhile()
     quick(plates, tmp_path / "audit", screen=watch)
