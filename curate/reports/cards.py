@@ -182,6 +182,7 @@ def _card(pages: Pages, row: int) -> Row:
         "path": image["path"],
         "shown": printable(image["path"]),
         "label": image["label"],
+        "among": printable(nominal_set(image)),
         "suggested": printable(image["suggested_label"] or ""),
         "verdict": image["verdict"],
         "score": number(image["anomaly_score"]),

@@ -229,7 +229,7 @@ def _first_screen(page: Page, images: Originals) -> dict[str, Any]:
         "total": len(pages.images),
         "counts": [(verdict.value, story.VERDICT_WORDS[verdict], counts[verdict]) for verdict in Verdict],
         "contamination": story.contamination(run),
-        "settings": story.settings(run),
+        "settings": story.settings(pages),
         "next_steps": story.next_steps(pages),
         "gone": "" if images.there else printable(str(images.root)),
         "views": pages.views,

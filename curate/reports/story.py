@@ -78,13 +78,15 @@ def contamination(run: Mapping[str, Any]) -> str:
     return percent(estimate) + (f" ({percent(low)} to {percent(high)})" if low is not None and high is not None else "")
 
 
-def settings(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+def settings(pages: Pages) -> list[tuple[str, str]]:
     """Return the settings that a reader must know to judge the result, name and value."""
+    run = pages.audit.run
     chosen, backbone = run.get("settings", {}), run.get("backbone", {})
     fence = chosen.get("fence")
     rows = [
         ("dataset", printable(str(run.get("dataset", "")))),
         ("read as", printable(str(run.get("recognised", "")))),
+        ("judged apart", _kinds_words(pages)),
         ("views", ", ".join(_view_words(run, view) for view in sorted(run.get("scorers", {}))) or "none"),
         ("fence", f"{fence}, up to {_count(int(chosen.get('rounds', 1)), 'round')}" if fence else ""),
         ("rounds ended", printable(str(run.get("rounds_ended", "")))),
@@ -95,6 +97,20 @@ def settings(run: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("curate", str(run.get("curate", ""))),
     ]
     return [(name, value) for name, value in rows if value]
+
+
+def _kinds_words(pages: Pages) -> str:
+    """Say of how many kinds the images of each class are; "" where all are of one."""
+    found: dict[str, set[str]] = {}
+    for image in pages.images:
+        if number(image["anomaly_score"]) is not None:
+            found.setdefault(image["label"], set()).add(nominal_set(image))
+    told = [
+        f"{len(sets)} kinds of images in {label_words(label) if label else 'the set'}"
+        for label, sets in found.items()
+        if len(sets) > 1
+    ]
+    return ", ".join(sorted(told)[:5]) + (", and more" if len(told) > 5 else "")
 
 
 def _view_words(run: Mapping[str, Any], view: str) -> str:

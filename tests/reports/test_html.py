@@ -156,6 +156,7 @@ def test_kinds_within_a_class_have_scores_fences_and_rounds_of_their_own(tmp_pat
     images = images.set_column(images.column_names.index("nominal_set"), "nominal_set", pa.array(names))
     fences = {name: {"hybrid": {"value": 1.0}, "flow": {"value": 4.0}} for name in names}
     page = Pages(replace(audit, tables=audit.tables | {"images": images}, run=audit.run | {"fences": fences}))
+    assert ("judged apart", "2 kinds of images in cast") in story.settings(page)
     assert [panel.label for panel in panels.class_panels(page)] == ["cast, kind 1 of 2", "cast, kind 2 of 2", "forged"]
     assert {view["fence"] for view in cards(page, page.flagged)[0]["views"] if view["name"] == "flow"} == {4.0}
 

@@ -86,7 +86,7 @@ const Report = (() => {
       if (reason.cure) facts.append(make("p", { class: "cure" }, reason.cure));
     }
     if (card.suggested) facts.append(make("p", { class: "why" }, "Looks like class ", make("strong", { class: "bad" }, make("bdi", {}, card.suggested))));
-    const numbers = [["class", card.label], ["confidence nominal", percent(card.confidence)], ["p", chance(card.p)], ["q", chance(card.q)], ["rejected in round", card.round]];
+    const numbers = [["class", card.label], ["judged among", card.among === card.label ? "" : card.among], ["confidence nominal", percent(card.confidence)], ["p", chance(card.p)], ["q", chance(card.q)], ["rejected in round", card.round]];
     facts.append(make("dl", { class: "numbers" }, ...numbers.filter(([, value]) => value !== "" && value !== null && value !== "unknown").map(([name, value]) =>
       make("div", {}, make("dt", {}, name), make("dd", {}, make("bdi", {}, String(value)))))));
     if (card.views.length) facts.append(viewsOf(card));
