@@ -80,11 +80,12 @@ def test_two_products_in_one_folder_are_judged_apart_and_the_audit_says_so(tmp_p
     kinds = {name: sorted(rows["path"]) for name, rows in audit.images.groupby("nominal_set")}
     first = [f"{index:02d}.png" for index in range(36)]
     assert kinds["kind 1 of 2"] == first
-    assert set(audit.run["fences"]) == set(kinds) == set(audit.tables["rounds"]["label"].to_pylist())
+    assert set(audit.run["fences"]) == set(kinds) == set(audit.tables["rounds"]["nominal_set"].to_pylist())
     assert set(audit.images["label"]) == {""}
-    assert sum("SET003" in codes for codes in audit.images["reasons"]) == 72
-    told = (tmp_path / "audit" / "report.html").read_text(encoding="utf-8")
-    assert "kind 1 of 2" in told
+    told = [row for row in audit.tables["findings"].to_pylist() if row["code"] == "SET003"]
+    assert len(told) == 72
+    assert {row["score"] for row in told} == {None}  # a note, also on a flagged image
+    assert "2 kinds of images in the set" in (tmp_path / "audit" / "report.html").read_text(encoding="utf-8")
     as_one = quick(folder, tmp_path / "as-one", kinds=False)
     assert set(as_one.images["nominal_set"]) == {""}
 

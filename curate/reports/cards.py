@@ -38,6 +38,8 @@ class Pages:
     """An audit's tables row by row, as the parts of a report need them."""
 
     audit: Audit
+    decided: frozenset[str] = frozenset()
+    """Paths of images that have a card in any case."""
 
     @cached_property
     def images(self) -> list[Row]:
@@ -66,8 +68,8 @@ class Pages:
     def rounds(self) -> dict[str, list[Row]]:
         """The rounds of each nominal set, in order."""
         found = defaultdict[str, list[Row]](list)
-        for row in sorted(self._rows("rounds"), key=lambda r: (r["label"], r["round"])):
-            found[row["label"]].append(row)
+        for row in sorted(self._rows("rounds"), key=lambda r: (nominal_set(r), r["round"])):
+            found[nominal_set(row)].append(row)
         return found
 
     @cached_property
@@ -83,13 +85,18 @@ class Pages:
 
     @cached_property
     def below(self) -> list[int]:
-        """The rows of the kept images with the highest scores, the highest first; of classes that were judged."""
+        """The rows of the kept images with the highest scores, the highest first; of classes that were judged.
+
+        Behind them those of `decided` that are neither flagged nor among them.
+        """
         small = {path for path, found in self.findings.items() if any(f["code"] == NOT_JUDGED for f in found)}
         judged = ((row, image) for row, image in enumerate(self.images) if image["path"] not in small)
         kept = ((row, image) for row, image in judged if image["verdict"] == Verdict.KEEP)
         scored = [(score, row) for row, image in kept if (score := number(image["anomaly_score"])) is not None]
         shown = min(max(self.more, LEAST_BELOW), KEPT_MAPS)
-        return [row for _, row in sorted(scored, key=lambda at: (-at[0], at[1]))[:shown]]
+        highest = [row for _, row in sorted(scored, key=lambda at: (-at[0], at[1]))[:shown]]
+        others = {self.row_of[path] for path in self.decided if path in self.row_of}
+        return [*highest, *sorted(others - {*highest, *self.flagged})]
 
     @cached_property
     def more(self) -> int:
@@ -142,10 +149,9 @@ class Pages:
         return self.audit.tables[name].to_pylist() if name in self.audit.tables else []
 
 
-def nominal_set(image: Row) -> str:
-    """Return what an image was judged among: its label, or a kind within it, which audits before 0.3.0 do not know."""
-    found = image.get("nominal_set")
-    return str(image["label"] if found is None else found)
+def nominal_set(row: Row) -> str:
+    """Return what an image was judged among, or a round is of: a label, or a kind of images within it."""
+    return str(row["nominal_set"])
 
 
 def number(value: Any) -> float | None:

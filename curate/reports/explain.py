@@ -168,7 +168,7 @@ def explain(audit: Audit, image: str) -> Explanation:
             for n, s in scores.items()
             if s is not None
         ),
-        rounds=tuple(_rows(audit, "rounds", among, key="label")) if row["anomaly_score"] is not None else (),
+        rounds=tuple(_rows(audit, "rounds", among, key="nominal_set")) if row["anomaly_score"] is not None else (),
         findings=tuple(_reason(finding) for finding in found),
         nearest=tuple(row["nearest"] or ()),
         duplicate_of=copies[0]["duplicate_of"] if copies else "",

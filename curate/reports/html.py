@@ -63,9 +63,13 @@ class Page:
         return wanted(self.pages, self.map.dots if self.map else ())
 
 
-def prepare(audit: Audit) -> Page:
-    """Draw the figures of an audit's page."""
-    pages = Pages(audit)
+def prepare(audit: Audit, decided: frozenset[str] = frozenset()) -> Page:
+    """Draw the figures of an audit's page.
+
+    Args:
+        decided: paths of images that have a card in any case.
+    """
+    pages = Pages(audit, decided)
     return Page(pages=pages, classes=panels.class_panels(pages), map=panels.map_panel(pages))
 
 
@@ -99,7 +103,7 @@ def write_report(
     target = file or folder / REPORT
     _refuse_strangers(target)
     beside = target.with_name(f"{target.stem}-thumbnails")
-    maps_bytes = sum(len(card["veil"] or "") for card in page.cards)
+    maps_bytes = sum(len(card["veil"] or "") for card in (*page.cards, *page.below))
     shelf = Shelf(beside, max(0, inline_bytes - maps_bytes))
     try:
         thumbnails = _thumbnails(page, images, folder, shelf, progress)

@@ -26,8 +26,8 @@ class Leftovers:
 
     @property
     def wanted(self) -> Wanted:
-        """The flagged images, worst first."""
-        return {row: frozenset((Kind.CARD,)) for row in self.pages.flagged}
+        """The images that have a card; those without a drawn map are asked for to say why there is none."""
+        return {row: frozenset((Kind.CARD,)) for row in self.pages.shown}
 
     def picture(self, row: int, longest_px: int) -> Picture | str:
         """Return a flagged image with its map over it, (H, W, 3) RGB, or why there is none."""

@@ -54,7 +54,7 @@ class Outcome:
     def nearest_kept(self, index: int) -> list[int]:
         """Return the images, 0 to M - 1, that are most like image `index` and kept, nearest first.
 
-        They are of its own label, or of the one that it is ordinary in: there is what to hold it against.
+        They are of its own nominal set, or of the one that it is ordinary in: there is what to hold it against.
         """
         elsewhere = self.refined.elsewhere.get(index)
         near = elsewhere.nearest if elsewhere else self.scores.neighbours[index]
@@ -66,6 +66,8 @@ class Outcome:
         found = self.verdicts
         judged = [not any(finding.code == NOT_JUDGED for finding in findings) for findings in found.findings]
         kept = np.flatnonzero(~found.flagged & judged)
+        _, first = np.unique(self.duplicates[self.embeddings.images[kept]], return_index=True)
+        kept = kept[np.sort(first)]
         return [int(index) for index in kept[np.argsort(-found.anomaly_score[kept], kind="stable")][:KEPT_MAPS]]
 
     def worst_first(self) -> IntArray:

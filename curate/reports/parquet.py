@@ -70,6 +70,7 @@ def read_audit(folder: str | Path) -> Audit:
         raise InputError(
             f"{folder}: schema version {run.get('schema_version')}, but this curate reads {SCHEMA_VERSION}; scan again"
         )
+    tables = {name: _with_nominal_sets(table, TABLES[name]) for name, table in tables.items()}
     for name, table in tables.items():
         _refuse_columns(folder / f"{name}.parquet", table.schema, TABLES[name])
     return Audit(tables=tables, run=run, path=folder)
@@ -78,6 +79,14 @@ def read_audit(folder: str | Path) -> Audit:
 def _read_table(path: Path) -> pa.Table:
     with path.open("rb") as file:  # Arrow opens no path that is not UTF-8
         return pq.read_table(file, use_threads=False, pre_buffer=False)  # threads of Arrow may abort the exit
+
+
+def _with_nominal_sets(table: pa.Table, wanted: pa.Schema) -> pa.Table:
+    """Return a table with the column `nominal_set` where it is wanted: before it was known, each class was one."""
+    name = "nominal_set"
+    if name not in wanted.names or name in table.column_names or "label" not in table.column_names:
+        return table
+    return table.append_column(wanted.field(name), table["label"])
 
 
 def _refuse_columns(path: Path, there: pa.Schema, wanted: pa.Schema) -> None:

@@ -105,8 +105,8 @@ def desk(audit: Audit, dataset: Path | None = None) -> Desk:
     """
     if audit.path is None:
         raise UsageError("an audit that was not written cannot be reviewed")
-    page, decisions = prepare(audit), Decisions(audit.path, hashes_of(audit))
-    decisions.all()
+    decisions = Decisions(audit.path, hashes_of(audit))
+    page = prepare(audit, frozenset(decisions.all()))
     return Desk(
         page=page, images=originals(audit, dataset), left=Leftovers(page.pages, audit.path), decisions=decisions
     )

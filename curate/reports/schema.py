@@ -78,9 +78,10 @@ DUPLICATES = _table(
 )
 
 ROUNDS = _table(
-    _column("label", TEXT, "the class, or the kind of images within it: `nominal_set` of images.parquet"),
+    _column("label", TEXT, "the class"),
+    _column("nominal_set", TEXT, "the class, or the kind of images within it, that the round is of"),
     _column("round", WHOLE, "from 1"),
-    _column("images", WHOLE, "of the class, that could be read"),
+    _column("images", WHOLE, "of the nominal set, that could be read"),
     _column("fence", REAL, "on the scale of the hybrid score of that round"),
     _column("q1", REAL, "first quartile of the hybrid scores"),
     _column("q3", REAL, "third quartile"),

@@ -86,7 +86,7 @@ def settings(pages: Pages) -> list[tuple[str, str]]:
     rows = [
         ("dataset", printable(str(run.get("dataset", "")))),
         ("read as", printable(str(run.get("recognised", "")))),
-        ("judged apart", _kinds_words(pages)),
+        ("judged apart", _kinds_words(pages) or "classes alone (--no-kinds)" * (chosen.get("kinds") is False)),
         ("views", ", ".join(_view_words(run, view) for view in sorted(run.get("scorers", {}))) or "none"),
         ("fence", f"{fence}, up to {_count(int(chosen.get('rounds', 1)), 'round')}" if fence else ""),
         ("rounds ended", printable(str(run.get("rounds_ended", "")))),

@@ -146,7 +146,7 @@ def _findings(outcome: Outcome, findings: Sequence[Sequence[Finding]], maps: Map
     flagged = {image: i for i, image in enumerate(outcome.embeddings.images.tolist()) if verdicts.flagged[i]}
     columns: Columns = {name: [] for name in FINDINGS.names}
     for image, found in enumerate(findings):
-        why = verdicts.findings[flagged[image]] if image in flagged else ()
+        why = verdicts.findings[flagged[image]][:1] if image in flagged else ()  # the others are notes
         evidence = _evidence(outcome, flagged[image]) | {"map": maps.get(image)} if image in flagged else {}
         for finding in found:
             row = {
@@ -185,9 +185,10 @@ def _duplicates(outcome: Outcome) -> Columns:
 
 
 def _rounds(outcome: Outcome) -> Columns:
-    told = outcome.refined.rounds
+    told, label_of = outcome.refined.rounds, outcome.refined.sets.label_of
     return {
-        "label": [r.label for r in told],
+        "label": [label_of[r.nominal_set] for r in told],
+        "nominal_set": [r.nominal_set for r in told],
         "round": [r.number for r in told],
         "images": [r.images for r in told],
         "fence": [r.fence.value for r in told],

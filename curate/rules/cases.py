@@ -21,6 +21,7 @@ ORDINARY: Mapping[str, Mapping[str, Any]] = {
     "images": {
         "split": "",
         "label": "",
+        "nominal_set": "",
         "group": "",
         "width_px": 640,
         "height_px": 480,
@@ -35,7 +36,7 @@ ORDINARY: Mapping[str, Mapping[str, Any]] = {
     },
     "findings": {"severity": "warning", "message": "an example", "neighbours": []},
     "duplicates": {"kind": "exact", "same_label": True},
-    "rounds": {"label": "", "round": 1, "images": 0, "kept": 0, "rejected": 0, "reinstated": 0},
+    "rounds": {"label": "", "nominal_set": "", "round": 1, "images": 0, "kept": 0, "rejected": 0, "reinstated": 0},
 }
 
 

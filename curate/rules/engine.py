@@ -1,7 +1,7 @@
 """The tables that rules ask, in a DuckDB that can do nothing else: no files, no network, no settings, no long runs.
 
     images       one row per file                     findings    one row per image and finding
-    duplicates   one row per copy, both sides         rounds      one row per label and round
+    duplicates   one row per copy, both sides         rounds      one row per nominal set and round
     classes      one row per label                    groups      one row per serial, lot, camera
     run          one row: the whole set
 
@@ -35,6 +35,7 @@ LOCKED = {
 }
 JUDGED = frozenset(
     (
+        "nominal_set",
         "anomaly_score",
         "confidence",
         "p_value",

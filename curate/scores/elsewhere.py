@@ -3,7 +3,8 @@
 *Ordinary elsewhere.* A folder of defects holds many looks, so its fence lies far above a good part that strayed into
 it. But the good part is ordinary among the good ones, and a defect is not. So each image is held, by the scorer
 `neighbours`, against the *tightest* class, the one whose own images score lowest in the middle; it belongs there where
-it scores no higher than the median of that class's own images. A loose class cannot vouch: nearly everything is
+it scores no higher than the median of that class's own images. (Of a class of several kinds of images, each kind is
+asked.) A loose class cannot vouch: nearly everything is
 ordinary in it, and a faint bend would be taken for a scratch.
 
 *Near another class.* Of the images that are odd in their own class, those whose nearest images by pooled vectors are
@@ -130,18 +131,21 @@ class Classes:
         if not middles:
             progress(len(own))
             return {}
-        name = min(middles, key=middles.__getitem__)
-        others = {label: part for label, part in rows.items() if label_of[label] != label_of[name]}
-        looser = [part for part in others.values() if np.median(own[part]) > middles[name]]
-        asked = np.concatenate([np.zeros(0, dtype=np.int64), *looser])
-        progress(len(own) - len(asked))
-        values = self._against(asked, name, progress=progress)
-        found = values <= middles[name]  # false for one that could not be compared
-        near = similar_images(self.embeddings, self.kin, SHOWN, asked[found], allowed=self._vouching(name)).near
-        return {
-            image: Elsewhere(name, float((known[name] > value).mean()), tuple(n for n in like if n >= 0))
-            for image, value, like in zip(asked[found].tolist(), values[found].tolist(), near.tolist(), strict=True)
-        }
+        tightest = label_of[min(middles, key=middles.__getitem__)]
+        others = [part for name, part in rows.items() if label_of[name] != tightest]
+        belongs: dict[int, Elsewhere] = {}
+        for number, name in enumerate(name for name in sorted(middles) if label_of[name] == tightest):
+            looser = [part for part in others if np.median(own[part]) > middles[name]]
+            asked = np.concatenate([np.zeros(0, dtype=np.int64), *looser])
+            told = progress if number == 0 else no_progress
+            told(len(own) - len(asked))
+            values = self._against(asked, name, progress=told)
+            found = values <= middles[name]  # false for one that could not be compared
+            near = similar_images(self.embeddings, self.kin, SHOWN, asked[found], allowed=self._vouching(name)).near
+            for image, value, like in zip(asked[found].tolist(), values[found].tolist(), near.tolist(), strict=True):
+                one = Elsewhere(name, float((known[name] > value).mean()), tuple(n for n in like if n >= 0))
+                belongs[image] = max(belongs.get(image, one), one, key=lambda where: where.odder)
+        return belongs
 
     def odd_there(self, found: Mapping[int, Near], fences: Mapping[str, float]) -> dict[int, Near]:
         """Say of images that lie among another class whether their patches are odd there.

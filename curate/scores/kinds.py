@@ -6,9 +6,10 @@ each kind is scored, fenced and refined by itself, as a class is; a finding (SET
 
 Two groups of images are kinds where a gap lies between their pooled vectors: the groups are `GAP` times as far apart as
 nine in ten of their images are from the fifth nearest of their own. (Distances are mutual reachabilities, joined by
-single linkage: Campello et al. 2013.) A group that is less than half as large as the largest is no kind, so up to a
-third of a class may be of another product and still be flagged as `near_ood`; from there on `curate` takes no side.
-Such a group is told of (SET004): images that are like each other vouch for each other, and may be missed.
+single linkage: Campello et al. 2013.) A group that is less than half as large as the largest, or smaller than 30
+images, is no kind: up to a third of a class may be of another product and can still be flagged as `near_ood`; from
+there on `curate` takes no side. Such a group is told of (SET004): images that are like each other vouch for each other,
+and may be missed. Of images that are kin one is asked, so that copies of a few parts are no kind.
 
 Ours. Measured (`examples/bench/mixed.py --gaps`; packaged backbone; four sets of real parts, three draws of each at 0
 to 50 % of defective images): no set falls apart at any gap from 1.0 on, as no two of its groups are large enough.
@@ -200,7 +201,7 @@ class _Linked:
         found, node = list[IntArray](), self.root
         while 2 * node.count > self.root.count:
             small, large = _sides(node)
-            if small.count >= least and self._gapes(node):
+            if small.count >= least and 2 * large.count > self.root.count and self._gapes(node):
                 found.append(_images(small))
             node = large
         return found

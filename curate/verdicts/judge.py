@@ -166,7 +166,7 @@ def _notes(refined: Refined, name: str) -> list[Finding]:
         text = f"the class holds {count} kinds of images that have little in common; judged as {name!r}"
         notes.append(Finding(code=KINDS, message=text))
     if refined.fences[name].note:
-        text = f"{refined.fences[name].note}, so nothing of this label is flagged"
+        text = f"{refined.fences[name].note}, so nothing of it is flagged"
         notes.append(Finding(code=NOT_JUDGED, message=text))
     if name in refined.held_back:
         notes.append(Finding(code=HELD_BACK, message=refined.held_back[name]))

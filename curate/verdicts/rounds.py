@@ -47,8 +47,8 @@ class RefineConfig:
         rounds: how many at most, from 1.
         method: of the fence.
         fdr: the share of false alarms among the flagged to allow, in place of the fence; None for the fence.
-        max_share: the share of a class, 0-1, that is rejected at most.
-        min_keep: a class that would keep fewer images is left alone.
+        max_share: the share of a nominal set (a class, or a kind within it), 0-1, that is rejected at most.
+        min_keep: a nominal set that would keep fewer images is left alone.
         kinds: whether the kinds of images within a class are told apart.
     """
 
@@ -62,9 +62,9 @@ class RefineConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Round:
-    """What one round did to one class: `rejected` and `reinstated` count against the round before."""
+    """What one round did to one nominal set: `rejected` and `reinstated` count against the round before."""
 
-    label: str
+    nominal_set: str
     number: int
     images: int
     fence: Fence
@@ -106,7 +106,7 @@ class Refined(Pass):
         elsewhere: the images that are ordinary in another class, and which; each is flagged.
         near: the images above the fence that lie among another class by their pooled vectors, and which.
         round_rejected: (N,) the round since which an image stands above the fence, from 1; 0 for one that does not.
-        rounds: one a round and class.
+        rounds: one a round and nominal set.
         ended: after how many rounds, and why.
         view_fences: by scorer and label, the fence of that view's own scores; none in a class that it cannot judge.
         view_heights: by scorer, (N,) that view's scores, measured as `height` is; nan in a class that it cannot judge.
@@ -123,7 +123,7 @@ class Refined(Pass):
 
     def contamination(self) -> dict[str, float]:
         """Return the estimated share of anomalous images of the whole set, and its interval, 0-1."""
-        last = {told.label: told for told in self.rounds}.values()
+        last = {told.nominal_set: told for told in self.rounds}.values()
         images = sum(told.images for told in last)
         names = {"estimate": "contamination", "low": "contamination_low", "high": "contamination_high"}
         return {key: sum(getattr(t.fence, name) * t.images for t in last) / images for key, name in names.items()}
@@ -394,7 +394,7 @@ def _told(
 ) -> list[Round]:
     return [
         Round(
-            label=label,
+            nominal_set=label,
             number=number,
             images=len(rows),
             fence=fences[label],

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from curate.reports.maps import KEPT_MAPS
 from curate.reports.parquet import Audit, write_audit
 from curate.reports.schema import SCHEMA_VERSION, TABLES
 from tests.plates import draw_plate
@@ -38,7 +39,7 @@ def draw_audit(
         row["nearest"] = kept[row["label"]]
     rows.append(_row(rng, "cast/broken.png", 1, False, b"") | {"verdict": "unreadable", "skip_reason": "cut off"})
     rows[-1] |= dict.fromkeys(("anomaly_score", "pca_1", "pca_2", "confidence", "p_value", "q_value"))
-    rows[-1] |= {"sha256": "", "reasons": ["IMG003"], "label": "cast"}
+    rows[-1] |= {"sha256": "", "reasons": ["IMG003"], "label": "cast", "nominal_set": ""}
     audit = Audit(tables=_tables(rows), run=_run(root), path=folder / "audit")
     (folder / "audit").mkdir()
     write_audit(audit, folder / "audit")
@@ -95,9 +96,20 @@ def _tables(rows: list[dict[str, object]]) -> dict[str, pa.Table]:
     findings.append({"path": rows[-1]["path"], "code": "IMG003", "severity": "error", "message": "cut off"})
     values = np.zeros((6, 6), dtype=np.float32)
     values[1:3, 1:3] = 1
-    maps = [{"path": r["path"], "rows": 6, "columns": 6, "values": values.ravel().tolist()} for r in bad[:200]]
+    kept = sorted((r for r in rows if r["verdict"] == "keep"), key=lambda r: -float(r["anomaly_score"]))
+    shown = [*bad[:200], *kept[:KEPT_MAPS]]
+    maps = [{"path": r["path"], "rows": 6, "columns": 6, "values": values.ravel().tolist()} for r in shown]
     rounds = [
-        {"label": label, "round": n, "images": 20, "fence": 2.0 - n / 5, "q1": 0.1, "q3": 0.6, "kept": 16}
+        {
+            "label": label,
+            "nominal_set": label,
+            "round": n,
+            "images": 20,
+            "fence": 2.0 - n / 5,
+            "q1": 0.1,
+            "q3": 0.6,
+            "kept": 16,
+        }
         | {"rejected": 5 - n, "reinstated": n - 1, "contamination": 0.1}
         | {"contamination_low": 0.05, "contamination_high": 0.2}
         for label in LABELS

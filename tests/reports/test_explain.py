@@ -18,7 +18,15 @@ from curate.reports.schema import TABLES
 
 def audit_of(*rows: dict[str, object], **more: list[dict[str, object]]) -> Audit:
     """Return an audit with those images; what is not given is null, texts are empty."""
-    empty = {"path": "", "label": "good", "split": "", "verdict": "keep", "suggested_label": "", "skip_reason": ""}
+    empty = {
+        "path": "",
+        "label": "good",
+        "nominal_set": "good",
+        "split": "",
+        "verdict": "keep",
+        "suggested_label": "",
+        "skip_reason": "",
+    }
     tables = {name: pa.Table.from_pylist(more.get(name, []), schema=schema) for name, schema in TABLES.items()}
     tables["images"] = pa.Table.from_pylist([empty | row for row in rows], schema=TABLES["images"])
     fences = {"good": {"hybrid": {"value": 2.0}, "neighbours": {"value": 0.5}}}
@@ -35,7 +43,16 @@ FINDING = {
     "message": "a hole",
     "map": "maps/0000003.png",
 }
-ROUND = {"label": "good", "round": 1, "images": 8, "fence": 2.0, "kept": 7, "rejected": 1, "reinstated": 0}
+ROUND = {
+    "label": "good",
+    "nominal_set": "good",
+    "round": 1,
+    "images": 8,
+    "fence": 2.0,
+    "kept": 7,
+    "rejected": 1,
+    "reinstated": 0,
+}
 ROUND |= {"contamination": 0.125}
 
 

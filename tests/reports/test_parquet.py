@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ import pytest
 from curate.errors import InputError
 from curate.reports.parquet import Audit, read_audit, write_audit
 from curate.reports.schema import SCHEMA_VERSION, TABLES
+from tests.reports.drawn_audit import draw_audit
 
 
 def empty_audit() -> Audit:
@@ -44,6 +46,15 @@ def test_a_column_that_lacks_or_has_another_type_is_named(tmp_path: Path, name: 
         write_audit(Audit(tables={**audit.tables, name: table}, run=audit.run), tmp_path)
         with pytest.raises(InputError, match=rf"{name}\.parquet: lacks the column '{column}' of type string"):
             read_audit(tmp_path)
+
+
+def test_in_an_audit_that_knows_no_kinds_each_class_is_a_nominal_set(tmp_path: Path):
+    audit = draw_audit(tmp_path)
+    older = {name: audit.tables[name].drop_columns(["nominal_set"]) for name in ("images", "rounds")}
+    write_audit(replace(audit, tables={**audit.tables, **older}), tmp_path / "audit")
+    read = read_audit(tmp_path / "audit").tables
+    for table in (read["images"], read["rounds"]):
+        assert table["nominal_set"].to_pylist() == table["label"].to_pylist()
 
 
 def test_a_column_more_than_expected_is_welcome(tmp_path: Path):

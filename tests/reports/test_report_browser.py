@@ -72,6 +72,7 @@ def test_the_kept_images_of_the_highest_scores_are_shown_with_them(page: Any, re
     picture = cards.first.locator(".photo")
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 96
     assert cards.first.locator(".views tr").count() == 3
+    assert cards.first.locator(".veil").evaluate("image => image.decode().then(() => image.naturalWidth)") == 24
 
 
 def test_thumbnails_beyond_the_budget_lie_beside_the_page_and_are_shown(page: Any, tmp_path: Path):

@@ -28,10 +28,10 @@ def mixed(good: int = GOOD) -> list[np.ndarray]:
 
 def found_in(images: list[np.ndarray], labels: list[str], config: NeighboursConfig = ALL, kin=None):
     embeddings, kin = embedded(images), np.arange(len(images)) if kin is None else kin
-    own = score_by_label(Neighbours(config=config), embeddings, kin, labels).values
-    everyone = np.ones(len(images), dtype=np.bool_)
-    configs = dict.fromkeys(labels, config)
     sets = nominal_sets(embeddings, kin, labels)
+    own = score_by_label(Neighbours(config=config), embeddings, kin, sets.names).values
+    everyone = np.ones(len(images), dtype=np.bool_)
+    configs = dict.fromkeys(sets.names, config)
     return Classes(embeddings=embeddings, kin=kin, sets=sets, kept=everyone, configs=configs).ordinary(own)
 
 
@@ -42,6 +42,17 @@ def test_about_half_of_the_good_images_among_defects_are_found_and_no_defect(pos
     assert len(found) >= 2
     assert {one.label for one in found.values()} == {"good"}
     assert all(0.5 <= one.odder <= 1 for one in found.values())
+
+
+def test_strays_of_each_kind_in_the_good_class_are_found():
+    parts = [drawn(48, seed=seed, planted=tuple(range(34, 42))) for seed in (0, 1)]  # 34 good, 8 defects, 6 strays
+    images = [*parts[0][:34], *parts[1][:34], *parts[0][34:], *parts[1][34:]]
+    labels = ["good"] * 68 + ["scratch"] * 28
+    assert nominal_sets(embedded(images), np.arange(96), labels).kinds["good"] == 2
+    found = found_in(images, labels)
+    assert found.keys() <= {*range(76, 82), *range(90, 96)}
+    assert {one.label for one in found.values()} == {"good, kind 1 of 2", "good, kind 2 of 2"}
+    assert all(one.label == f"good, kind {1 + (image >= 82)} of 2" for image, one in found.items())
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,7 @@ const Report = (() => {
     visible = groups.flatMap(([host]) => [...host.children].map((element) => byElement.get(element))).filter((card) => kept.has(card));
     dim(kept);
     const all = data.cards.length, some = data.cards.filter((card) => kept.has(card)).length;
-    byId("shown").textContent = `${some === all ? "" : `${some.toLocaleString("en")} of `}${all.toLocaleString("en")} images`;
+    byId("shown").textContent = !all ? "" : `${some === all ? "" : `${some.toLocaleString("en")} of `}${all.toLocaleString("en")} images`;
     byId("nothing").hidden = some > 0 || !all;
   }
 
@@ -290,7 +290,7 @@ const Report = (() => {
 
   function watchMap() {
     const map = byId("dots");
-    const flagged = (dot) => data.images[data.dots[dot.dataset.dot]].verdict !== "keep";
+    const rows = new Set(data.cards.map((card) => card.row)), flagged = (dot) => rows.has(data.dots[dot.dataset.dot]);
     const order = [...dots].sort((a, b) => flagged(b) - flagged(a));
     const open = (dot) => go(byElement.get(elements.get(data.dots[dot?.dataset.dot])));
     map.addEventListener("pointerover", (event) => { if (event.target.dataset?.dot) point(event.target); });

@@ -2,6 +2,7 @@
 // Decisions: each is sent at once with the revision it was made on; the server refuses what another tab overtook.
 const Review = (() => {
   const { cards, byId, make, elements, hooks, keys, go, current, refresh, shown, data } = Report;
+  if (!cards.length) return {};
   const NAMES = ["keep", "reject", "unsure"], POLL_MS = 4000;
   const state = new Map(), history = [], queues = new Map();
   for (const card of cards) state.set(card.row, { decision: "", note: "", revision: 0, ...(data.review.decisions[card.row] || {}) });
