@@ -57,7 +57,10 @@ ROUND |= {"contamination": 0.125}
 
 
 def test_an_image_is_explained_by_views_rounds_findings_and_neighbours():
-    told = explain(audit_of(ODD, findings=[FINDING], rounds=[ROUND, ROUND | {"label": "other"}]), "good/03.png")
+    told = explain(
+        audit_of(ODD, findings=[FINDING], rounds=[ROUND, ROUND | {"label": "other", "nominal_set": "other"}]),
+        "good/03.png",
+    )
     text = "\n".join(told.lines())
     assert "good/03.png: mislabelled" in text
     assert "score 2.50 (0 is the median of 'good', 1 the fence)" in text
