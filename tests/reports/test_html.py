@@ -149,6 +149,17 @@ def test_the_next_step_says_how_many_more_the_estimate_stands_for_and_else_that_
         assert told(estimate) == "Nothing needs to be done: train on the set as it is."
 
 
+def test_the_next_steps_name_a_group_apart(tmp_path: Path):
+    audit = draw_audit(tmp_path)
+    paths = audit.tables["images"]["path"].to_pylist()[10:18]
+    rows = [{"path": path, "code": "SET004", "severity": "note", "message": "one of 8"} for path in paths]
+    findings = audit.tables["findings"]
+    findings = pa.concat_tables([findings, pa.Table.from_pylist(rows, schema=findings.schema)])
+    steps = story.next_steps(Pages(replace(audit, tables=audit.tables | {"findings": findings})))
+    assert any(f"8 images such as {paths[0]} lie apart" in words for words, _ in steps)
+    assert not any("lie apart" in words for words, _ in story.next_steps(Pages(audit)))
+
+
 def test_kinds_within_a_class_have_scores_fences_and_rounds_of_their_own(tmp_path: Path):
     audit = draw_audit(tmp_path)
     names = [f"cast, kind {1 + row % 4 // 2} of 2" if row % 2 == 0 else "forged" for row in range(41)]
