@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.findings import NOT_JUDGED, catalogue
+from curate.findings import APART, NOT_JUDGED, catalogue
 from curate.images.names import printable
 from curate.records import Verdict
 from curate.reports.maps import KEPT_MAPS, veil
@@ -87,7 +87,7 @@ class Pages:
     def below(self) -> list[int]:
         """The rows of the kept images with the highest scores, the highest first; of classes that were judged.
 
-        Behind them those of `decided` that are neither flagged nor among them.
+        Behind them those of groups apart (SET004), `KEPT_MAPS` at most, and of `decided`, that have no card yet.
         """
         small = {path for path, found in self.findings.items() if any(f["code"] == NOT_JUDGED for f in found)}
         judged = ((row, image) for row, image in enumerate(self.images) if image["path"] not in small)
@@ -95,8 +95,14 @@ class Pages:
         scored = [(score, row) for row, image in kept if (score := number(image["anomaly_score"])) is not None]
         shown = min(max(self.more, LEAST_BELOW), KEPT_MAPS)
         highest = [row for _, row in sorted(scored, key=lambda at: (-at[0], at[1]))[:shown]]
-        others = {self.row_of[path] for path in self.decided if path in self.row_of}
-        return [*highest, *sorted(others - {*highest, *self.flagged})]
+        others = [*self.apart[:KEPT_MAPS], *(path for path in sorted(self.decided) if path in self.row_of)]
+        there = {*highest, *self.flagged}
+        return [*highest, *(row for row in dict.fromkeys(self.row_of[path] for path in others) if row not in there)]
+
+    @cached_property
+    def apart(self) -> list[str]:
+        """The paths of images in groups apart, in the order of the audit."""
+        return [path for path, found in self.findings.items() if any(f["code"] == APART for f in found)]
 
     @cached_property
     def more(self) -> int:

@@ -54,7 +54,7 @@ class Page:
 
     @cached_property
     def below(self) -> list[dict[str, Any]]:
-        """The kept images with the highest scores, the highest first, as the script reads them."""
+        """The kept images to look at, as the script reads them."""
         return cards(self.pages, self.pages.below)
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from curate.findings import APART, NOT_JUDGED, FindingText, catalogue
+from curate.findings import NOT_JUDGED, FindingText, catalogue
 from curate.images.names import printable, unicode_name
 from curate.records import Verdict
 from curate.reports.cards import FLAGGED, Pages, nominal_set, number, why_mute
@@ -138,8 +138,8 @@ def next_steps(pages: Pages) -> list[tuple[str, str]]:
         steps.append(("Copy the unreadable files again from their source, or remove them.", ""))
     if any(not pair["same_label"] for pair in pages.duplicates):
         steps.append(("Equal images carry different labels: one of the two is wrong. See the copies below.", ""))
-    if alike := [path for path, found in pages.findings.items() if any(f["code"] == APART for f in found)]:
-        told = f"{_count(len(alike), 'image')} such as {printable(alike[0])} lie apart in a group (SET004)"
+    if pages.apart:
+        told = f"{_count(len(pages.apart), 'image')} such as {printable(pages.apart[0])} lie apart in a group (SET004)"
         steps.append((f"{told}: another product, view or lamp? Look whether they belong here.", ""))
     if pages.more:
         steps.append(

@@ -149,14 +149,16 @@ def test_the_next_step_says_how_many_more_the_estimate_stands_for_and_else_that_
         assert told(estimate) == "Nothing needs to be done: train on the set as it is."
 
 
-def test_the_next_steps_name_a_group_apart(tmp_path: Path):
+def test_the_next_steps_name_a_group_apart_and_its_images_are_shown(tmp_path: Path):
     audit = draw_audit(tmp_path)
     paths = audit.tables["images"]["path"].to_pylist()[10:18]
     rows = [{"path": path, "code": "SET004", "severity": "note", "message": "one of 8"} for path in paths]
     findings = audit.tables["findings"]
     findings = pa.concat_tables([findings, pa.Table.from_pylist(rows, schema=findings.schema)])
-    steps = story.next_steps(Pages(replace(audit, tables=audit.tables | {"findings": findings})))
-    assert any(f"8 images such as {paths[0]} lie apart" in words for words, _ in steps)
+    pages = Pages(replace(audit, tables=audit.tables | {"findings": findings}))
+    assert any(f"8 images such as {paths[0]} lie apart" in words for words, _ in story.next_steps(pages))
+    assert set(paths) <= {pages.images[row]["path"] for row in pages.below}
+    assert len(pages.below) == len(set(pages.below)) > LEAST_BELOW
     assert not any("lie apart" in words for words, _ in story.next_steps(Pages(audit)))
 
 
