@@ -50,8 +50,8 @@ class ScanConfig(BaseModel):
         rounds: how often at most the set is fenced, and learnt from anew without the rejected images.
         fence: how the fence is found; see `verdicts.fence.Method`.
         fdr: flag by q-value instead, with this share of false alarms among the flagged; None for the fence.
-        max_share: the share of a class that is rejected at most.
-        min_keep: a class that would keep fewer images is left alone.
+        max_share: the share of a class, or of a kind of images within it, that is rejected at most.
+        min_keep: a class, or a kind within it, that would keep fewer images is left alone.
         kinds: whether kinds of images within a class, such as two products in one folder, are judged apart.
         seed: of the projection and of every sample that is drawn. 0 is a seed.
         offline: refuse every use of the network.

@@ -339,7 +339,7 @@ def scorer_figures(drawn: DrawnSet, judged: Judged, source: LabelledSet) -> dict
             figures[column] = measures.ranking(wrong[given], scores[given]) | against_masks(source, rows, maps)
     figures[""] |= figures.get(HYBRID, {})
     figures[""] |= _calibration(table, wrong) | _labels(table, drawn, source)
-    if told := _reliability(table, wrong):
+    if told := measures.reliability(*_known(table, "confidence", wrong)):
         figures[RELIABILITY] = told
     return figures
 
@@ -347,23 +347,20 @@ def scorer_figures(drawn: DrawnSet, judged: Judged, source: LabelledSet) -> dict
 def _calibration(table: Any, wrong: Any) -> measures.Figures:
     """Return what `confidence` and `q_value` are worth, where a version gives them."""
     found: measures.Figures = {}
-    for column, figure in (("confidence", "calibration_error"), ("q_value", "")):
-        values = table[column].to_numpy(zero_copy_only=False).astype(np.float64)
-        given = np.isfinite(values)
-        if not given.any():
-            continue
-        if figure:
-            found[figure] = measures.calibration_error(wrong[given], values[given])
-        else:
-            found |= measures.discovery(wrong[given], values[given])
+    noise, confidence = _known(table, "confidence", wrong)
+    if len(confidence):
+        found["calibration_error"] = measures.calibration_error(noise, confidence)
+    noise, q_values = _known(table, "q_value", wrong)
+    if len(q_values):
+        found |= measures.discovery(noise, q_values)
     return found
 
 
-def _reliability(table: Any, wrong: Any) -> measures.Figures:
-    """Return the reliability diagram of `confidence`, where there is one."""
-    values = table["confidence"].to_numpy(zero_copy_only=False).astype(np.float64)
+def _known(table: Any, column: str, wrong: Any) -> tuple[Any, Any]:
+    """Return, of the images that have a value in a column, which are noise, and the values."""
+    values = table[column].to_numpy(zero_copy_only=False).astype(np.float64)
     given = np.isfinite(values)
-    return measures.reliability(wrong[given], values[given]) if given.any() else {}
+    return wrong[given], values[given]
 
 
 def _labels(table: Any, drawn: DrawnSet, source: LabelledSet) -> measures.Figures:

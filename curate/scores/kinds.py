@@ -14,8 +14,9 @@ and may be missed. Of images that are kin one is asked, so that copies of a few 
 Ours. Measured (`examples/bench/mixed.py --gaps`; packaged backbone; four sets of real parts, three draws of each at 0
 to 50 % of defective images): no set falls apart at any gap from 1.0 on, as no two of its groups are large enough.
 Mixtures of two to four of the sets, 100 images of each, fall apart at gaps up to 1.7 at least without defective images,
-and up to 1.4 where half are defective. Where a set varies little, another lamp, sharpness or zoom makes a kind; where
-it varies much, none is needed. What it gains is measured by examples/bench/mixed.py.
+and up to 1.4 where half are defective. Tried by hand: where a set varies little (bottles), another lamp, sharpness or
+zoom makes a kind; where it varies much (tiles), it makes none, and none is needed. What kinds gain is measured by
+examples/bench/mixed.py.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def kinds(pooled: FloatArray, kin: IntArray, *, gap: float = GAP) -> IntArray:
 
 
 def groups_apart(pooled: FloatArray, kin: IntArray) -> IntArray:
-    """Return for each image of a nominal set how many images the group holds that it is of; 0 for the rest of the set.
+    """Return for each of N images how many the group apart holds that it is of, (N,); 0 for the rest of its set.
 
     Args:
         pooled, kin: see `kinds`.

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Significance:
-    """What stands behind N verdicts, each image within its own class.
+    """What stands behind N verdicts, each image within its own nominal set.
 
     Attributes:
         p_value: (N,) how often a nominal image scores as high, 0-1.

@@ -44,7 +44,7 @@ def build(sources: Sequence[LabelledSet], share: float, images: int, target: Pat
         for row in lot.sample(good, images - wrong) + lot.sample(bad, wrong):
             name = f"{lot.getrandbits(48):012x}{source.files[row].suffix.lower()}"
             (target / name).symlink_to(source.files[row].resolve())
-            defective[name] = row in set(bad)
+            defective[name] = source.labels[row] != "good"
     return defective
 
 
