@@ -355,6 +355,7 @@ def _run(
         "embedding": {"embedded": report.embedded, "from_cache": report.from_cache, "batch_size": report.batch_size},
         "scorers": {view.scorer: view.facts for view in outcome.refined.views},
         "fences": _fences(outcome.refined),
+        "votes": {label: facts["votes"] for label, facts in outcome.refined.hybrid.facts.items()},
         "contamination": outcome.refined.contamination(),
         "rounds_ended": outcome.refined.ended,
         "machine": {

@@ -60,6 +60,7 @@ def test_a_planted_hole_is_flagged_shown_and_explained(plates: Path, tmp_path: P
     assert len(drawn) == len(flagged)
     assert sorted(audit.findings["map"].dropna()) == drawn
     assert reasons["map"] == "maps/0000003.png"
+    assert {label: set(given) for label, given in audit.run["votes"].items()} == {"": {"flow", "student", "neighbours"}}
     assert len(verdicts(audit)) <= KEPT_MAPS  # so each kept image has a map in numbers
     assert sorted(audit.tables["maps"]["path"].to_pylist()) == sorted(verdicts(audit))
 

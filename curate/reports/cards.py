@@ -162,7 +162,13 @@ def nominal_set(row: Row) -> str:
 
 def number(value: Any) -> float | None:
     """Return a finite number, or None."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        told = float(value)
+    except OverflowError:  # an integer of hundreds of digits, which JSON may hold
+        return None
+    return told if math.isfinite(told) else None
 
 
 def cards(pages: Pages, rows: Sequence[int]) -> list[Row]:
@@ -228,6 +234,13 @@ def fence_of(run: Mapping[str, Any], label: str, view: str) -> float | None:
     fences = run.get("fences", {}).get(label, {})
     entry = fences.get(view) if isinstance(fences, Mapping) else None
     return number(entry.get("value")) if isinstance(entry, Mapping) else None
+
+
+def votes_of(run: Mapping[str, Any], label: str, view: str) -> float | None:
+    """Return how many votes a view has in the hybrid, as `run.json` has it; None if it does not say."""
+    told = run.get("votes")
+    of_label = told.get(label) if isinstance(told, Mapping) else None
+    return number(of_label.get(view)) if isinstance(of_label, Mapping) else None
 
 
 def why_mute(run: Mapping[str, Any], label: str, view: str) -> str:

@@ -18,7 +18,7 @@ from curate.images.decode import DecodeConfig, read_image
 from curate.images.levels import Levels
 from curate.images.names import unicode_name
 from curate.records import DecodedImage
-from curate.reports.cards import nominal_set, why_mute
+from curate.reports.cards import nominal_set, votes_of, why_mute
 from curate.reports.maps import KEPT_MAPS, overlay
 from curate.reports.parquet import Audit
 from curate.reports.place import OWN_MAP
@@ -34,12 +34,14 @@ LEAST_TOLD = 0.001
 class View:
     """One view's score against the fence of the image's label, on the view's own scale; None where unknown.
 
-    `mute` says why the view has no say in the image's class; "" where it has.
+    `votes` are those that the view has in the hybrid; `mute` says why it has no say in the image's class, "" where it
+    has.
     """
 
     name: str
     score: float | None
     fence: float | None
+    votes: float | None
     mute: str
 
 
@@ -116,12 +118,17 @@ class Explanation:
         for view in self.views:
             score = "none" if view.score is None else f"{view.score:.4g}"
             fence = "none" if view.fence is None else f"{view.fence:.4g}"
-            judged = f"no say, {view.mute}" if view.mute else f"its fence {fence}{_beyond(view)}"
+            judged = f"no say, {view.mute}" if view.mute else f"its fence {fence}{_beyond(view)}{self._votes(view)}"
             lines.append(f"  {view.name:<10} {score}, {judged}")
         told = (("confidence", self.confidence), ("p", self.p_value), ("q", self.q_value))
         known = [f"{what} {_chance(value)}" for what, value in told if value is not None]
         among = f" among {self.nominal_set!r}" if self.nominal_set else ""
         return lines + ([f"nominal{among}: {', '.join(known)}"] if known else [])
+
+    def _votes(self, view: View) -> str:
+        """Return a view's votes in words, unless it decides alone."""
+        several = sum(other.votes is not None for other in self.views) > 1
+        return f", {view.votes:.2g} votes in the hybrid" if several and view.votes is not None else ""
 
 
 def _chance(value: float) -> str:
@@ -164,7 +171,13 @@ def explain(audit: Audit, image: str) -> Explanation:
         **{name: row[name] for name in same + more},
         nominal_set=among,
         views=tuple(
-            View(name=n, score=s, fence=fences.get(n), mute=why_mute(audit.run, among, n))
+            View(
+                name=n,
+                score=s,
+                fence=fences.get(n),
+                votes=votes_of(audit.run, among, n),
+                mute=why_mute(audit.run, among, n),
+            )
             for n, s in scores.items()
             if s is not None
         ),
@@ -243,7 +256,7 @@ def draw_map(audit: Audit, path: str, image: Path, target: Path) -> None:
     if not maps or len(maps[0]["values"]) != maps[0]["rows"] * maps[0]["columns"]:
         raise InputError(
             f"{path}: the audit holds no anomaly map of it: maps are of the 200 worst flagged "
-            f"images and of the {KEPT_MAPS} kept ones with the highest scores"
+            f"images, of the {KEPT_MAPS} kept ones with the highest scores and {KEPT_MAPS} of groups apart (SET004)"
         )
     anomaly_map = np.array(maps[0]["values"], dtype=np.float32).reshape(maps[0]["rows"], maps[0]["columns"])
     settings, scale = audit.run.get("settings") or {}, audit.run.get("map_scale") or {}

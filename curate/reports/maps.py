@@ -20,7 +20,7 @@ from curate.records import FloatArray
 SHOWN_PX = 512
 SHEET_CELL_PX, TEXT_COLUMNS = 224, 44
 KEPT_MAPS = 120
-"""Kept images, those with the highest scores, whose maps an audit holds."""
+"""Kept images whose maps an audit holds: so many of the highest scores, and as many of groups apart."""
 
 HEAT = np.array([[255, 236, 120], [255, 170, 40], [226, 60, 30], [140, 0, 60]], dtype=np.float32)
 """Colours from low to high; opacity rises with them."""

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from curate.findings import NOT_JUDGED
+from curate.findings import APART, NOT_JUDGED
 from curate.records import Embeddings, ImageFacts, IntArray, Listing, Scores
 from curate.reports.maps import KEPT_MAPS
 from curate.verdicts.judge import Verdicts
@@ -61,14 +61,20 @@ class Outcome:
         return [int(n) for n in near if n >= 0 and not self.verdicts.flagged[n]]
 
     @cached_property
-    def highest_kept(self) -> list[int]:
-        """Return the kept images, 0 to M - 1, with the highest scores, of classes that were judged; 120 at most."""
+    def kept_to_look_at(self) -> list[int]:
+        """Return the kept images, 0 to M - 1, that a report may show with a map.
+
+        Those with the highest scores, of classes that were judged, and those of groups apart, 120 of each at most.
+        """
         found = self.verdicts
-        judged = [not any(finding.code == NOT_JUDGED for finding in findings) for findings in found.findings]
-        kept = np.flatnonzero(~found.flagged & judged)
-        _, first = np.unique(self.duplicates[self.embeddings.images[kept]], return_index=True)
-        kept = kept[np.sort(first)]
-        return [int(index) for index in kept[np.argsort(-found.anomaly_score[kept], kind="stable")][:KEPT_MAPS]]
+        codes = [{finding.code for finding in findings} for findings in found.findings]
+        kept = np.flatnonzero(~found.flagged)
+        apart = [i for i in kept.tolist() if APART in codes[i]]
+        judged = kept[[NOT_JUDGED not in codes[i] for i in kept.tolist()]]
+        _, first = np.unique(self.duplicates[self.embeddings.images[judged]], return_index=True)
+        judged = judged[np.sort(first)]
+        highest = judged[np.argsort(-found.anomaly_score[judged], kind="stable")][:KEPT_MAPS].tolist()
+        return list(dict.fromkeys([*highest, *apart[:KEPT_MAPS]]))
 
     def worst_first(self) -> IntArray:
         """Return the flagged images, 0 to M - 1, the highest anomaly score first."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from curate.records import FloatArray, IntArray, Verdict
 from curate.reports import plots
-from curate.reports.cards import FLAGGED, Pages, fence_of, number
+from curate.reports.cards import FLAGGED, Pages, fence_of, number, votes_of
 from curate.reports.story import label_words, percent
 
 CLASSES_SHOWN = 24
@@ -30,6 +30,7 @@ class ClassPanel:
         svg, words: the histogram, and what it shows.
         bins: from, to, kept, flagged of every bar that is not empty.
         fences: view, fence on its own scale.
+        votes: view, its votes in the hybrid, where there are several.
         rounds_svg, rounds: the figure ("" for a single round) and the rows of `rounds.parquet`.
     """
 
@@ -38,6 +39,7 @@ class ClassPanel:
     words: str
     bins: Sequence[tuple[str, str, int, int]]
     fences: Sequence[tuple[str, float]]
+    votes: Sequence[tuple[str, float]]
     rounds_svg: str
     rounds: Sequence[Mapping[str, Any]]
 
@@ -78,12 +80,14 @@ def _class_panel(pages: Pages, label: str, place: int) -> ClassPanel:
     rounds = pages.rounds.get(label, [])
     views = ("hybrid", *pages.views)
     fences = [(view, fence) for view in views if (fence := fence_of(pages.audit.run, label, view)) is not None]
+    votes = [(view, told) for view in pages.views if (told := votes_of(pages.audit.run, label, view)) is not None]
     return ClassPanel(
         label=label_words(label),
         svg=plots.histogram(kept_shown, flagged_shown, edges, f"h{place}-"),
         words=_histogram_words(kept, flagged, edges),
         bins=_bins(kept_shown, flagged_shown, edges),
         fences=fences,
+        votes=votes if len(votes) > 1 else [],
         rounds_svg=plots.rounds(rounds, f"r{place}-") if len(rounds) > 1 else "",
         rounds=rounds,
     )

@@ -75,7 +75,7 @@ def to_draw(outcome: Outcome) -> list[int]:
 
 def pen(outcome: Outcome, decode: DecodeConfig, levels: Levels) -> Pen:
     """Return a pen with one scale for the whole audit: from the median kept patch to the highest shown one."""
-    low, shown = outcome.nominal_level, to_draw(outcome) or outcome.highest_kept
+    low, shown = outcome.nominal_level, to_draw(outcome) or outcome.kept_to_look_at
     high = max((float(outcome.scores.maps[index].max()) for index in shown), default=low)
     return Pen(outcome=outcome, decode=decode, levels=levels, low=low, high=high)
 

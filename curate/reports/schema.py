@@ -100,7 +100,7 @@ META_SET = _table(
 
 MAPS = _table(
     _column(
-        "path", TEXT, "a flagged image whose anomaly map was drawn, or one of the kept ones with the highest scores"
+        "path", TEXT, "a flagged image whose anomaly map was drawn, or a kept one with a high score or of a group apart"
     ),
     _column("rows", WHOLE, "of its patch grid"),
     _column("columns", WHOLE, "of its patch grid"),

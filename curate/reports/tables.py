@@ -214,7 +214,7 @@ def _meta_set(outcome: Outcome) -> Columns:
 
 def _maps(outcome: Outcome, drawn: Mapping[int, str]) -> Columns:
     rows = {image: i for i, image in enumerate(outcome.embeddings.images.tolist())}
-    shown = [*(rows[image] for image in drawn), *outcome.highest_kept]
+    shown = [*(rows[image] for image in drawn), *outcome.kept_to_look_at]
     maps = [outcome.scores.maps[index] for index in shown]
     return {
         "path": [outcome.path(index) for index in shown],

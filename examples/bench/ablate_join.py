@@ -3,7 +3,8 @@
     python examples/bench/ablate_join.py LABELLED_SET... [--shares 0,0.05,0.1,0.2,0.4,0.5] [--seeds 3] [--offline]
 
 Each set holds good/ and defect/<type>/. The draws are those of `curate bench`, the views those of `curate scan`; each
-view is measured in its own nominal bulk, and the joins differ in what they make of the three. Printed for each share:
+view is measured in its own nominal bulk, and the joins differ in what they make of the three; "votes" is that of a scan
+(`curate.scores.hybrid`). Printed for each share:
 AUROC / AP / F1 above the fence in %, means over sets and draws; at share 0 the share of images that is flagged. Below,
 AUROC / AP when one view, each in turn, is replaced by noise with a long tail: that is what a view is worth that does
 not suit a set.
@@ -25,7 +26,7 @@ from curate.bench.draws import draw
 from curate.bench.road import Road
 from curate.bench.sets import read_set
 from curate.records import FloatArray
-from curate.scores.hybrid import bulk, highest
+from curate.scores.hybrid import bulk, highest, votes
 from curate.scores.views import make_scorers
 from curate.verdicts.fence import fence
 from curate.verdicts.rounds import look
@@ -34,7 +35,8 @@ IMAGES, TEST_SHARE = 200, 0.4
 
 JOINS: MappingProxyType[str, Callable[[FloatArray], FloatArray]] = MappingProxyType(
     {
-        "two highest": highest,
+        "votes": lambda z: highest(z, votes(z)),
+        "two highest": lambda z: highest(z, np.ones(len(z))),
         "mean": lambda z: z.mean(axis=0),
         "median": lambda z: np.median(z, axis=0),
         "maximum": lambda z: z.max(axis=0),

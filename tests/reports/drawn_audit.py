@@ -134,6 +134,7 @@ def _run(root: Path) -> dict[str, object]:
         "backbone": {"name": "curate_s"},
         "scorers": {"flow": {}, "student": {}, "neighbours": {}},
         "fences": dict.fromkeys(LABELS, views),
+        "votes": {key: {"flow": 1.8, "student": 0.75, "neighbours": 0.9} for key in LABELS},
         "contamination": {"estimate": 0.2, "low": 0.1, "high": 0.3},
         "map_scale": {"low": 0.0, "high": 1.0},
     }

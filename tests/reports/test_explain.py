@@ -70,8 +70,25 @@ def test_an_image_is_explained_by_views_rounds_findings_and_neighbours():
     assert "LBL001" in text
     assert "nearest kept image 1: good/01.png" in text
     assert json.loads(json.dumps(told.as_json()))["views"] == [
-        {"name": "neighbours", "score": 0.75, "fence": 0.5, "mute": ""}
+        {"name": "neighbours", "score": 0.75, "fence": 0.5, "votes": None, "mute": ""}
     ]
+
+
+def test_the_votes_of_the_views_are_told_where_there_are_several():
+    audit = audit_of(ODD | {"score_flow": 3.0})
+    audit.run["votes"] = {"good": {"neighbours": 0.817, "flow": 1.0}}
+    text = "\n".join(explain(audit, "good/03.png").lines())
+    assert "its fence 0.5, above, 0.82 votes in the hybrid" in text
+    audit.run["votes"] = {"good": {"neighbours": 1.0}}
+    assert "votes" not in "\n".join(explain(audit, "good/03.png").lines())
+
+
+@pytest.mark.parametrize("value", ["many", True, [1], None, float("nan"), 10**400])
+def test_votes_that_are_no_numbers_are_passed_over(value: object):
+    audit = audit_of(ODD | {"score_flow": 3.0})
+    for votes in ({"good": {"neighbours": value, "flow": value}}, {"good": value}, value):
+        audit.run["votes"] = votes
+        assert "its fence 0.5, above\n" in "\n".join(explain(audit, "good/03.png").lines())
 
 
 def test_a_view_without_a_say_is_told_with_the_reason():

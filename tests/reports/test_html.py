@@ -130,6 +130,16 @@ def test_a_view_without_a_say_is_named_with_the_reason(tmp_path: Path):
     assert "they <b>" not in page
 
 
+def test_the_votes_of_the_views_are_told_unless_there_is_one(tmp_path: Path):
+    audit = draw_audit(tmp_path)
+    assert (
+        "Votes in the hybrid: flow 1.8, student 0.75, neighbours 0.9."
+        in write_report(tmp_path / "audit", audit).read_text()
+    )
+    audit.run["votes"] = {key: {"flow": 1.0} for key in LABELS}
+    assert "Votes in the hybrid" not in write_report(tmp_path / "audit", audit).read_text()
+
+
 def test_the_next_step_says_how_many_more_the_estimate_stands_for_and_else_that_nothing_is_to_be_done(tmp_path: Path):
     audit = draw_audit(tmp_path, images=100, flagged=0, drawn=4)
     readable, copies = audit.tables["images"].slice(0, 100), audit.tables["duplicates"].slice(0, 0)

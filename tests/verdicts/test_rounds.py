@@ -5,10 +5,9 @@ import pytest
 
 from curate.records import Embeddings, Scores, no_progress
 from curate.scores.base import NO_GUIDE, Guide
-from curate.scores.elsewhere import Elsewhere
 from curate.verdicts.fence import ALL_BUT_CLEAN
 from curate.verdicts.judge import disagreements
-from curate.verdicts.rounds import RefineConfig, Refined, moved, refine
+from curate.verdicts.rounds import RefineConfig, Refined, refine
 from tests.verdicts.test_judge import embeddings_of
 
 N = 60
@@ -122,18 +121,6 @@ def test_a_class_that_is_half_anomalous_keeps_its_ranking_and_is_flagged():
     found = refined(Scripted(values), max_share=0.9)
     assert found.flagged.tolist() == [i < 31 for i in range(N)]
     assert (np.argsort(found.height) == np.argsort(found.hybrid.values)).all()
-
-
-def test_images_ordinary_in_another_class_are_flagged_most_ordinary_first_but_a_class_keeps_its_least():
-    labels = ["a"] * 20 + ["b"] * 10
-    strayed = {20: Elsewhere("a", 0.6), 21: Elsewhere("a", 0.9), 22: Elsewhere("a", 0.8), 23: Elsewhere("a", 0.7)}
-    flagged, held_back = np.zeros(30, dtype=np.bool_), dict[str, str]()
-    flagged[29] = True
-    now, kept = moved(strayed, labels, flagged, held_back, RefineConfig(min_keep=7))
-    assert np.flatnonzero(now).tolist() == [21, 22, 29]
-    assert set(kept) == {21, 22}
-    assert held_back == {"b": "4 images are ordinary in another class; 2 of them are rejected"}
-    assert flagged.sum() == 1
 
 
 def test_a_view_without_a_say_has_no_fence_and_no_part_in_verdict_or_disagreement():
