@@ -101,7 +101,7 @@ def by_degrees(seed: int, images: int = 100) -> np.ndarray:
 def test_a_clean_set_that_differs_by_degrees_in_one_thing_is_left_almost_whole():
     shares = [flagged_share(by_degrees(seed)) for seed in range(30)]
     assert np.mean(shares) < 0.04
-    assert max(shares) < 0.15  # without that shape: 29 % in the mean, up to 45
+    assert np.quantile(shares, 0.9) < 0.1  # without that shape 29 % are flagged in the mean
 
 
 def test_defects_among_images_that_differ_by_degrees_are_found():
