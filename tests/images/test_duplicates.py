@@ -51,11 +51,11 @@ def test_kin_is_the_smallest_partition_that_joins_both(rows):
 
 
 def test_many_equal_images_take_linear_time():
-    start = time.perf_counter()
+    start = time.process_time()
     groups = duplicate_groups(["same"] * 100_000)
     assert sum(1 for _ in duplicate_pairs(groups)) == 99_999
     assert (kin(groups, [""] * 100_000) == 0).all()
-    assert time.perf_counter() - start < 3
+    assert time.process_time() - start < 3
 
 
 def test_a_set_without_images_has_no_groups():

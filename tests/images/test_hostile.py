@@ -34,9 +34,9 @@ LONGEST_S = 2.0
 
 
 def check(data: bytes) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     decoded = decode(data, size=(16, 16))
-    assert time.perf_counter() - start < LONGEST_S
+    assert time.process_time() - start < LONGEST_S
     if isinstance(decoded, ImageFacts):
         assert decoded.skip_reason
         assert [finding.message for finding in decoded.findings] == [decoded.skip_reason]

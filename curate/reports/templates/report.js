@@ -5,7 +5,8 @@ const Report = (() => {
   const byId = (id) => document.getElementById(id);
   const WORDS = { mislabelled: "mislabelled", near_ood: "unlike the set", keep: "kept", duplicate: "copy", unreadable: "unreadable" };
   const PRINTED = 400, FULL = 3; // cards that printing fills; a view's bar ends at three times its fence
-  const groups = [[byId("cards"), data.cards], [byId("below-cards"), data.below]].filter(([host]) => host);
+  const SHEET = 12; // cards are laid out and watched by sheets, so that scrolling does not cost more where they are many
+  const groups = [[byId("cards"), data.cards.slice()], [byId("below-cards"), data.below.slice()]].filter(([host]) => host);
   const cards = groups.flatMap(([, of]) => of), elements = new Map();
   const hooks = { fill: [], text: (card) => "", passes: (card) => true };
   let visible = cards.slice(), veils = 70;
@@ -170,11 +171,14 @@ const Report = (() => {
 
   function refresh(reorder) {
     const kept = new Set(cards.filter(passes));
-    for (const [host, of] of reorder ? groups : []) {
-      host.append(...of.slice().sort(order(value("sort"))).map((card) => elements.get(card.row)));
+    visible = [];
+    near.disconnect();
+    for (const [host, of] of groups) {
+      if (reorder) of.sort(order(value("sort")));
+      const some = of.filter((card) => kept.has(card));
+      host.replaceChildren(...sheets(some));
+      visible.push(...some);
     }
-    for (const card of cards) elements.get(card.row).hidden = !kept.has(card);
-    visible = groups.flatMap(([host]) => [...host.children].map((element) => byElement.get(element))).filter((card) => kept.has(card));
     dim(kept);
     const all = data.cards.length, some = data.cards.filter((card) => kept.has(card)).length;
     byId("shown").textContent = !all ? "" : `${some === all ? "" : `${some.toLocaleString("en")} of `}${all.toLocaleString("en")} images`;
@@ -182,22 +186,26 @@ const Report = (() => {
   }
 
   const byElement = new Map();
+  const near = new IntersectionObserver((entries) => {
+    for (const entry of entries) {
+      if (!entry.isIntersecting) continue;
+      near.unobserve(entry.target);
+      for (const element of entry.target.children) fill(byElement.get(element));
+    }
+  }, { rootMargin: "1200px 0px" });
+
+  function sheets(some) {
+    const made = [];
+    for (let at = 0; at < some.length; at += SHEET) {
+      const sheet = make("div", { class: "sheet" }, ...some.slice(at, at + SHEET).map((card) => elements.get(card.row)));
+      near.observe(sheet);
+      made.push(sheet);
+    }
+    return made;
+  }
 
   function build() {
-    const near = new IntersectionObserver((entries) => {
-      for (const entry of entries) {
-        if (!entry.isIntersecting) continue;
-        near.unobserve(entry.target);
-        fill(byElement.get(entry.target));
-      }
-    }, { rootMargin: "1200px 0px" });
-    for (const [host, of] of groups) {
-      host.append(...of.map(shell));
-      [...host.children].forEach((element, number) => {
-        byElement.set(element, of[number]);
-        near.observe(element);
-      });
-    }
+    for (const card of cards) byElement.set(shell(card), card);
     refresh(false);
     let waiting = 0;
     byId("filters").addEventListener("input", (event) => {
@@ -213,7 +221,7 @@ const Report = (() => {
   function setVeils(strength) {
     veils = Number(strength);
     byId("all-veils").value = veils;
-    for (const slider of document.querySelectorAll(".veil-slider")) {
+    for (const slider of [...elements.values()].flatMap((element) => [...element.querySelectorAll(".veil-slider")])) {
       slider.value = veils;
       slider.dispatchEvent(new Event("input"));
     }
