@@ -26,7 +26,7 @@ from curate.bench.variants import FROM_IMAGES, VIEWS, Maker
 from curate.config import ScanConfig
 from curate.errors import UsageError
 from curate.records import BoolArray, Embeddings, FloatArray, IntArray
-from curate.scores.alignment import place_cost
+from curate.scores.alignment import measure_alignment
 from curate.scores.base import Guide
 from curate.scores.neighbours import NeighboursConfig, top_mean
 
@@ -114,8 +114,8 @@ def view_detector(make: Maker) -> Callable[[Task], Detected]:
         learnt = np.arange(len(rows)) < len(task.training)
         (scorer,) = make(ScanConfig(seed=task.seed))
         embeddings = task.whole.embeddings.subset(task.whole.places[rows])
-        cost = place_cost(embeddings.subset(np.flatnonzero(learnt)), np.arange(len(task.training)))
-        told = scorer.score(embeddings, np.arange(len(rows)), guide=Guide(nominal=learnt, place_cost=cost))
+        lie = measure_alignment(embeddings.subset(np.flatnonzero(learnt)), np.arange(len(task.training)))
+        told = scorer.score(embeddings, np.arange(len(rows)), guide=Guide(nominal=learnt, alignment=lie))
         return Detected(scores=told.values[~learnt].astype(np.float64), maps=told.maps[len(task.training) :])
 
     return run

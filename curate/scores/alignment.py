@@ -5,14 +5,19 @@ way. Where they are turned or moved, the place says little, and what merely lies
 itself is asked: how much farther is the nearest like of a patch, in the images most like its own, if it is looked for
 around the patch's own place alone? The median over those images: a few turned parts do not make a set look turned.
 
+A texture costs as much by place as parts at any angle do, but there nothing is lost: a patch may lie anywhere. It
+resembles itself: what a patch is like is found elsewhere in its own image, too, hardly farther than in the images most
+like it; of a part that lies anywhere there is but one. So `flow` has a say on a texture.
+
 The student learns from the surroundings, and they differ more from image to image there: it is made larger and learns
 longer (`StudentConfig.for_parts_anywhere`). What resembles an image as a whole resembles its patches less there: they
 are held against more images (`NeighboursConfig.for_parts_anywhere`).
 
 Ours. Measured (examples/bench/unaligned.py, on four sets of real parts as they are, and turned, moved and scaled at
 random): it costs 0.00 to 0.19 on the sets as they are and 0.27 to 0.75 on the others, without defects and with 40 %.
-Fine texture all over an image may cost as much as turned parts; there the place says nothing either way. On the turned
-sets (one draw, mean AUROC / average precision in %, at 10 and 40 %):
+To stay in the own image costs -0.18 to 0.10 on drawn textures (examples/bench/drawn.py), as they are and turned, and on
+magnetic_tile and the turned cells of elpv_mono, which are textures in this sense; 0.62 and more on all else. On the
+turned sets (one draw, mean AUROC / average precision in %, at 10 and 40 %):
 
     all as on aligned parts, flow without a say         79.5 / 46.1   78.7 / 73.1
     larger student, more compared images                81.4 / 51.2   80.7 / 75.8
@@ -24,6 +29,7 @@ magnetic_tile --shares 0.1,0.4 --ablate student-plain,student-larger`) finds 83.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -39,6 +45,9 @@ from curate.scores.similar import similar_images
 MOST_COST = 0.22
 """A set in which the place costs more does not lie alike; between what was measured on either kind."""
 
+MOST_OWN_COST = 0.3
+"""A set in which it costs more to stay in the own image is no texture; likewise."""
+
 MORE = 4
 """How many times as much the other views look at, and learn, where the images do not lie alike."""
 
@@ -48,32 +57,66 @@ SAMPLE, LIKE, KNOWN = 16, 8, 10_000
 PATCHES_ASKED = 256
 """Patches of an image that are asked, at most, evenly spread."""
 
-AROUND = 1 / 16
-"""How far from its own place, as a share of the sides, a patch's like may lie; one cell of the grid at least."""
+AROUND, AWAY = 1 / 16, 1 / 8
+"""How far from its own place, as a share of the sides, a patch's like may lie, one cell of the grid at least; and how
+far away in its own image it must lie at least."""
 
 RESOLUTION = 1e-3
 """Distances are told apart down to this share of a patch's usual length."""
 
 
-def known_cost(guide: Guide, embeddings: Embeddings, kin: IntArray) -> float:
-    """Return the cost of the place that a guide knows; where it knows none, measure it: see `place_cost`.
+@dataclass(frozen=True)
+class Alignment:
+    """How the images of a set lie; each cost says, as a share, by how much the distance from a patch to its like grows.
+
+    A cost is the growth that a quarter of the patches exceed, 0 for none, in the median over an even sample of images;
+    the growth is that of the distance to the nearest like in any place of the images most like the patch's own.
+
+    Attributes:
+        place_cost: where the like is looked for around the patch's own place alone, 0 or more: 0 for parts that always
+            lie the same way.
+        own_cost: where it is looked for away from there in the patch's own image; below 0 where images resemble
+            themselves more than each other, infinite where an image is too coarse to be asked.
+    """
+
+    place_cost: float = 0.0
+    own_cost: float = np.inf
+
+    @property
+    def alike(self) -> bool:
+        """Whether a place shows the same in each image, as far as one can go by it."""
+        return self.place_cost <= MOST_COST
+
+    @property
+    def texture(self) -> bool:
+        """Whether any place of an image shows what any other does."""
+        return self.own_cost <= MOST_OWN_COST
+
+    def told(self) -> dict[str, float]:
+        """Return what is recorded of it."""
+        costs = {"place_cost": round(self.place_cost, 4), "own_cost": round(self.own_cost, 4)}
+        return {name: cost for name, cost in costs.items() if np.isfinite(cost)}
+
+
+def known_alignment(guide: Guide, embeddings: Embeddings, kin: IntArray) -> Alignment:
+    """Return what a guide knows of how the images lie; where it knows nothing, measure it: see `measure_alignment`.
 
     Raises:
         CouldNotFinish: faiss is not installed.
     """
-    return place_cost(embeddings, kin) if guide.place_cost is None else float(guide.place_cost)
+    known: Alignment | None = guide.alignment
+    return measure_alignment(embeddings, kin) if known is None else known
 
 
-def place_cost(embeddings: Embeddings, kin: IntArray) -> float:
-    """Say what it costs to look for a patch's like around its own place alone.
+def measure_alignment(embeddings: Embeddings, kin: IntArray) -> Alignment:
+    """Say how the images of a set lie.
 
     Args:
         embeddings: of N images.
         kin: (N,) see `Scorer.score`.
 
     Returns:
-        By how much, as a share, the distance grows that a quarter of the patches exceed: 0 for parts that always lie
-        the same way. The median over an even sample of images; 0 where none has another to be held against.
+        See there; that of a set which lies alike where no image has another to be held against.
 
     Raises:
         CouldNotFinish: faiss is not installed.
@@ -82,34 +125,38 @@ def place_cost(embeddings: Embeddings, kin: IntArray) -> float:
     part, kin = embeddings.subset(known), kin[known]
     asked = np.arange(0, len(kin), -(-len(kin) // SAMPLE))
     near = similar_images(part, kin, LIKE, asked).near
-    pairs = [(image, others[others >= 0]) for image, others in zip(asked.tolist(), near, strict=True)]
     with one_core_each("alignment") as pool:
-        found = list(pool.map(lambda pair: _cost(part, *pair), [pair for pair in pairs if len(pair[1])]))
-    return float(np.median(found)) if found else 0.0
+        pairs = [(image, others[others >= 0]) for image, others in zip(asked.tolist(), near, strict=True)]
+        found = list(pool.map(lambda pair: _costs(part, *pair), [pair for pair in pairs if len(pair[1])]))
+    return Alignment(*np.median(found, axis=0).tolist()) if found else Alignment()
 
 
-def _cost(embeddings: Embeddings, image: int, near: IntArray) -> float:
-    """Return what `place_cost` says of one image, held against the images `near`."""
+def _costs(embeddings: Embeddings, image: int, near: IntArray) -> tuple[float, float]:
+    """Return both costs of one image, held against the images `near`."""
     patches, shape = torch.from_numpy(embeddings.patches(image)), tuple(embeddings.grids[image].tolist())
     step = -(-len(patches) // PATCHES_ASKED)
-    patches = patches[::step]
-    anywhere, around = torch.zeros(len(near), len(patches)), torch.zeros(len(near), len(patches))
+    asked = patches[::step]
+    anywhere, around = torch.zeros(len(near), len(asked)), torch.zeros(len(near), len(asked))
     for row, other in enumerate(near.tolist()):
-        gaps = torch.cdist(
-            patches, torch.from_numpy(embeddings.patches(other)), compute_mode="donot_use_mm_for_euclid_dist"
-        )
-        beyond = _beyond(shape, tuple(embeddings.grids[other].tolist()), step)
-        nearest, like = gaps.amin(dim=1), gaps.add_(beyond).amin(dim=1)
+        gaps = _gaps(asked, torch.from_numpy(embeddings.patches(other)))
+        nearest = gaps.amin(dim=1)
+        around_here = _around(shape, tuple(embeddings.grids[other].tolist()), step, AROUND)
+        like = gaps.masked_fill_(~around_here, torch.inf).amin(dim=1)
         anywhere[row], around[row] = nearest, torch.where(like.isfinite(), like, nearest)  # a coarse grid may have none
+    own = _gaps(asked, patches).masked_fill_(_around(shape, shape, step, AWAY), torch.inf).amin(dim=1)
+    least = max(RESOLUTION * float(asked.square().sum(dim=1).mean().sqrt()), 1e-12)
     free, bound = anywhere.quantile(0.5, dim=0), around.quantile(0.5, dim=0)
-    least = max(RESOLUTION * float(patches.square().sum(dim=1).mean().sqrt()), 1e-12)
-    return float(((bound - free) / free.clamp(min=least)).quantile(0.75))
+    place, away = (((far - free) / free.clamp(min=least)).sort().values for far in (bound, own))
+    return float(place.quantile(0.75)), float(away[int(0.75 * len(away))])  # of infinite ones no mean is taken
 
 
-@lru_cache(maxsize=4)  # most sets have one grid; a mask of a large image takes megabytes
-def _beyond(here: tuple[int, int], there: tuple[int, int], step: int) -> Tensor:
-    """Return 0 where a place of one grid lies around one of another, of which each `step`th counts, else infinity."""
-    reach = torch.tensor([max(AROUND, 1 / side) + 1e-4 for side in here])
+def _gaps(patches: Tensor, others: Tensor) -> Tensor:
+    return torch.cdist(patches, others, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+@lru_cache(maxsize=8)  # most sets have one grid; a mask of a large image takes megabytes
+def _around(here: tuple[int, int], there: tuple[int, int], step: int, reach: float) -> Tensor:
+    """Return whether each place of one grid, of which each `step`th counts, has each of another around it."""
+    far = torch.tensor([max(reach, 1 / side) + 1e-4 for side in here])
     places, others = torch.from_numpy(places_of(*here))[::step], torch.from_numpy(places_of(*there))
-    inside = ((places[:, None] - others[None]).abs() <= reach).all(dim=2)
-    return torch.where(inside, 0.0, torch.inf)
+    return ((places[:, None] - others[None]).abs() <= far).all(dim=2)

@@ -19,13 +19,13 @@ class Guide:
             scored all the same. None for all.
         meta_set: indices of the images that another view takes as most nominal; None if none says so.
         model: `Scores.model` of the same scorer in the round before; None in the first round.
-        place_cost: what it costs to go by the place (`alignment.place_cost`); None where nobody measured it yet.
+        alignment: how the images lie (`alignment.Alignment`); None where nobody measured it yet.
     """
 
     nominal: BoolArray | None = None
     meta_set: IntArray | None = None
     model: Any = None
-    place_cost: Any = None
+    alignment: Any = None
 
     def teachers(self, count: int) -> BoolArray:
         """Return (count,) whether each image may be learnt from."""

@@ -35,7 +35,7 @@ def score_by_label(
         embeddings: of N images.
         kin: (N,) see `Scorer.score`.
         labels: (N,) "" counts as one label of its own.
-        guide: of all N images; its `model` is what this function returned in the round before, its `place_cost` is by
+        guide: of all N images; its `model` is what this function returned in the round before, its `alignment` is by
             label.
         progress: called with the number of images just finished.
 
@@ -58,7 +58,7 @@ def _of_label(guide: Guide, label: str, rows: IntArray) -> Guide:
         nominal=None if guide.nominal is None else guide.nominal[rows],
         meta_set=None if guide.meta_set is None else np.flatnonzero(np.isin(rows, guide.meta_set)),
         model=None if guide.model is None else guide.model.get(label),
-        place_cost=None if guide.place_cost is None else guide.place_cost.get(label),
+        alignment=None if guide.alignment is None else guide.alignment.get(label),
     )
 
 

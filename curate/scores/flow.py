@@ -14,8 +14,8 @@ place of a patch (without it 76.8 / 72.8), patches rather than pooled vectors (8
 92.7 / 90.5). In fold it ranks as well, 93.3 / 92.6, but its verdicts are worse where much is wrong. Blocks that are
 larger, or trained longer, were not measured.
 
-It goes by the place of a patch, so it judges a set only where the images lie alike (`alignment`): on parts that are
-turned and moved at random it would hide from the hybrid what the other views see.
+It goes by the place of a patch, so it judges a set only where the images lie alike, or are a texture (`alignment`): on
+parts that are turned and moved at random it would hide from the hybrid what the other views see.
 
 Folds are trained in threads, one each: together, by torch.func.vmap, they take as long (examples/bench/vmap_folds.py).
 """
@@ -33,7 +33,7 @@ from torch import Tensor
 
 from curate.embeddings.threads import one_core_each
 from curate.records import BoolArray, Embeddings, FloatArray, IntArray, PatchesInMemory, Progress, Scores, no_progress
-from curate.scores.alignment import MOST_COST, known_cost
+from curate.scores.alignment import MOST_COST, Alignment, known_alignment
 from curate.scores.base import NO_GUIDE, Guide
 from curate.scores.coupling import LOG_TWO_PI, CouplingFlow, Params, nll
 from curate.scores.flow_config import ABLATIONS, RAD, FlowConfig, Granularity, Query
@@ -93,18 +93,18 @@ class Flow:
         """
         seen = embeddings if self.config.granularity is Granularity.PATCH else pooled_as_patches(embeddings)
         by_place = self.config.position and seen is embeddings
-        cost = known_cost(guide, embeddings, kin) if by_place else 0.0
+        lie = known_alignment(guide, embeddings, kin) if by_place else Alignment()
         maps = empty_maps(seen)
         facts, model = _Run(seen, kin, guide, self.config, maps, progress).run()
         values = np.array([top_mean(m, self.config.top_share) for m in maps], dtype=np.float32)
         if seen is not embeddings:
             maps = [np.full(grid, value, np.float32) for grid, value in zip(embeddings.grids, values, strict=True)]
-        mute = cost > MOST_COST
-        facts = {"settings": asdict(self.config)} | facts | ({"place_cost": round(cost, 4)} if by_place else {})
+        mute = not lie.alike and not lie.texture
+        facts = {"settings": asdict(self.config)} | facts | (lie.told() if by_place else {})
         if mute:
             facts["mute"] = (
                 "it goes by the place, and the images do not lie alike: "
-                f"what a patch resembles is {100 * cost:.0f} % farther at its own place than anywhere "
+                f"what a patch resembles is {100 * lie.place_cost:.0f} % farther at its own place than anywhere "
                 f"({100 * MOST_COST:.0f} % at most)"
             )
         return Scores(

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from curate.embeddings.threads import one_core_each
 from curate.records import BoolArray, Embeddings, FloatArray, IntArray, Progress, Scores, no_progress
-from curate.scores.alignment import MORE, MOST_COST, known_cost
+from curate.scores.alignment import MORE, known_alignment
 from curate.scores.base import NO_GUIDE, Guide
 from curate.scores.similar import similar_images, walk_order
 
@@ -92,8 +92,8 @@ class Neighbours:
         Raises:
             CouldNotFinish: faiss is not installed.
         """
-        cost = known_cost(guide, embeddings, kin)
-        config = self.config if cost <= MOST_COST else self.config.for_parts_anywhere()
+        lie = known_alignment(guide, embeddings, kin)
+        config = self.config if lie.alike else self.config.for_parts_anywhere()
         wanted = min(max(config.compared, config.images), len(embeddings))
         similar = similar_images(embeddings, kin, wanted, allowed=guide.teachers(len(embeddings)))
         near = similar.near
@@ -116,7 +116,7 @@ class Neighbours:
             values=np.array([top_mean(m, self.config.top_share) for m in maps], dtype=np.float32),
             maps=maps,
             neighbours=near[:, : self.config.images],
-            facts={"settings": asdict(config), "place_cost": round(cost, 4), **search, **recall},
+            facts={"settings": asdict(config), **lie.told(), **search, **recall},
         )
 
     def _recall(

@@ -41,7 +41,7 @@ from curate.embeddings.backbones import Backbone
 from curate.embeddings.threads import one_core_each
 from curate.errors import UsageError
 from curate.records import Embeddings, FloatArray, IntArray, Progress, Scores, no_progress
-from curate.scores.alignment import MOST_COST, known_cost
+from curate.scores.alignment import known_alignment
 from curate.scores.base import NO_GUIDE, Guide
 from curate.scores.folds import kin_folds
 from curate.scores.meta_set import EvolvingMetaSet, looks
@@ -79,9 +79,9 @@ class Student:
         """
         config, facts = self.config, dict[str, Any]()
         if config.kind is not Kind.STPM:
-            cost = known_cost(guide, embeddings, kin)
-            config = config if cost <= MOST_COST else config.for_parts_anywhere()
-            facts["place_cost"] = round(cost, 4)
+            lie = known_alignment(guide, embeddings, kin)
+            config = config if lie.alike else config.for_parts_anywhere()
+            facts |= lie.told()
         rng = np.random.default_rng(config.seed)
         kept = EvolvingMetaSet(
             config.meta_set,

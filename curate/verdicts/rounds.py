@@ -25,7 +25,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from curate.records import BoolArray, Embeddings, FloatArray, IntArray, Progress, Scores, no_progress
-from curate.scores.alignment import place_cost
+from curate.scores.alignment import Alignment, measure_alignment
 from curate.scores.base import Guide, Scorer
 from curate.scores.by_label import label_rows, score_by_label
 from curate.scores.elsewhere import Classes, Elsewhere, Near, near_another
@@ -203,10 +203,10 @@ def _until_settled(
     first: dict[str, Fence] = {}
     story: list[Round] = []
     seen: set[bytes] = set()
-    costs = {label: place_cost(embeddings.subset(rows), kin[rows]) for label, rows in label_rows(labels).items()}
+    lie = {label: measure_alignment(embeddings.subset(at), kin[at]) for label, at in label_rows(labels).items()}
     for number in range(1, config.rounds + 1):
         before = () if last is None else last.views
-        views = look(embeddings, kin, labels, scorers, ~rejected, before, place_costs=costs, progress=progress)
+        views = look(embeddings, kin, labels, scorers, ~rejected, before, alignments=lie, progress=progress)
         now = _fenced(views, labels, duplicates, config, maybe_clean(first))
         first = first or now.fences
         away = runs_away(first, now.fences)
@@ -281,7 +281,7 @@ def look(
     nominal: BoolArray,
     before: Sequence[Scores],
     *,
-    place_costs: Mapping[str, float] | None = None,
+    alignments: Mapping[str, Alignment] | None = None,
     progress: Progress = no_progress,
 ) -> tuple[Scores, ...]:
     """Let every scorer look at all images once, having learnt from the nominal ones.
@@ -290,7 +290,7 @@ def look(
         embeddings, kin, labels, scorers: see `refine`.
         nominal: (N,) images that may be learnt from.
         before: the scores of the round before; empty in the first.
-        place_costs: by label, see `Guide.place_cost`.
+        alignments: by label, see `Guide.alignment`.
         progress: see `refine`.
     """
     models = {scores.scorer: scores.model for scores in before}
@@ -301,7 +301,7 @@ def look(
             nominal=nominal if before else None,
             meta_set=meta_set,
             model=models.get(scorer.name),
-            place_cost=place_costs,
+            alignment=alignments,
         )
         views.append(score_by_label(scorer, embeddings, kin, labels, guide=guide, progress=progress))
     return tuple(views)

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from curate.errors import CouldNotFinish
 from curate.records import Embeddings, PatchesInMemory, Scores
+from curate.scores.alignment import Alignment
 from curate.scores.base import NO_GUIDE, Guide
 from curate.scores.folds import kin_folds
 from curate.scores.student import Student
@@ -216,7 +217,7 @@ def test_progress_moves_while_lessons_are_read():
     source = Watched(drawn(60))
     embeddings = replace(embedded(source.arrays), source=source)
     Student(config=replace(QUICK, curriculum=Curriculum.BATCHES, epochs=1)).score(
-        embeddings, np.arange(60), guide=Guide(place_cost=0.0), progress=source.told.append
+        embeddings, np.arange(60), guide=Guide(alignment=Alignment()), progress=source.told.append
     )
     assert 0 < source.at_readings[60] < source.at_readings[119] < 30
 
