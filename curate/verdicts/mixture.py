@@ -119,6 +119,10 @@ class Mixture:
     contamination_low: float
     contamination_high: float
 
+    def likely_below(self, share: float) -> float:
+        """Return how likely it is, 0-1, that less than a share of the set is anomalous."""
+        return float(self.weight[self.share < share].sum())
+
     def confidence(self, values: Doubles) -> Doubles:
         """Return (N,) the probability, 0-1, that an image of each score is nominal."""
         ratio = _tables().ratio[self.tail[:, None], self.effect[:, None], self._places(values)]

@@ -10,8 +10,8 @@ wrong. Most sets settle in
 two or three rounds; each costs as much as the first. Where nominal images differ by degrees, with a long tail, what the
 first round rejects makes the rest look odder, and rounds would run away. So a round that estimates more contamination
 than the first round's interval allows is not believed: in the set of `make demo` the second estimates 18 %, where the
-first allows 17 % (`rounds_ended` in run.json, and the report, say so). And where the first round could not exclude that
-the set is all but clean, no later one does: it has learnt from less.
+first allows 17 % (`rounds_ended` in run.json, and the report, say so). And where by the first round the set may be all
+but clean, it may by all: later ones have learnt from less.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from curate.scores.elsewhere import Classes, Elsewhere, Near, near_another
 from curate.scores.hybrid import join, with_say
 from curate.scores.kinds import NominalSets, nominal_sets
 from curate.scores.neighbours import NeighboursConfig
-from curate.verdicts.fence import ALL_BUT_CLEAN, Fence, Method, fence
+from curate.verdicts.fence import Fence, Method, fence
 from curate.verdicts.guard import guarded, moved
 
 log = logging.getLogger(__name__)
@@ -255,7 +255,7 @@ def _fenced(
 
 def maybe_clean(first: Mapping[str, Fence]) -> set[str]:
     """Return the labels that may be all but clean, by the fences of the first round; none before it."""
-    return {label for label, found in first.items() if found.contamination_low < ALL_BUT_CLEAN}
+    return {label for label, found in first.items() if found.may_be_clean}
 
 
 def runs_away(first: Mapping[str, Fence], now: Mapping[str, Fence]) -> str:
