@@ -16,6 +16,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, BinaryIO, Protocol
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
@@ -50,6 +51,7 @@ from curate.toml_files import first_fault
 from curate.verdicts.fence import Method
 from curate.verdicts.judge import judge
 from curate.verdicts.rounds import RefineConfig, Refined, looks, refine
+from curate.verdicts.shots import as_table
 
 log = logging.getLogger(__name__)
 
@@ -177,7 +179,8 @@ def _judge(
     own = duplicates[embeddings.images]
     rounds = refine_config(config)
     with screen.stage("score", len(embeddings) * looks(scorers, labels, rounds)) as progress:
-        refined = refine(embeddings, relatives, labels, own, scorers, rounds, progress=progress)
+        optics = optics_of(facts, embeddings) if config.optics else None
+        refined = refine(embeddings, relatives, labels, own, scorers, rounds, optics=optics, progress=progress)
     clock.mark("score_s")
     verdicts = judge(refined, labels, own)
     clock.mark("judge_s")
@@ -187,6 +190,11 @@ def _judge(
     return Outcome(
         listing=listing, facts=facts, duplicates=duplicates, embeddings=embeddings, refined=refined, verdicts=verdicts
     )
+
+
+def optics_of(facts: Sequence[ImageFacts], embeddings: Embeddings) -> NDArray[np.float64]:
+    """Return how the N images that could be read were taken, (N, 5); see `shots.as_table`."""
+    return as_table([optics for i in embeddings.images.tolist() if (optics := facts[i].optics) is not None])
 
 
 def pixels_of(listing: Listing, settings: EmbedSettings) -> Images:

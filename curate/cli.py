@@ -153,6 +153,10 @@ def scan(
         bool,
         typer.Option("--kinds/--no-kinds", help="Judge kinds of images within a class apart, such as two products."),
     ] = True,
+    optics: Annotated[
+        bool,
+        typer.Option("--optics/--no-optics", help="Flag images in another light, or out of focus."),
+    ] = True,
     max_pixels: Annotated[int | None, typer.Option(help="Larger images are reported, not decoded.")] = None,
     white_level: Annotated[
         float | None, typer.Option(help="White in files of more than 8 bits, e.g. 4095. Default: from the set.")
@@ -190,6 +194,7 @@ def scan(
         "max_share": max_share,
         "min_keep": min_keep,
         "kinds": kinds,
+        "optics": optics,
         "max_pixels": max_pixels,
         "white_level": white_level,
         "seed": seed,

@@ -53,6 +53,7 @@ class ScanConfig(BaseModel):
         max_share: the share of a class, or of a kind of images within it, that is rejected at most.
         min_keep: a class, or a kind within it, that would keep fewer images is left alone.
         kinds: whether kinds of images within a class, such as two products in one folder, are judged apart.
+        optics: whether an image in another light, or out of focus, is flagged for that alone.
         seed: of the projection and of every sample that is drawn. 0 is a seed.
         offline: refuse every use of the network.
         cache: folder of the embedding cache.
@@ -81,6 +82,7 @@ class ScanConfig(BaseModel):
     max_share: float = Field(default=0.5, ge=0, le=1)
     min_keep: int = Field(default=8, ge=0)
     kinds: bool = True
+    optics: bool = True
     seed: int = Field(default=0, ge=0)
     offline: bool = False
     cache: Path = Field(default_factory=default_cache)

@@ -88,6 +88,25 @@ class Listing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Optics:
+    """How an image was taken, measured on the pixels that the network sees.
+
+    Attributes:
+        brightness: mean grey, 0-255.
+        contrast: standard deviation of the grey, 0-128.
+        sharpness: how much the grey of neighbouring pixels differs beside that of pixels four apart (root mean
+            square), about 0.2-1; 1 of an even image, or of one too small. In a blurred image neighbours differ less.
+        red, blue: the mean of that channel beside that of green; 1 for a grey image.
+    """
+
+    brightness: float
+    contrast: float
+    sharpness: float
+    red: float
+    blue: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImageFacts:
     """What decoding learned about one image file; all that is known where it could not be read.
 
@@ -99,6 +118,7 @@ class ImageFacts:
         width_px, height_px: of the full image, upright (after EXIF orientation); 0 if unknown.
         mode: Pillow's or tifffile's mode of the file ("L", "RGB", "RGB;16", "uint16x3", "float32", ...); "" if unknown.
         bit_depth: bits per channel of the file's samples; 0 if unknown.
+        optics: how it was taken; None where the image could not be read.
         skip_reason: one sentence; "" for an image that was read.
         findings: what was noticed, `skip_reason`'s own finding included.
     """
@@ -110,6 +130,7 @@ class ImageFacts:
     height_px: int = 0
     mode: str = ""
     bit_depth: int = 0
+    optics: Optics | None = None
     skip_reason: str = ""
     findings: tuple[Finding, ...] = ()
 

@@ -91,6 +91,26 @@ def test_two_products_in_one_folder_are_judged_apart_and_the_audit_says_so(tmp_p
     assert set(as_one.images["nominal_set"]) == {""}
 
 
+def test_an_image_in_another_light_or_out_of_focus_is_flagged_and_said_to_be(tmp_path: Path):
+    from PIL import Image, ImageEnhance, ImageFilter
+
+    folder = draw_plates(tmp_path / "lit", 40)
+    with Image.open(folder / "05.png") as image:
+        ImageEnhance.Brightness(image).enhance(0.5).save(folder / "05.png")
+    with Image.open(folder / "17.png") as image:
+        image.filter(ImageFilter.GaussianBlur(2)).save(folder / "17.png")
+    audit, blind = quick(folder, tmp_path / "audit"), quick(folder, tmp_path / "blind", optics=False)
+    told = dict(audit.findings.query("code == 'OOD003'")[["path", "message"]].to_numpy())
+    assert set(told) == {"05.png", "17.png"}
+    assert "darker" in told["05.png"]
+    assert "less sharp" in told["17.png"]
+    assert {verdicts(audit)[path] for path in told} <= {"near_ood", "mislabelled"}
+    assert "OOD003" not in set(blind.findings["code"])
+    dark = audit.images.set_index("path").loc["05.png"]
+    assert dark["brightness"] < 0.6 * audit.images["brightness"].median()
+    assert dark["anomaly_score"] > 1
+
+
 def test_every_step_that_takes_long_is_a_stage(plates: Path, tmp_path: Path):
     watch = Meanwhile()
     quick(plates, tmp_path / "audit", screen=watch)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curate.audit import Silent, Stages, embed_settings, pixels_of, refine_config
+from curate.audit import Silent, Stages, embed_settings, optics_of, pixels_of, refine_config
 from curate.bench.draws import Draw
 from curate.bench.sets import LabelledSet
 from curate.bench.variants import Variant
@@ -206,7 +206,9 @@ def judge_draw(drawn: DrawnSet, config: ScanConfig, variant: Variant, *, progres
     timed = [_Timed(scorer) for scorer in scorers]
     own = drawn.duplicates[drawn.readable]
     start = perf_counter()
-    refined = refine(drawn.embeddings, drawn.kin, drawn.labels, own, timed, refine_config(config), progress=progress)
+    optics = optics_of(drawn.facts, drawn.embeddings) if config.optics else None
+    rounds = refine_config(config)
+    refined = refine(drawn.embeddings, drawn.kin, drawn.labels, own, timed, rounds, optics=optics, progress=progress)
     verdicts = judge(refined, drawn.labels, own)
     total = perf_counter() - start
     outcome = Outcome(

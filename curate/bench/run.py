@@ -36,7 +36,7 @@ from curate.bench.sets import LabelledSet
 from curate.bench.variants import ABLATIONS, SCORERS, variant
 from curate.config import ScanConfig
 from curate.embeddings import pyramid
-from curate.embeddings.engines.cache import VERSION
+from curate.embeddings.engines.cache import VECTORS_VERSION
 from curate.errors import CouldNotFinish, CurateError
 from curate.records import IntArray, Verdict
 
@@ -119,7 +119,7 @@ def shared_settings(plan: Plan) -> dict[str, Any]:
         "backbone": config.backbone,
         "weights": file_hash(config.weights) if config.weights else "",
         "image_size": config.image_size or "auto",
-        "descriptor": " ".join(map(str, (VERSION, *pyramid.RECIPE))),
+        "descriptor": " ".join(map(str, (VECTORS_VERSION, *pyramid.RECIPE))),
         "seed": config.seed,
         "images": plan.images,
         "test_share": plan.test_share,

@@ -21,6 +21,7 @@ from PIL import Image
 from curate.images import files, formats, integrity, orientation, rasters
 from curate.images.formats import Format, Header
 from curate.images.levels import DecodeConfig, Levels, apply_levels
+from curate.images.optics import measure
 from curate.records import DecodedImage, Finding, FloatArray, ImageFacts
 
 __all__ = [
@@ -134,7 +135,13 @@ def decode_image(data: bytes, *, size: SizeRule, levels: Levels, config: DecodeC
     if isinstance(picture, Finding):
         return _skip(known, picture)
     found = (*header.notes, *picture.findings)
-    facts = replace(known, pixel_hash=_hash(picture.pixels), duplicate_key=picture.duplicate_key, findings=found)
+    facts = replace(
+        known,
+        pixel_hash=_hash(picture.pixels),
+        duplicate_key=picture.duplicate_key,
+        optics=measure(picture.pixels),
+        findings=found,
+    )
     picture.pixels.setflags(write=False)
     return DecodedImage(facts=facts, pixels=picture.pixels)
 

@@ -33,6 +33,13 @@ IMAGES = _table(
     _column("height_px", WHOLE, "of the upright image; null if unknown"),
     _column("mode", TEXT, "the file's pixel format: L, RGB, I;16, float32, ..."),
     _column("bit_depth", WHOLE, "bits per channel; null if unknown"),
+    _column("brightness", REAL, "mean grey, 0-255; null if unknown"),
+    _column("contrast", REAL, "standard deviation of the grey, 0-128; null if unknown"),
+    _column(
+        "sharpness", REAL, "how much neighbouring pixels differ beside pixels four apart, about 0.2-1; null if unknown"
+    ),
+    _column("red", REAL, "mean red beside mean green, 1 for grey; null if unknown"),
+    _column("blue", REAL, "mean blue beside mean green, 1 for grey; null if unknown"),
     _column("skip_reason", TEXT, "why the image could not be judged, one sentence; empty if it was judged"),
     _column("score_flow", REAL, "negative log-likelihood under the flow; higher is more anomalous; null if not scored"),
     _column("score_student", REAL, "disagreement with the student; higher is more anomalous; null if not scored"),

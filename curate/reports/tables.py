@@ -14,6 +14,7 @@ from curate.records import Finding, FloatArray, IntArray, Listing, Verdict
 from curate.reports.maps import hot_box
 from curate.reports.outcome import Outcome
 from curate.reports.schema import DUPLICATES, FINDINGS, IMAGES, MAPS, META_SET, ROUNDS
+from curate.verdicts.shots import MEASURES
 
 DUPLICATE, CONFLICTING_DUPLICATE = "DUP001", "DUP002"
 
@@ -76,6 +77,7 @@ def _images(outcome: Outcome, findings: Sequence[Sequence[Finding]]) -> Columns:
         "height_px": [known.height_px or None for known in facts],
         "mode": [known.mode for known in facts],
         "bit_depth": [known.bit_depth or None for known in facts],
+        **{m.name: [known.optics and getattr(known.optics, m.name) for known in facts] for m in MEASURES},
         "skip_reason": [known.skip_reason for known in facts],
         **{f"score_{name}": _view(outcome, name) for name in VIEWS},
         "anomaly_score": _spread(outcome, verdicts.anomaly_score.tolist(), None),

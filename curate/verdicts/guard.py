@@ -8,7 +8,6 @@ import numpy as np
 
 from curate.records import BoolArray, FloatArray
 from curate.scores.by_label import label_rows
-from curate.scores.elsewhere import Elsewhere
 from curate.verdicts.fence import Fence
 
 
@@ -42,33 +41,35 @@ def guarded(
     return flagged, held_back
 
 
-def moved(
-    strayed: Mapping[int, Elsewhere],
+def also_flagged(
+    found: Mapping[int, float],
+    what: str,
     labels: Sequence[str],
     flagged: BoolArray,
     held_back: dict[str, str],
     *,
     max_share: float,
     min_keep: int,
-) -> tuple[BoolArray, dict[int, Elsewhere]]:
-    """Flag the images that are ordinary in another class too, the most ordinary first, but never too many of a class.
+) -> BoolArray:
+    """Flag images for another reason than their score too, the clearest first, but never too many of a class.
 
     Args:
-        strayed: see `Classes.ordinary`.
+        found: how clear the reason is, by image.
+        what: they are, in words.
         labels: N class names.
         flagged: (N,) those above the fence; they count.
         held_back: by label; a sentence is added where some are not flagged.
         max_share, min_keep: see `RefineConfig`.
 
     Returns:
-        (N,) whether an image is flagged, and those of `strayed` that are.
+        (N,) whether an image is flagged.
     """
     flagged = flagged.copy()
     for label, rows in label_rows(labels).items():
-        new = sorted((i for i in rows.tolist() if i in strayed and not flagged[i]), key=lambda i: -strayed[i].odder)
+        new = sorted((i for i in rows.tolist() if i in found and not flagged[i]), key=lambda i: -found[i])
         already = int(flagged[rows].sum())
         room = max(0, min(int(max_share * len(rows)), len(rows) - min_keep) - already)
         flagged[new[:room]] = True
         if len(new) > room:
-            held_back.setdefault(label, f"{len(new)} images are ordinary in another class; {room} of them are rejected")
-    return flagged, {i: found for i, found in strayed.items() if flagged[i]}
+            held_back.setdefault(label, f"{len(new)} images {what}; {room} of them are rejected")
+    return flagged

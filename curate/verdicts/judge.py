@@ -3,7 +3,8 @@
 Images are fenced within their own class, or their kind within it. A flagged image is `mislabelled` where it is ordinary
 in another class patch by patch (LBL003), or where its pooled vector lies there (LBL002), unless its patches are odd
 there too and most of it is ordinary in its own class; else `near_ood` where most of it is unlike the set (OOD001); else
-`mislabelled` by local evidence (LBL001).
+`mislabelled` by local evidence (LBL001). An image below the fence is `near_ood` where it was taken otherwise than the
+rest (OOD003).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from curate.scores.by_label import label_rows
 from curate.scores.elsewhere import POOLED_NEIGHBOURS, Elsewhere, Near
 from curate.verdicts.fence import EVEN
 from curate.verdicts.rounds import Refined, over_fence
+from curate.verdicts.shots import Shot
 from curate.verdicts.significance import Significance, significance
 
 ORDINARY = 0.5
@@ -38,7 +40,8 @@ class Verdicts:
 
     Attributes:
         verdict: N verdicts: `keep`, `mislabelled` or `near_ood`.
-        anomaly_score: (N,) see `Refined.height`: 0 is the median image of the class, 1 its fence.
+        anomaly_score: (N,) see `Refined.height`: 0 is the median image of the class, 1 its fence. Of an image that was
+            taken otherwise than the rest, how far out that is, if it is more.
         flagged: (N,) whether it is.
         significance: how sure that is.
         suggested_label: N labels; "" where nothing speaks for another label than the image's own.
@@ -81,20 +84,24 @@ def judge(refined: Refined, labels: Sequence[str], duplicates: IntArray) -> Verd
         i: _ordinary_in(labels[i], sets.label_of[found.label], found) for i, found in refined.elsewhere.items()
     }  # patches say more
     outcome: list[tuple[Verdict, tuple[Finding, ...]]] = [(Verdict.KEEP, ())] * len(labels)
+    score = height.copy()
     for i in np.flatnonzero(flagged).tolist():
         doubt = IN_DOUBT if sure.confidence[i] > EVEN else ""
+        shots = refined.shots.get(i, ())
+        ordinary_but_for_them = bool(shots) and height[i] <= 1
         if i in strayed:
-            verdict, finding = Verdict.MISLABELLED, strayed[i][1]
-        elif wholly[i]:
-            verdict, finding = _unlike_all(float(height[i]), float(middle_height[i]), doubt)
+            outcome[i] = Verdict.MISLABELLED, (strayed[i][1],)
+        elif wholly[i] or ordinary_but_for_them:
+            whole = () if ordinary_but_for_them else (_unlike_all(float(height[i]), float(middle_height[i]), doubt),)
+            outcome[i] = Verdict.NEAR_OOD, (*whole, *_otherwise(shots))
+            score[i] = max([height[i], *(shot.height for shot in shots)])
         else:
-            verdict, finding = _local(float(height[i]), refined.hybrid.maps[i], doubt)
-        outcome[i] = verdict, (finding,)
+            outcome[i] = Verdict.MISLABELLED, (_local(float(height[i]), refined.hybrid.maps[i], doubt),)
     for i, note in _all_notes(refined):
         outcome[i] = outcome[i][0], (*outcome[i][1], note)
     return Verdicts(
         verdict=tuple(verdict for verdict, _ in outcome),
-        anomaly_score=height,
+        anomaly_score=score,
         flagged=flagged,
         significance=sure,
         suggested_label=tuple(strayed[i][0] if i in strayed else "" for i in range(len(labels))),
@@ -183,19 +190,34 @@ def _ordinary_in(label: str, other: str, found: Elsewhere) -> tuple[str, Finding
     return other, Finding(code="LBL003", message=message)
 
 
-def _unlike_all(height: float, middle_height: float, doubt: str) -> tuple[Verdict, Finding]:
+def _unlike_all(height: float, middle_height: float, doubt: str) -> Finding:
     message = (
         f"unlike the set as a whole: half of the image scores {middle_height:.1f} and more, its oddest place "
         f"{height:.1f}, where the fences are at 1{doubt}"
     )
-    return Verdict.NEAR_OOD, Finding(code="OOD001", message=message)
+    return Finding(code="OOD001", message=message)
 
 
-def _local(height: float, anomaly_map: FloatArray, doubt: str) -> tuple[Verdict, Finding]:
+def _otherwise(shots: Sequence[Shot]) -> Iterator[Finding]:
+    if not shots:
+        return
+    told = (
+        f"{shot.measure} {_short(shot.value)} where four images in five have {_short(shot.low)} to {_short(shot.high)}"
+        for shot in shots
+    )
+    called = " and ".join(shot.called for shot in shots)
+    yield Finding(code="OOD003", message=f"{called} than the set: {', '.join(told)}")
+
+
+def _short(value: float) -> str:
+    return f"{float(f'{value:.3g}'):g}"
+
+
+def _local(height: float, anomaly_map: FloatArray, doubt: str) -> Finding:
     rows, columns = anomaly_map.shape
     row, column = np.unravel_index(int(anomaly_map.argmax()), (rows, columns))
     message = (
         f"shows what others do not, scores {height:.1f} where the fence is 1, "
         f"at {(int(column) + 0.5) / columns:.0%} from the left, {(int(row) + 0.5) / rows:.0%} from the top{doubt}"
     )
-    return Verdict.MISLABELLED, Finding(code="LBL001", message=message)
+    return Finding(code="LBL001", message=message)

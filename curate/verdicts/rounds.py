@@ -23,6 +23,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from curate.records import BoolArray, Embeddings, FloatArray, IntArray, Progress, Scores, no_progress
 from curate.scores.alignment import Alignment, measure_alignment
@@ -33,7 +34,8 @@ from curate.scores.hybrid import join, with_say
 from curate.scores.kinds import NominalSets, nominal_sets
 from curate.scores.neighbours import NeighboursConfig
 from curate.verdicts.fence import Fence, Method, fence
-from curate.verdicts.guard import guarded, moved
+from curate.verdicts.guard import also_flagged, guarded
+from curate.verdicts.shots import Shot, taken_otherwise
 
 log = logging.getLogger(__name__)
 
@@ -104,8 +106,10 @@ class Refined(Pass):
 
     Attributes:
         sets: the nominal sets.
-        flagged: (N,) those of the round, and those that are ordinary in another class.
+        flagged: (N,) those of the round, those that are ordinary in another class, and those that were taken otherwise
+            than the rest, but for those held back.
         elsewhere: the images that are ordinary in another class, and which; each is flagged.
+        shots: the images that were taken otherwise than their nominal set, and how.
         near: the images above the fence that lie among another class by their pooled vectors, and which.
         round_rejected: (N,) the round since which an image stands above the fence, from 1; 0 for one that does not.
         rounds: one a round and nominal set.
@@ -116,6 +120,7 @@ class Refined(Pass):
 
     sets: NominalSets
     elsewhere: Mapping[int, Elsewhere]
+    shots: Mapping[int, tuple[Shot, ...]]
     near: Mapping[int, Near]
     round_rejected: IntArray
     rounds: tuple[Round, ...]
@@ -139,6 +144,7 @@ def refine(
     scorers: Sequence[Scorer],
     config: RefineConfig,
     *,
+    optics: NDArray[np.float64] | None = None,
     progress: Progress = no_progress,
 ) -> Refined:
     """Score and fence a set, round by round: each class, or each kind of images within it, by itself.
@@ -150,6 +156,7 @@ def refine(
         duplicates: (N,) equal numbers for exact duplicates: together they count once in a fence.
         scorers: the views, in the order in which they run: one that keeps a meta-set before those that use it.
         config: see there.
+        optics: (N, 5) how the images were taken, see `shots.as_table`; None if it is not to count.
         progress: called with the number of images just finished; see `looks`.
     """
     sets = nominal_sets(embeddings, kin, labels, apart=config.kinds)
@@ -170,13 +177,21 @@ def refine(
         classes = Classes(embeddings=embeddings, kin=kin, sets=sets, kept=~rejected, configs=settings)
         near = classes.odd_there(near, {label: f.value for label, f in alone["neighbours"][0].items() if not f.note})
         strayed = classes.ordinary(asked.values, progress=progress)
-    rejected, elsewhere = moved(
-        strayed, names, rejected, last.held_back, max_share=config.max_share, min_keep=config.min_keep
-    )
+    shots = {} if optics is None else taken_otherwise(optics, names, duplicates)
+    shots = {i: found for i, found in shots.items() if not last.fences[names[i]].note}
+    clear = {
+        "are ordinary in another class": {i: found.odder for i, found in strayed.items()},
+        "were taken otherwise than the rest": {i: found[0].height for i, found in shots.items()},
+    }
+    for what, found in clear.items():
+        rejected = also_flagged(
+            found, what, names, rejected, last.held_back, max_share=config.max_share, min_keep=config.min_keep
+        )
     return Refined(
         **vars(last) | {"flagged": rejected},
         sets=sets,
-        elsewhere=elsewhere,
+        elsewhere={i: found for i, found in strayed.items() if rejected[i]},
+        shots=shots,
         near=near,
         round_rejected=since,
         rounds=tuple(story),

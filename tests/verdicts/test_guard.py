@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from curate.scores.elsewhere import Elsewhere
 from curate.verdicts.fence import Fence, fence
-from curate.verdicts.guard import guarded, moved
+from curate.verdicts.guard import also_flagged, guarded
 
 LABELS = ["a"] * 20 + ["b"] * 20
 
@@ -29,13 +28,12 @@ def test_a_class_that_would_keep_too_few_images_is_left_alone():
     assert held_back == {"a": "fewer than 19 images would be left, so none is rejected"}
 
 
-def test_images_ordinary_in_another_class_are_flagged_most_ordinary_first_but_a_class_keeps_its_least():
+def test_images_with_another_reason_are_flagged_clearest_first_but_a_class_keeps_its_least():
     labels = ["a"] * 20 + ["b"] * 10
-    strayed = {20: Elsewhere("a", 0.6), 21: Elsewhere("a", 0.9), 22: Elsewhere("a", 0.8), 23: Elsewhere("a", 0.7)}
+    found = {20: 0.6, 21: 0.9, 22: 0.8, 23: 0.7}
     flagged, held_back = np.zeros(30, dtype=np.bool_), dict[str, str]()
     flagged[29] = True
-    now, kept = moved(strayed, labels, flagged, held_back, max_share=0.5, min_keep=7)
+    now = also_flagged(found, "are odd", labels, flagged, held_back, max_share=0.5, min_keep=7)
     assert np.flatnonzero(now).tolist() == [21, 22, 29]
-    assert set(kept) == {21, 22}
-    assert held_back == {"b": "4 images are ordinary in another class; 2 of them are rejected"}
+    assert held_back == {"b": "4 images are odd; 2 of them are rejected"}
     assert flagged.sum() == 1

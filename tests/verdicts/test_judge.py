@@ -46,13 +46,13 @@ def maps() -> np.ndarray:
     return np.random.default_rng(0).normal(1, 0.05, (N, 4, 4))
 
 
-def judged(maps: np.ndarray, labels=None, pooled=None, duplicates=None):
+def judged(maps: np.ndarray, labels=None, pooled=None, duplicates=None, optics=None, **config):
     count = len(maps)
     pooled = np.random.default_rng(1).normal(size=(count, 3)) if pooled is None else pooled
     labels = [""] * count if labels is None else labels
     duplicates = np.arange(count) if duplicates is None else duplicates
-    embeddings, config = embeddings_of(pooled), RefineConfig(max_share=1)
-    refined = refine(embeddings, duplicates, labels, duplicates, [Drawn(maps)], config)
+    embeddings, chosen = embeddings_of(pooled), RefineConfig(**{"max_share": 1} | config)
+    refined = refine(embeddings, duplicates, labels, duplicates, [Drawn(maps)], chosen, optics=optics)
     return judge(refined, labels, duplicates), refined.fences
 
 
@@ -64,6 +64,60 @@ def test_one_odd_place_is_mislabelled_and_the_message_says_where(maps: np.ndarra
     assert finding.code == "LBL001"
     assert "long tail" not in finding.message
     assert "88% from the left, 12% from the top" in finding.message
+
+
+def lit(dark: tuple[int, ...] = ()) -> np.ndarray:
+    """Return how images were taken: alike, but for the dark ones."""
+    optics = np.array([120.0, 40, 0.9, 1, 1]) * np.random.default_rng(2).normal(1, 0.01, (N, 5))
+    optics[list(dark), 0] *= 0.4
+    return optics
+
+
+def test_an_image_in_another_light_is_near_ood_though_its_patches_are_ordinary(maps: np.ndarray):
+    plain, _ = judged(maps, optics=lit())
+    verdicts, _ = judged(maps, optics=lit((5,)))
+    assert not plain.flagged.any()
+    assert np.flatnonzero(verdicts.flagged).tolist() == [5]
+    assert verdicts.verdict[5] is Verdict.NEAR_OOD
+    (finding,) = verdicts.findings[5]
+    assert finding.code == "OOD003"
+    assert finding.message.startswith("darker than the set: brightness 4")
+    assert verdicts.anomaly_score[5] > 1 > plain.anomaly_score[5]
+    others = np.arange(N) != 5
+    assert (verdicts.anomaly_score[others] == plain.anomaly_score[others]).all()
+
+
+def test_how_an_image_was_taken_does_not_count_unless_it_is_asked(maps: np.ndarray):
+    assert not judged(maps)[0].flagged.any()
+
+
+def test_a_defect_stays_a_defect_however_it_changes_the_light(maps: np.ndarray):
+    maps[5, 0, 3] = 9
+    plain, verdicts = judged(maps)[0], judged(maps, optics=lit((5,)))[0]
+    assert verdicts.verdict[5] is Verdict.MISLABELLED
+    assert [finding.code for finding in verdicts.findings[5]] == ["LBL001"]
+    assert verdicts.anomaly_score[5] == plain.anomaly_score[5]
+
+
+def test_of_an_image_unlike_the_set_as_a_whole_the_light_is_told_too(maps: np.ndarray):
+    maps[5] += 8
+    verdicts, _ = judged(maps, optics=lit((5,)))
+    assert verdicts.verdict[5] is Verdict.NEAR_OOD
+    assert [finding.code for finding in verdicts.findings[5]] == ["OOD001", "OOD003"]
+
+
+def test_images_in_another_light_count_towards_what_a_class_may_lose(maps: np.ndarray):
+    maps[3, 0, 3] = 9
+    verdicts, _ = judged(maps, optics=lit((5, 6)), max_share=2 / N)
+    assert verdicts.flagged.sum() == 2
+    assert verdicts.flagged[3]
+    assert any(finding.code == "SET002" for finding in verdicts.findings[0])
+
+
+def test_a_set_that_cannot_be_judged_is_not_judged_by_its_light_either(maps: np.ndarray):
+    verdicts, _ = judged(np.ones_like(maps), optics=lit((5,)))
+    assert not verdicts.flagged.any()
+    assert verdicts.verdict[5] is Verdict.KEEP
 
 
 TWO_KINDS = np.random.default_rng(1).normal(size=(2 * N, 24)) + np.repeat([0, 40], N)[:, None] * np.eye(24)[0]

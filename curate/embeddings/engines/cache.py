@@ -22,10 +22,10 @@ from curate.embeddings.store import Shelf, check_writable, content_key
 from curate.images import integrity
 from curate.images.decode import DecodeConfig
 from curate.images.levels import Levels
-from curate.records import Finding, FloatArray, ImageFacts
+from curate.records import Finding, FloatArray, ImageFacts, Optics
 
-VERSION = 3
-"""Part of every cache key: raise it when the same image and settings give other descriptors or other facts."""
+FACTS_VERSION, VECTORS_VERSION = 4, 3
+"""Part of every cache key: raise them when the same image and settings give other facts, or other descriptors."""
 
 NOT_KEPT = integrity.TRANSIENT_CODES | {integrity.TOO_LARGE}
 """Why a file was skipped that may be gone next time: more memory, another package, another --max-pixels."""
@@ -77,12 +77,12 @@ class Cache:
         check_writable(folder)
         levels = settings.levels
         decoding = content_key(
-            VERSION,
+            FACTS_VERSION,
             settings.long_px,
             (levels.integer_black, levels.integer_white, levels.float_black, levels.float_white),
         )
         describing = content_key(
-            VERSION,
+            VECTORS_VERSION,
             (backbone.sha256, backbone.name, backbone.strides),
             (settings.runtime, settings.precision, settings.device),
             pyramid.RECIPE,
@@ -102,6 +102,7 @@ class Cache:
             return None
         values = json.loads(row["facts"])
         values["findings"] = tuple(Finding(**finding) for finding in values["findings"])
+        values["optics"] = Optics(**values["optics"]) if values["optics"] else None
         return ImageFacts(**values)
 
     def describes(self, pixel_hash: str) -> bool:

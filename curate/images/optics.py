@@ -1,0 +1,48 @@
+"""How an image was taken: its light, and how sharp it is. A network that is made to see parts hardly sees either."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from curate.records import Optics
+
+LUMA = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue in a grey (ITU-R BT.601)."""
+
+GREY = 4.0
+"""Added to both sides of a ratio of colours, so that black has none."""
+
+APART = 4
+"""Pixels apart: over that distance focus hardly changes how much they differ."""
+
+ROUNDING, EVEN = 1 / 6, 0.1
+"""Mean squared difference of two grey values that rounding alone makes; and what hardly is a difference."""
+
+
+def measure(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> Optics:
+    """Measure an image as the network sees it, (H, W, 3) in 0-255; see `Optics`."""
+    values = pixels.astype(np.float64)
+    grey = values @ np.array(LUMA)
+    red, green, blue = (float(values[..., channel].mean()) for channel in range(3))
+    return Optics(
+        brightness=float(grey.mean()),
+        contrast=float(grey.std()),
+        sharpness=_sharpness(grey),
+        red=(red + GREY) / (green + GREY),
+        blue=(blue + GREY) / (green + GREY),
+    )
+
+
+def _sharpness(grey: NDArray[np.float64]) -> float:
+    """Return how much neighbouring pixels differ (root mean square) beside pixels that are `APART`; see `Optics`."""
+    if min(grey.shape) <= APART:
+        return 1.0
+    near, far = (_difference(grey, apart) for apart in (1, APART))
+    return float(np.sqrt((near + EVEN) / (far + EVEN)))
+
+
+def _difference(grey: NDArray[np.float64], apart: int) -> float:
+    """Return the mean squared difference of pixels so far apart, down and across, less what rounding makes."""
+    down, across = grey[apart:] - grey[:-apart], grey[:, apart:] - grey[:, :-apart]
+    return max(float(np.square(down).mean() + np.square(across).mean()) / 2 - ROUNDING, 0.0)
