@@ -12,6 +12,9 @@ from pathlib import Path
 
 from curate.errors import UsageError
 
+OTHERWISE = "OOD003"
+"""The finding of an image that was taken otherwise than the rest: it has no place."""
+
 NOT_JUDGED, HELD_BACK, KINDS, APART = "SET001", "SET002", "SET003", "SET004"
 """Findings of classes: not judged; fewer rejected than lie above the fence; of several kinds; some images apart."""
 

@@ -105,6 +105,9 @@ def test_an_image_in_another_light_or_out_of_focus_is_flagged_and_said_to_be(tmp
     assert "darker" in told["05.png"]
     assert "less sharp" in told["17.png"]
     assert {verdicts(audit)[path] for path in told} <= {"near_ood", "mislabelled"}
+    alone = audit.findings.query("code == 'OOD003' and score == score")
+    assert len(alone)
+    assert alone["box"].isna().all()  # the light has no place
     assert "OOD003" not in set(blind.findings["code"])
     dark = audit.images.set_index("path").loc["05.png"]
     assert dark["brightness"] < 0.6 * audit.images["brightness"].median()

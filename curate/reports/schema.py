@@ -45,7 +45,7 @@ IMAGES = _table(
     _column("score_student", REAL, "disagreement with the student; higher is more anomalous; null if not scored"),
     _column("score_neighbours", REAL, "patch distance to other images; higher is more anomalous; null if not scored"),
     _column("anomaly_score", REAL, "all views; 0 is its nominal set's median, 1 the fence; higher is more anomalous"),
-    _column("confidence", REAL, "0-1, that the image is nominal in its nominal set; null if skipped"),
+    _column("confidence", REAL, "0-1, that what the image shows is nominal in its nominal set; null if skipped"),
     _column("p_value", REAL, "0-1, how often a nominal image scores as high; null if skipped"),
     _column("q_value", REAL, "0-1, false share among all that score as high, Benjamini-Hochberg; null if skipped"),
     _column("verdict", TEXT, "keep, mislabelled, near_ood, duplicate or unreadable; keep is the cleaned split"),

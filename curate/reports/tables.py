@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from curate.findings import catalogue
+from curate.findings import OTHERWISE, catalogue
 from curate.images.duplicates import duplicate_pairs
 from curate.records import Finding, FloatArray, IntArray, Listing, Verdict
 from curate.reports.maps import hot_box
@@ -150,6 +150,8 @@ def _findings(outcome: Outcome, findings: Sequence[Sequence[Finding]], maps: Map
     for image, found in enumerate(findings):
         why = verdicts.findings[flagged[image]][:1] if image in flagged else ()  # the others are notes
         evidence = _evidence(outcome, flagged[image]) | {"map": maps.get(image)} if image in flagged else {}
+        if any(finding.code == OTHERWISE for finding in why):
+            evidence["box"] = None
         for finding in found:
             row = {
                 "path": outcome.listing.paths[image],

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.findings import APART, HELD_BACK, KINDS, NOT_JUDGED
+from curate.findings import APART, HELD_BACK, KINDS, NOT_JUDGED, OTHERWISE
 from curate.records import BoolArray, Finding, FloatArray, IntArray, Verdict
 from curate.scores.by_label import label_rows
 from curate.scores.elsewhere import POOLED_NEIGHBOURS, Elsewhere, Near
@@ -93,7 +93,7 @@ def judge(refined: Refined, labels: Sequence[str], duplicates: IntArray) -> Verd
             outcome[i] = Verdict.MISLABELLED, (strayed[i][1],)
         elif wholly[i] or ordinary_but_for_them:
             whole = () if ordinary_but_for_them else (_unlike_all(float(height[i]), float(middle_height[i]), doubt),)
-            outcome[i] = Verdict.NEAR_OOD, (*whole, *_otherwise(shots))
+            outcome[i] = Verdict.NEAR_OOD, (*whole, *_otherwise(shots, "" if whole else "; what it shows is ordinary"))
             score[i] = max([height[i], *(shot.height for shot in shots)])
         else:
             outcome[i] = Verdict.MISLABELLED, (_local(float(height[i]), refined.hybrid.maps[i], doubt),)
@@ -198,7 +198,7 @@ def _unlike_all(height: float, middle_height: float, doubt: str) -> Finding:
     return Finding(code="OOD001", message=message)
 
 
-def _otherwise(shots: Sequence[Shot]) -> Iterator[Finding]:
+def _otherwise(shots: Sequence[Shot], but: str) -> Iterator[Finding]:
     if not shots:
         return
     told = (
@@ -206,7 +206,7 @@ def _otherwise(shots: Sequence[Shot]) -> Iterator[Finding]:
         for shot in shots
     )
     called = " and ".join(shot.called for shot in shots)
-    yield Finding(code="OOD003", message=f"{called} than the set: {', '.join(told)}")
+    yield Finding(code=OTHERWISE, message=f"{called} than the set: {', '.join(told)}{but}")
 
 
 def _short(value: float) -> str:

@@ -27,8 +27,11 @@ from curate.records import DecodedImage
 from curate.verdicts.shots import as_table, taken_otherwise
 
 IMAGES, ONE_IN = 200, 25
-SIDE_BLURRED = 1 / 300
 Change = Callable[[Image.Image], Image.Image]
+
+
+def _blurred(image: Image.Image, share: float) -> Image.Image:
+    return image.filter(ImageFilter.GaussianBlur(share * max(image.size)))
 
 
 def _warmer(image: Image.Image) -> Image.Image:
@@ -47,9 +50,8 @@ WAYS: Mapping[str, Change] = MappingProxyType(
         "at 80 %": lambda image: ImageEnhance.Brightness(image).enhance(0.8),
         "at 140 %": lambda image: ImageEnhance.Brightness(image).enhance(1.4),
         "at 70 % of the contrast": lambda image: ImageEnhance.Contrast(image).enhance(0.7),
-        "out of focus (1/300 of the side)": lambda image: image.filter(
-            ImageFilter.GaussianBlur(max(image.size) * SIDE_BLURRED)
-        ),
+        "out of focus by 1/300 of the side": lambda image: _blurred(image, 1 / 300),
+        "by 1/120": lambda image: _blurred(image, 1 / 120),
         "warmer (red 110 %, blue 85 %)": _warmer,
     }
 )

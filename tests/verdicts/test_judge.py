@@ -82,6 +82,7 @@ def test_an_image_in_another_light_is_near_ood_though_its_patches_are_ordinary(m
     (finding,) = verdicts.findings[5]
     assert finding.code == "OOD003"
     assert finding.message.startswith("darker than the set: brightness 4")
+    assert finding.message.endswith("; what it shows is ordinary")
     assert verdicts.anomaly_score[5] > 1 > plain.anomaly_score[5]
     others = np.arange(N) != 5
     assert (verdicts.anomaly_score[others] == plain.anomaly_score[others]).all()
