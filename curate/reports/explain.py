@@ -103,12 +103,16 @@ class Explanation:
             f"{self.path}: {self.verdict}" + (f", looks like {self.suggested_label!r}" if self.suggested_label else ""),
             *([f"not judged: {self.skip_reason}"] if self.skip_reason else []),
             *self._figures(),
-            *(f"{reason.code} {reason.title}: {reason.message}. {reason.cure}" for reason in self.findings),
+            *(f"{reason.code} {reason.title}{self._told(reason)}" for reason in self.findings),
             *(_round_line(row, self.round_rejected) for row in self.rounds),
             *([f"the same pixels as {self.duplicate_of}"] if self.duplicate_of else []),
             *(f"nearest kept image {number}: {path}" for number, path in enumerate(self.nearest, 1)),
             *([f"where it is odd: {self.map}"] if self.map else []),
         ]
+
+    def _told(self, reason: Reason) -> str:
+        """Return a reason's message and cure, unless they are said already: why an image was not judged says both."""
+        return "" if reason.message == self.skip_reason else f": {reason.message}. {reason.cure}"
 
     def _figures(self) -> list[str]:
         if self.anomaly_score is None:

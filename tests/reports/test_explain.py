@@ -104,6 +104,13 @@ def test_an_image_that_could_not_be_read_says_why():
     assert told.lines() == ["cut.png: unreadable", "not judged: it ends too soon"]
 
 
+def test_what_is_wrong_with_a_file_and_what_to_do_is_said_once():
+    row = {"path": "cut.png", "verdict": "unreadable", "skip_reason": "it is cut short: copy it again"}
+    finding = FINDING | {"path": "cut.png", "code": "IMG003", "message": row["skip_reason"]}
+    told = explain(audit_of(row, findings=[finding]), "cut.png").lines()
+    assert told == ["cut.png: unreadable", f"not judged: {row['skip_reason']}", "IMG003 Truncated file"]
+
+
 @pytest.mark.parametrize("asked", ["good/03.png", "/parts/good/03.png", "03.png", "./03.png"])
 def test_an_image_may_be_named_by_its_path_or_the_end_of_it(asked: str):
     assert find_path(audit_of(ODD, {"path": "good/103.png"}), asked) == "good/03.png"
