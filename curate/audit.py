@@ -194,7 +194,11 @@ def _judge(
 
 def optics_of(facts: Sequence[ImageFacts], embeddings: Embeddings) -> NDArray[np.float64]:
     """Return how the N images that could be read were taken, (N, 5); see `shots.as_table`."""
-    return as_table([optics for i in embeddings.images.tolist() if (optics := facts[i].optics) is not None])
+    measured = [facts[i].optics for i in embeddings.images.tolist()]
+    known = [optics for optics in measured if optics is not None]
+    if len(known) < len(measured):
+        raise ValueError("an image was embedded, but not measured")
+    return as_table(known)
 
 
 def pixels_of(listing: Listing, settings: EmbedSettings) -> Images:

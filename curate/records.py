@@ -118,7 +118,7 @@ class ImageFacts:
         width_px, height_px: of the full image, upright (after EXIF orientation); 0 if unknown.
         mode: Pillow's or tifffile's mode of the file ("L", "RGB", "RGB;16", "uint16x3", "float32", ...); "" if unknown.
         bit_depth: bits per channel of the file's samples; 0 if unknown.
-        optics: how it was taken; None where the image could not be read.
+        optics: how it was taken; None where the image was not embedded.
         skip_reason: one sentence; "" for an image that was read.
         findings: what was noticed, `skip_reason`'s own finding included.
     """

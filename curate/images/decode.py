@@ -21,7 +21,6 @@ from PIL import Image
 from curate.images import files, formats, integrity, orientation, rasters
 from curate.images.formats import Format, Header
 from curate.images.levels import DecodeConfig, Levels, apply_levels
-from curate.images.optics import measure
 from curate.records import DecodedImage, Finding, FloatArray, ImageFacts
 
 __all__ = [
@@ -139,7 +138,6 @@ def decode_image(data: bytes, *, size: SizeRule, levels: Levels, config: DecodeC
         known,
         pixel_hash=_hash(picture.pixels),
         duplicate_key=picture.duplicate_key,
-        optics=measure(picture.pixels),
         findings=found,
     )
     picture.pixels.setflags(write=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.records import Optics
+from curate.records import FloatArray, Optics
 
 LUMA = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in a grey (ITU-R BT.601)."""
@@ -22,19 +22,18 @@ ROUNDING, EVEN = 1 / 6, 0.1
 
 def measure(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> Optics:
     """Measure an image as the network sees it, (H, W, 3) in 0-255; see `Optics`."""
-    values = pixels.astype(np.float64)
-    grey = values @ np.array(LUMA)
-    red, green, blue = (float(values[..., channel].mean()) for channel in range(3))
+    red, green, blue = (float(pixels[..., channel].mean(dtype=np.float64)) for channel in range(3))
+    grey: FloatArray = pixels.astype(np.float32, copy=False) @ np.array(LUMA, dtype=np.float32)
     return Optics(
-        brightness=float(grey.mean()),
-        contrast=float(grey.std()),
+        brightness=float(grey.mean(dtype=np.float64)),
+        contrast=float(grey.std(dtype=np.float64)),
         sharpness=_sharpness(grey),
         red=(red + GREY) / (green + GREY),
         blue=(blue + GREY) / (green + GREY),
     )
 
 
-def _sharpness(grey: NDArray[np.float64]) -> float:
+def _sharpness(grey: FloatArray) -> float:
     """Return how much neighbouring pixels differ (root mean square) beside pixels that are `APART`; see `Optics`."""
     if min(grey.shape) <= APART:
         return 1.0
@@ -42,7 +41,8 @@ def _sharpness(grey: NDArray[np.float64]) -> float:
     return float(np.sqrt((near + EVEN) / (far + EVEN)))
 
 
-def _difference(grey: NDArray[np.float64], apart: int) -> float:
+def _difference(grey: FloatArray, apart: int) -> float:
     """Return the mean squared difference of pixels so far apart, down and across, less what rounding makes."""
     down, across = grey[apart:] - grey[:-apart], grey[:, apart:] - grey[:, :-apart]
-    return max(float(np.square(down).mean() + np.square(across).mean()) / 2 - ROUNDING, 0.0)
+    squares = (np.square(step, out=step).mean(dtype=np.float64) for step in (down, across))
+    return max(float(sum(squares)) / 2 - ROUNDING, 0.0)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from curate.findings import APART, NOT_JUDGED, catalogue
+from curate.findings import APART, NOT_JUDGED, OTHERWISE, catalogue
 from curate.images.names import printable
 from curate.records import Verdict
 from curate.reports.maps import KEPT_MAPS, veil
@@ -109,7 +109,8 @@ class Pages:
         """How many images more than are flagged the estimated contamination stands for; 0 within what it is off by."""
         estimate = number((self.audit.run.get("contamination") or {}).get("estimate")) or 0.0
         scored = sum(number(image["anomaly_score"]) is not None for image in self.images)
-        more = estimate * scored - len(self.flagged)
+        lit = sum(f["code"] == OTHERWISE and f["score"] is not None for found in self.findings.values() for f in found)
+        more = estimate * scored - (len(self.flagged) - lit)  # the estimate does not count those in another light
         return max(1, round(more)) if more > LEAST_MORE * scored else 0
 
     @property

@@ -63,7 +63,8 @@ class Explanation:
     Attributes:
         path, label, split, verdict, suggested_label, skip_reason: as in images.parquet.
         nominal_set: what it was judged among: its label, or a kind of images within it.
-        anomaly_score: 0 is the median of its nominal set, 1 the fence; None if it was not judged.
+        anomaly_score: 0 is the median of its nominal set, 1 the fence; of an image flagged by OOD003, how far out its
+            light is; None if it was not judged.
         confidence, p_value, q_value: as in images.parquet.
         round_rejected: None if no round rejected it.
         views: each view that scored it.

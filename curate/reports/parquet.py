@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from curate.errors import InputError
 from curate.reports.place import RUN_FILE, is_audit
-from curate.reports.schema import SCHEMA_VERSION, TABLES
+from curate.reports.schema import LATER, SCHEMA_VERSION, TABLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +70,7 @@ def read_audit(folder: str | Path) -> Audit:
         raise InputError(
             f"{folder}: schema version {run.get('schema_version')}, but this curate reads {SCHEMA_VERSION}; scan again"
         )
-    tables = {name: _with_nominal_sets(table, TABLES[name]) for name, table in tables.items()}
+    tables = {name: _with_later_columns(table, TABLES[name]) for name, table in tables.items()}
     for name, table in tables.items():
         _refuse_columns(folder / f"{name}.parquet", table.schema, TABLES[name])
     return Audit(tables=tables, run=run, path=folder)
@@ -81,12 +81,14 @@ def _read_table(path: Path) -> pa.Table:
         return pq.read_table(file, use_threads=False, pre_buffer=False)  # threads of Arrow may abort the exit
 
 
-def _with_nominal_sets(table: pa.Table, wanted: pa.Schema) -> pa.Table:
-    """Return a table with the column `nominal_set` where it is wanted: before it was known, each class was one."""
-    name = "nominal_set"
-    if name not in wanted.names or name in table.column_names or "label" not in table.column_names:
-        return table
-    return table.append_column(wanted.field(name), table["label"])
+def _with_later_columns(table: pa.Table, wanted: pa.Schema) -> pa.Table:
+    """Return a table with the columns that came later: `nominal_set`, once each class was one, and those of `LATER`."""
+    for name in wanted.names:
+        if name == "nominal_set" and name not in table.column_names and "label" in table.column_names:
+            table = table.append_column(wanted.field(name), table["label"])
+        elif name in LATER and name not in table.column_names:
+            table = table.append_column(wanted.field(name), pa.nulls(len(table), wanted.field(name).type))
+    return table
 
 
 def _refuse_columns(path: Path, there: pa.Schema, wanted: pa.Schema) -> None:

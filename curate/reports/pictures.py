@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from curate.findings import OTHERWISE
 from curate.images.decode import DecodeConfig, read_image
 from curate.images.levels import Levels
 from curate.records import DecodedImage, Progress, no_progress
@@ -69,8 +70,10 @@ class Pen:
 
 
 def to_draw(outcome: Outcome) -> list[int]:
-    """Return the flagged images that get a map, worst first."""
-    return [int(index) for index in outcome.worst_first()[:MAPS_AT_MOST]]
+    """Return the flagged images that get a map, worst first; what is odd by its light alone is so in no place."""
+    why = outcome.verdicts.findings
+    worst = [int(index) for index in outcome.worst_first() if not why[index] or why[index][0].code != OTHERWISE]
+    return worst[:MAPS_AT_MOST]
 
 
 def pen(outcome: Outcome, decode: DecodeConfig, levels: Levels) -> Pen:

@@ -44,7 +44,11 @@ IMAGES = _table(
     _column("score_flow", REAL, "negative log-likelihood under the flow; higher is more anomalous; null if not scored"),
     _column("score_student", REAL, "disagreement with the student; higher is more anomalous; null if not scored"),
     _column("score_neighbours", REAL, "patch distance to other images; higher is more anomalous; null if not scored"),
-    _column("anomaly_score", REAL, "all views; 0 is its nominal set's median, 1 the fence; higher is more anomalous"),
+    _column(
+        "anomaly_score",
+        REAL,
+        "0 is its nominal set's median, 1 the fence; for OOD003 how far out its light is",
+    ),
     _column("confidence", REAL, "0-1, that what the image shows is nominal in its nominal set; null if skipped"),
     _column("p_value", REAL, "0-1, how often a nominal image scores as high; null if skipped"),
     _column("q_value", REAL, "0-1, false share among all that score as high, Benjamini-Hochberg; null if skipped"),
@@ -56,6 +60,9 @@ IMAGES = _table(
     _column("pca_1", REAL, "first principal component of the pooled vectors, for a map of the set; null if skipped"),
     _column("pca_2", REAL, "second principal component; null if skipped"),
 )
+
+LATER = frozenset(("brightness", "contrast", "sharpness", "red", "blue"))
+"""Columns that audits of this schema version may lack, since they came later; null then."""
 
 FINDINGS = _table(
     _column("path", TEXT, "the image"),

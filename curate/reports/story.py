@@ -41,7 +41,7 @@ def headline(pages: Pages) -> str:
     else:
         kinds = [
             f"{counts[Verdict.MISLABELLED]:,} by a local defect or a wrong label" * bool(counts[Verdict.MISLABELLED]),
-            f"{counts[Verdict.NEAR_OOD]:,} unlike the set as a whole" * bool(counts[Verdict.NEAR_OOD]),
+            f"{counts[Verdict.NEAR_OOD]:,} unlike the set" * bool(counts[Verdict.NEAR_OOD]),
         ]
         verb = "does" if flagged == 1 else "do"
         what = f"{flagged:,} of {_count(readable, 'image')} {verb} not look nominal: {_join(kinds)}"

@@ -35,6 +35,11 @@ LOCKED = {
 }
 JUDGED = frozenset(
     (
+        "brightness",
+        "contrast",
+        "sharpness",
+        "red",
+        "blue",
         "nominal_set",
         "anomaly_score",
         "confidence",

@@ -68,8 +68,9 @@ def also_flagged(
     for label, rows in label_rows(labels).items():
         new = sorted((i for i in rows.tolist() if i in found and not flagged[i]), key=lambda i: -found[i])
         already = int(flagged[rows].sum())
-        room = max(0, min(int(max_share * len(rows)), len(rows) - min_keep) - already)
+        room = max(0, min(int(max_share * len(rows)), len(rows) - min_keep) - already) if label not in held_back else 0
         flagged[new[:room]] = True
         if len(new) > room:
-            held_back.setdefault(label, f"{len(new)} images {what}; {room} of them are rejected")
+            told = [held_back[label]] if label in held_back else []
+            held_back[label] = "; ".join([*told, f"{len(new)} images {what}; {room} of them are rejected"])
     return flagged

@@ -40,8 +40,8 @@ class Verdicts:
 
     Attributes:
         verdict: N verdicts: `keep`, `mislabelled` or `near_ood`.
-        anomaly_score: (N,) see `Refined.height`: 0 is the median image of the class, 1 its fence. Of an image that was
-            taken otherwise than the rest, how far out that is, if it is more.
+        anomaly_score: (N,) see `Refined.height`: 0 is the median image of the class, 1 its fence. Of an image that is
+            flagged since it was taken otherwise than the rest, how far out that is.
         flagged: (N,) whether it is.
         significance: how sure that is.
         suggested_label: N labels; "" where nothing speaks for another label than the image's own.
@@ -93,8 +93,9 @@ def judge(refined: Refined, labels: Sequence[str], duplicates: IntArray) -> Verd
             outcome[i] = Verdict.MISLABELLED, (strayed[i][1],)
         elif wholly[i] or ordinary_but_for_them:
             whole = () if ordinary_but_for_them else (_unlike_all(float(height[i]), float(middle_height[i]), doubt),)
-            outcome[i] = Verdict.NEAR_OOD, (*whole, *_otherwise(shots, "" if whole else "; what it shows is ordinary"))
-            score[i] = max([height[i], *(shot.height for shot in shots)])
+            but = "" if wholly[i] else "; what it shows is ordinary"
+            outcome[i] = Verdict.NEAR_OOD, (*whole, *_otherwise(shots, but))
+            score[i] = shots[0].height if ordinary_but_for_them else height[i]
         else:
             outcome[i] = Verdict.MISLABELLED, (_local(float(height[i]), refined.hybrid.maps[i], doubt),)
     for i, note in _all_notes(refined):

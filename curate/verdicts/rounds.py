@@ -179,14 +179,7 @@ def refine(
         strayed = classes.ordinary(asked.values, progress=progress)
     shots = {} if optics is None else taken_otherwise(optics, names, duplicates)
     shots = {i: found for i, found in shots.items() if not last.fences[names[i]].note}
-    clear = {
-        "are ordinary in another class": {i: found.odder for i, found in strayed.items()},
-        "were taken otherwise than the rest": {i: found[0].height for i, found in shots.items()},
-    }
-    for what, found in clear.items():
-        rejected = also_flagged(
-            found, what, names, rejected, last.held_back, max_share=config.max_share, min_keep=config.min_keep
-        )
+    rejected = _also_rejected(strayed, shots, names, last, config)
     return Refined(
         **vars(last) | {"flagged": rejected},
         sets=sets,
@@ -199,6 +192,26 @@ def refine(
         view_fences={name: fences for name, (fences, _) in alone.items()},
         view_heights={name: height for name, (_, height) in alone.items()},
     )
+
+
+def _also_rejected(
+    strayed: Mapping[int, Elsewhere],
+    shots: Mapping[int, tuple[Shot, ...]],
+    names: Sequence[str],
+    last: Pass,
+    config: RefineConfig,
+) -> BoolArray:
+    """Return (N,) whether an image is rejected: by the last round, for its class, or for how it was taken."""
+    reasons = {
+        "are ordinary in another class": {i: found.odder for i, found in strayed.items()},
+        "were taken otherwise than the rest": {i: found[0].height for i, found in shots.items()},
+    }
+    rejected = last.flagged
+    for what, found in reasons.items():
+        rejected = also_flagged(
+            found, what, names, rejected, last.held_back, max_share=config.max_share, min_keep=config.min_keep
+        )
+    return rejected
 
 
 def _until_settled(

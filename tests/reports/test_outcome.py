@@ -4,10 +4,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from curate.findings import APART, NOT_JUDGED
+from curate.findings import APART, NOT_JUDGED, OTHERWISE
 from curate.records import Finding, Verdict
 from curate.reports.maps import KEPT_MAPS
 from curate.reports.outcome import Outcome
+from curate.reports.pictures import to_draw
 from curate.verdicts.judge import Verdicts
 from curate.verdicts.significance import Significance
 from tests.verdicts.test_judge import embeddings_of
@@ -40,6 +41,10 @@ def outcome(codes: dict[int, str], *, flagged: int = 0, copies: int = 0) -> Outc
 
 def test_the_kept_images_of_the_highest_scores_are_looked_at_highest_first():
     assert outcome({}, flagged=10).kept_to_look_at == list(range(N - 11, N - 11 - KEPT_MAPS, -1))
+
+
+def test_what_is_odd_by_its_light_alone_has_no_map():
+    assert to_draw(outcome({N - 1: OTHERWISE, N - 2: "LBL001", N - 3: "OOD001"}, flagged=3)) == [N - 2, N - 3]
 
 
 def test_images_of_a_group_apart_are_looked_at_whatever_their_scores_unless_they_are_flagged():

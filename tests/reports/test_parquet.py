@@ -11,7 +11,7 @@ import pytest
 
 from curate.errors import InputError
 from curate.reports.parquet import Audit, read_audit, write_audit
-from curate.reports.schema import SCHEMA_VERSION, TABLES
+from curate.reports.schema import LATER, SCHEMA_VERSION, TABLES
 from tests.reports.drawn_audit import draw_audit
 
 
@@ -55,6 +55,18 @@ def test_in_an_audit_that_knows_no_kinds_each_class_is_a_nominal_set(tmp_path: P
     read = read_audit(tmp_path / "audit").tables
     for table in (read["images"], read["rounds"]):
         assert table["nominal_set"].to_pylist() == table["label"].to_pylist()
+
+
+def test_an_audit_older_than_a_column_that_came_later_is_read_and_knows_nothing_there(tmp_path: Path):
+    audit = draw_audit(tmp_path)
+    older = audit.tables["images"].drop_columns(sorted(LATER))
+    write_audit(replace(audit, tables={**audit.tables, "images": older}), tmp_path / "audit")
+    read = read_audit(tmp_path / "audit").tables["images"]
+    assert all(read[name].null_count == len(read) > 0 for name in LATER)
+    wrong = older.append_column("brightness", pa.array(["dark"] * len(older)))
+    write_audit(replace(audit, tables={**audit.tables, "images": wrong}), tmp_path / "audit")
+    with pytest.raises(InputError, match="lacks the column 'brightness' of type float"):
+        read_audit(tmp_path / "audit")
 
 
 def test_a_column_more_than_expected_is_welcome(tmp_path: Path):

@@ -67,6 +67,7 @@ WRONG = {
     "extends what is not there": ('extends = "defualt"\n' + PACK, 1, "did you mean 'default'"),
     "extends itself": ('extends = "wrong.toml"\n' + PACK, 1, "extends itself"),
     "a verdict without a backbone": ('needs = "integrity"\n' + PACK, 9, "no column 'verdict'"),
+    "light without a backbone": ('needs = "integrity"\n' + changed(CONDITION, "red > 2"), 9, "no column 'red'"),
     "rounds without a backbone": ('needs = "integrity"\n' + changed("keep = ", 'in = "rounds"\nkeep = '), 10, "rounds"),
     "not UTF-8": (b'title = "\xff"', 1, "UTF-8"),
 }  # fmt: skip

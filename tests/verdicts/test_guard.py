@@ -37,3 +37,10 @@ def test_images_with_another_reason_are_flagged_clearest_first_but_a_class_keeps
     assert np.flatnonzero(now).tolist() == [21, 22, 29]
     assert held_back == {"b": "4 images are odd; 2 of them are rejected"}
     assert flagged.sum() == 1
+
+
+def test_where_images_above_the_fence_were_held_back_none_is_flagged_for_another_reason():
+    flagged, held_back = np.zeros(20, dtype=np.bool_), {"a": "none is rejected"}
+    now = also_flagged({3: 1.0}, "are odd", ["a"] * 20, flagged, held_back, max_share=0.5, min_keep=1)
+    assert not now.any()
+    assert held_back == {"a": "none is rejected; 1 images are odd; 0 of them are rejected"}

@@ -35,6 +35,7 @@ from curate.embeddings.store import Shelf
 from curate.embeddings.threads import lane_count, one_core_each
 from curate.errors import CouldNotFinish
 from curate.images.decode import check_suffix, decode_image, header_pixels, read_file, unread
+from curate.images.optics import measure
 from curate.records import DecodedImage, Embeddings, Finding, FloatArray, ImageFacts, Listing, Progress, no_progress
 
 __all__ = ["Cache", "EmbedReport", "EmbedSettings", "embed"]
@@ -155,6 +156,8 @@ def _prepare(file: Path, settings: EmbedSettings, cache: Cache, room: _Room) -> 
             levels=settings.levels,
             config=settings.decode,
         )
+        if isinstance(image, DecodedImage):
+            image = replace(image, facts=replace(image.facts, optics=measure(image.pixels)))
     seconds = perf_counter() - start
     if isinstance(image, DecodedImage):
         return _Prepared(image.facts, image.pixels, facts is not None, named, seconds)

@@ -67,7 +67,7 @@ const Report = (() => {
     }
     const left = make("div", {}, stage);
     if (!veil) {
-      if (card.verdict !== "keep") left.append(make("p", { class: "slide" }, data.gone ? "with its anomaly map drawn in" : "no map: only the worst have one; the frame is where it is odd"));
+      if (card.verdict !== "keep") left.append(make("p", { class: "slide" }, data.gone ? "with its anomaly map drawn in" : card.box ? "no map: only the worst have one; the frame is where it is odd" : "no map: it is odd in no one place"));
       return left;
     }
     const slider = make("input", { type: "range", min: "0", max: "100", class: "veil-slider", "aria-label": `Anomaly map over ${card.shown}` });
