@@ -134,12 +134,7 @@ def decode_image(data: bytes, *, size: SizeRule, levels: Levels, config: DecodeC
     if isinstance(picture, Finding):
         return _skip(known, picture)
     found = (*header.notes, *picture.findings)
-    facts = replace(
-        known,
-        pixel_hash=_hash(picture.pixels),
-        duplicate_key=picture.duplicate_key,
-        findings=found,
-    )
+    facts = replace(known, pixel_hash=_hash(picture.pixels), duplicate_key=picture.duplicate_key, findings=found)
     picture.pixels.setflags(write=False)
     return DecodedImage(facts=facts, pixels=picture.pixels)
 

@@ -7,7 +7,11 @@ field metadata `comment`.
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pyarrow as pa
+
+from curate.records import Optics
 
 SCHEMA_VERSION = 2
 
@@ -61,7 +65,7 @@ IMAGES = _table(
     _column("pca_2", REAL, "second principal component; null if skipped"),
 )
 
-LATER = frozenset(("brightness", "contrast", "sharpness", "red", "blue"))
+LATER = frozenset(measure.name for measure in fields(Optics))
 """Columns that audits of this schema version may lack, since they came later; null then."""
 
 FINDINGS = _table(

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from curate.errors import CouldNotFinish
 from curate.reports.parquet import Audit
-from curate.reports.schema import TABLES
+from curate.reports.schema import LATER, TABLES
 
 SECONDS = 20.0
 """What all rules of a pack together may take; the shipped packs take well under one at 100,000 images."""
@@ -33,13 +33,8 @@ LOCKED = {
     "memory_limit": MEMORY,
     "threads": "2",
 }
-JUDGED = frozenset(
+JUDGED = LATER | frozenset(
     (
-        "brightness",
-        "contrast",
-        "sharpness",
-        "red",
-        "blue",
         "nominal_set",
         "anomaly_score",
         "confidence",

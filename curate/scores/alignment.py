@@ -23,8 +23,8 @@ turned sets (one draw, mean AUROC / average precision in %, at 10 and 40 %):
     larger student, more compared images                81.4 / 51.2   80.7 / 75.8
     flow with a say on what is a texture (all rounds)   80.4 / 48.9   79.3 / 73.6
 
-On turned solar cells flow costs (AUROC 69.9 and 68.4 for 73.6 and 73.9); on drawn textures it gains (README: 88.5 and
-87.0 for 82.5 and 82.7), and those stand nearer to what a factory has.
+On turned solar cells flow costs (AUROC 69.9 and 68.4 for 73.6 and 73.9 without it, tried by hand); on drawn textures it
+gains (README: 88.5 and 87.0 for 82.5 and 82.7), and those stand nearer to what a factory has.
 
 Larger everywhere is not better: on magnetic_tile, which lies alike, such a student alone (three draws, `curate bench
 magnetic_tile --shares 0.1,0.4 --ablate student-plain,student-larger`) finds 83.5 / 53.9 for 76.0 / 43.1 at 10 %, but
