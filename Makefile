@@ -4,18 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
 
-.PHONY: help demo picture test lint clean
+.PHONY: help demo picture test lint docs clean
 help:
 	@echo "make demo   draw a demo set, scan it, say where the audit is"
 	@echo "make test   lint, type check and test"
+	@echo "make docs   build the documentation, say where it is"
 	@echo "make clean  remove .venv and build/"
 
 demo: $(VENV)/installed
 	@rm -rf $(DEMO)/widgets && $(BIN)/python examples/draw_demo.py $(DEMO)/widgets
 	$(BIN)/curate scan $(DEMO)/widgets --force -o $(DEMO)/audit
 
-# README's picture: a screenshot of the demo's report; needs chromium
-picture: $(VENV)/installed-dev demo
+# The picture in README and the screen in the quick start; needs chromium
+picture: $(VENV)/installed-dev
+	$(MAKE) --no-print-directory --silent demo >examples/demo-screen.txt
 	$(BIN)/python examples/readme_picture.py $(DEMO)/audit/report.html examples/report.jpg
 
 # The report is tested in a real browser, Debian's Chromium; without one those tests are skipped, and the end says so.
@@ -28,6 +30,11 @@ lint: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# No page needs the network; the search box needs a server: .venv/bin/python -m http.server -d build/site
+docs: $(VENV)/installed-dev
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "Documentation: build/site/index.html"
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"curate needs Python 3.11 or newer, $(PYTHON) is {v[0]}.{v[1]}; call make with PYTHON=python3.12, say")'

@@ -2,7 +2,8 @@
 
     >>> import curate
     >>> audit = curate.scan("parts/", "parts-audit")
-    >>> audit.images.query("verdict != 'keep'")
+    >>> audit.images.query("verdict != 'keep'")["path"].tolist()
+    ['03.png', '11.png']
 
 `scan` makes an audit, `read_audit` reads one back; tables are pandas DataFrames. Heavy libraries are
 imported when a function that needs them is first called.
@@ -12,22 +13,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.3.0"
+from curate.version import __version__
 
 __all__ = ["Audit", "CurateError", "ScanConfig", "__version__", "read_audit", "scan"]
 
 if TYPE_CHECKING:
-    from curate.audit import scan
+    from curate.audit.parquet import Audit, read_audit
     from curate.config import ScanConfig
     from curate.errors import CurateError
-    from curate.reports.parquet import Audit, read_audit
+    from curate.pipeline import scan
 
 _HOMES = {
-    "Audit": "curate.reports.parquet",
+    "Audit": "curate.audit.parquet",
     "CurateError": "curate.errors",
     "ScanConfig": "curate.config",
-    "read_audit": "curate.reports.parquet",
-    "scan": "curate.audit",
+    "read_audit": "curate.audit.parquet",
+    "scan": "curate.pipeline",
 }
 
 

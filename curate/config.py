@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from platformdirs import user_cache_path, user_data_path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from curate.choices import Device, FlowKind, Precision, Runtime, StudentKind, ThresholdMethod
 from curate.records import Layout
+from curate.scorers import DEFAULT_SCORERS, SCORERS
 
 DEFAULT_BACKBONE = "curate_s"
 
-ScorerName = Literal["flow", "student", "neighbours"]
+RENAMED_SETTINGS: Mapping[str, str] = {"fence": "threshold", "kinds": "subpopulations"}
+"""Settings of earlier versions by their present names; they are still read, with a word of deprecation."""
 
 
 def default_cache() -> Path:
@@ -37,26 +42,34 @@ class ScanConfig(BaseModel):
         backbone: a packaged name, a timm model, or the name of an imported model.
         weights: a safetensors or plain state-dict file for `backbone`; None for its own weights.
         image_size: longest side in pixels that the network sees; None to choose from the native size.
-        device: where the network runs; "auto" takes CUDA where there is one.
+        device: where the network runs.
         runtime: what runs the network on a CPU; "openvino" is an extra.
-        precision: "bf16" is faster on CPUs with instructions for it, and rounds.
+        precision: "bf16" is faster where the processor has instructions for it, and rounds.
         batch_size: images a forward pass; None to find it.
-        neighbours: k, how many other images must agree that a patch is nominal.
+        neighbours: k, how many other images must show a patch too.
         max_pixels: larger images are not decoded, but reported.
         white_level: the value of white in files of more than 8 bits; None to take it from the set.
-        scorers: the views that are joined.
-        flow: "gaussian": a Gaussian a place in closed form; "rad": with meta-learned coupling blocks, as RAD has them.
-        student: "surroundings": learns a descriptor from those around it; "stpm": as published, from the images.
-        rounds: how often at most the set is fenced, and learnt from anew without the rejected images.
-        fence: how the fence is found; see `verdicts.fence.Method`.
-        fdr: flag by q-value instead, with this share of false alarms among the flagged; None for the fence.
-        max_share: the share of a class, or of a kind of images within it, that is rejected at most.
-        min_keep: a class, or a kind within it, that would keep fewer images is left alone.
-        kinds: whether kinds of images within a class, such as two products in one folder, are judged apart.
-        optics: whether an image in another light, or out of focus, is flagged for that alone.
+        scorers: the views that are joined, names of `curate.scorers.SCORERS`.
+        flow: what the scorer `flow` is.
+        student: what the scorer `student` learns.
+        rounds: how many refinement rounds at most: threshold, reject, learn again without the rejected images.
+        threshold: how the threshold is found; see `curate.verdicts.threshold`.
+        fdr: flag by q-value instead, with this share of false alarms among the flagged; None for the threshold.
+        max_share: the share of a nominal set, 0-1, that is rejected at most.
+        min_keep: a nominal set that would keep fewer images is left alone.
+        subpopulations: whether subpopulations of a class, such as two products in one folder, are judged apart.
+        optics: whether an image in different lighting or focus is flagged for that alone.
         seed: of the projection and of every sample that is drawn. 0 is a seed.
         offline: refuse every use of the network.
         cache: folder of the embedding cache.
+
+    Examples:
+        >>> curate.ScanConfig().rounds
+        5
+        >>> curate.ScanConfig(rounds=0)
+        Traceback (most recent call last):
+        pydantic_core._pydantic_core.ValidationError: 1 validation error for ScanConfig
+        ...
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -66,23 +79,43 @@ class ScanConfig(BaseModel):
     backbone: str = DEFAULT_BACKBONE
     weights: Path | None = None
     image_size: int | None = Field(default=None, ge=64, le=4096)
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    runtime: Literal["torch", "openvino"] = "torch"
-    precision: Literal["fp32", "bf16"] = "fp32"
+    device: Device = Device.AUTO
+    runtime: Runtime = Runtime.TORCH
+    precision: Precision = Precision.FP32
     batch_size: int | None = Field(default=None, ge=1, le=4096)
     neighbours: int = Field(default=5, ge=1, le=100)
     max_pixels: int = Field(default=512_000_000, ge=1)
     white_level: float | None = Field(default=None, gt=0)
-    scorers: tuple[ScorerName, ...] = Field(default=("flow", "student", "neighbours"), min_length=1)
-    flow: Literal["gaussian", "rad"] = "gaussian"
-    student: Literal["surroundings", "stpm"] = "surroundings"
+    scorers: tuple[str, ...] = Field(default=DEFAULT_SCORERS, min_length=1)
+    flow: FlowKind = FlowKind.GAUSSIAN
+    student: StudentKind = StudentKind.SURROUNDINGS
     rounds: int = Field(default=5, ge=1, le=100)
-    fence: Literal["mixture", "iqr"] = "mixture"
+    threshold: ThresholdMethod = ThresholdMethod.MIXTURE
     fdr: float | None = Field(default=None, gt=0, lt=1)
     max_share: float = Field(default=0.5, ge=0, le=1)
     min_keep: int = Field(default=8, ge=0)
-    kinds: bool = True
+    subpopulations: bool = True
     optics: bool = True
     seed: int = Field(default=0, ge=0)
     offline: bool = False
     cache: Path = Field(default_factory=default_cache)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_names(cls, settings: Any) -> Any:
+        if not isinstance(settings, dict):
+            return settings
+        settings = dict(settings)
+        for old in RENAMED_SETTINGS.keys() & settings.keys():
+            warnings.warn(f"{old}: is now called {RENAMED_SETTINGS[old]}", DeprecationWarning, stacklevel=2)
+            value = settings.pop(old)
+            settings.setdefault(RENAMED_SETTINGS[old], value)
+        return settings
+
+    @field_validator("scorers")
+    @classmethod
+    def _known_scorers(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in SCORERS:
+                raise ValueError(f"there is no scorer {name!r}; there are {', '.join(SCORERS)}")
+        return names

@@ -4,43 +4,51 @@
     ├── UsageError          the call is wrong: an option, a layout, a path            exit 2
     │   └── InputError      a file that the user named is wrong: manifest, weights
     ├── Interrupted         the user stopped the run                                  exit 130
-    └── CouldNotFinish      the call was right, the run could not be brought to an end  exit 3
-        ├── NothingToAudit  no image, or none that can be read
+    └── CouldNotFinish      the call was right, but the run could not finish          exit 3
+        ├── NothingToAudit  no image, or no readable one
         └── WriteError      the audit or the cache could not be written
 
-Each message is one sentence that says what is wrong, which file or value, and what to do. They are
-raised in the library and caught once, in `curate.cli.main`.
+Each message is one sentence: what is wrong, in which file or value, and what to do. The library raises them; only
+`curate.cli.main` catches them.
 """
 
 
 class CurateError(Exception):
-    """The root of all errors that `curate` raises on purpose."""
+    """The root of all errors that `curate` raises on purpose.
+
+    Examples:
+        >>> try:
+        ...     curate.read_audit("parts")
+        ... except curate.CurateError as error:
+        ...     print(error.exit_code, str(error)[:24])
+        2 parts: not an audit (no
+    """
 
     exit_code = 3
 
 
 class UsageError(CurateError):
-    """The call cannot be right, whatever the data: an unknown layout, a path that is not there."""
+    """The call is wrong, whatever the data: an unknown layout, a path that does not exist."""
 
     exit_code = 2
 
 
 class InputError(UsageError):
-    """A file that the user named holds something that cannot be used: a manifest, a weights file."""
+    """A file that the user named cannot be used: a manifest, a weights file."""
 
 
 class CouldNotFinish(CurateError):
-    """The call was right, but the run could not be brought to an end."""
+    """The call was right, but the run could not finish."""
 
 
 class Interrupted(CurateError):
-    """The user stopped the run. Nothing half-written is left, and what was embedded is in the cache."""
+    """The user stopped the run. No partial output is left, and the embedded images are in the cache."""
 
     exit_code = 130
 
 
 class NothingToAudit(CouldNotFinish):
-    """There is no image to judge: an empty folder, or not one that can be read."""
+    """There is no image to judge: an empty folder, or no readable image."""
 
 
 class WriteError(CouldNotFinish):

@@ -1,33 +1,89 @@
-"""The catalogue of findings: every code that `curate` may give, why it matters and what to do.
+"""The catalogue of findings: every code that `curate` gives, why it matters and what to do.
 
-The texts are data, `rules/findings.toml`; in a wheel they lie in `curate/packs/`.
+To add a finding, add one line to `Code` and one table to `rules/findings.toml`; in a wheel that file lies in
+`curate/packs/`.
 """
 
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from typing import Any
 
-from curate.errors import UsageError
+from curate.errors import InputError, UsageError
 
-OTHERWISE = "OOD003"
-"""The finding of an image that was taken otherwise than the rest: it has no place."""
+CATALOGUE_FILE = "findings.toml"
 
-NOT_JUDGED, HELD_BACK, KINDS, APART = "SET001", "SET002", "SET003", "SET004"
-"""Findings of classes: not judged; fewer rejected than lie above the fence; of several kinds; some images apart."""
+
+class Severity(StrEnum):
+    """How serious a finding or a broken rule is.
+
+    Of a finding: an error makes the image unusable or spoils the set, a warning means that a person must look at it, a
+    note is good to know. Of a rule: `--fail-on` says which severities fail a check; a note never does.
+    """
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class Code(StrEnum):
+    """The codes of all findings, in the order of `rules/findings.toml`. A code is never renumbered or reused."""
+
+    EMPTY_FILE = "IMG001"
+    NOT_AN_IMAGE = "IMG002"
+    TRUNCATED = "IMG003"
+    DAMAGED = "IMG004"
+    TOO_LARGE = "IMG005"
+    NO_PERMISSION = "IMG006"
+    VANISHED = "IMG007"
+    NOT_A_FILE = "IMG008"
+    NOT_READ = "IMG009"
+    UNSUPPORTED = "IMG010"
+    NO_MEMORY = "IMG011"
+    SEVERAL_PAGES = "IMG020"
+    CLIPPED = "IMG021"
+    NOT_FINITE = "IMG022"
+    ONE_COLOUR = "IMG023"
+    TRANSPARENT = "IMG024"
+    OTHER_FORMAT = "IMG025"
+    REDUCED_DEPTH = "IMG026"
+    EXTRA_CHANNELS = "IMG027"
+    INVALID_NAME = "IMG030"
+    DUPLICATE = "DUP001"
+    CONFLICTING_DUPLICATE = "DUP002"
+    LOCAL_ANOMALY = "LBL001"
+    NEAR_OTHER_CLASS = "LBL002"
+    ORDINARY_IN_OTHER_CLASS = "LBL003"
+    UNLIKE_SET = "OOD001"
+    VIEWS_DISAGREE = "OOD002"
+    ACQUISITION_OUTLIER = "OOD003"
+    NOT_JUDGED = "SET001"
+    REJECTION_CAPPED = "SET002"
+    SUBPOPULATIONS = "SET003"
+    SMALL_GROUP_APART = "SET004"
+
+
+AREAS = tuple(dict.fromkeys(code[:3] for code in Code))
+"""The letters that codes of findings and of rules begin with."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FindingText:
-    """What a finding code means. `severity` is error, warning or note."""
+    """What a finding code means."""
 
-    code: str
+    code: Code
     title: str
-    severity: str
+    severity: Severity
     why: str
     cure: str
+
+
+TEXT_KEYS = tuple(field.name for field in fields(FindingText) if field.name != "code")
 
 
 def packs_folder() -> Path:
@@ -37,11 +93,42 @@ def packs_folder() -> Path:
 
 
 @cache
-def catalogue() -> dict[str, FindingText]:
-    """Return every finding code with its text, in the order of the codes."""
-    with (packs_folder() / "findings.toml").open("rb") as file:
-        entries = tomllib.load(file)
-    return {code: FindingText(code=code, **texts) for code, texts in sorted(entries.items())}
+def catalogue() -> Mapping[str, FindingText]:
+    """Return the text of every finding by its code, in the order of `Code`."""
+    return read_catalogue(packs_folder() / CATALOGUE_FILE)
+
+
+def read_catalogue(file: Path) -> Mapping[str, FindingText]:
+    """Read the texts of all findings.
+
+    Raises:
+        InputError: a code has no text, a text has no code, their order differs, or a text is incomplete.
+    """
+    entries = tomllib.loads(file.read_text(encoding="utf-8"))
+    _refuse_mismatch(tuple(entries), file)
+    return {code: _text(Code(code), entry, file) for code, entry in entries.items()}
+
+
+def _refuse_mismatch(texts: tuple[str, ...], file: Path) -> None:
+    for code in Code:
+        if code not in texts:
+            raise InputError(
+                f"{file}: finding {code} has no text; add a table [{code}] with {', '.join(TEXT_KEYS)} to this file"
+            )
+    for text in texts:
+        if text not in tuple(Code):
+            raise InputError(f"{file}: [{text}] is the text of no finding; add {text} to `Code` in curate/findings.py")
+    for text, code in zip(texts, Code, strict=True):
+        if text != code:
+            raise InputError(f"{file}: [{text}] stands where `Code` has {code}; give both the same order")
+
+
+def _text(code: Code, entry: Mapping[str, Any], file: Path) -> FindingText:
+    if set(entry) != set(TEXT_KEYS):
+        raise InputError(f"{file}: [{code}] has the keys {', '.join(entry)}; it needs {', '.join(TEXT_KEYS)}")
+    if entry["severity"] not in tuple(Severity):
+        raise InputError(f"{file}: [{code}] severity = {entry['severity']!r}; write {', '.join(Severity)}")
+    return FindingText(code=code, **dict(entry) | {"severity": Severity(entry["severity"])})
 
 
 def explain(code: str) -> FindingText:

@@ -1,4 +1,4 @@
-"""Refuse the network, whoever asks for it: `--offline`."""
+"""`--offline`: refuse every use of the network, by any library."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _refusing = [False]
 def network(*, refused: bool) -> Iterator[None]:
     """Refuse every socket of this process while the block runs, if `refused`.
 
-    Python reports each use of a socket to audit hooks (PEP 578), also those made by other libraries; the hook
-    stays for good, so a flag says whether it bites.
+    Python reports each use of a socket to audit hooks (PEP 578), also by other libraries. A hook cannot be removed, so
+    a flag switches it.
 
     Raises:
-        CouldNotFinish: from within the block, where something tries to reach the network.
+        CouldNotFinish: in the block, where something tries to use the network.
     """
     if refused:
         _install_hook()

@@ -1,17 +1,17 @@
 """The values that the stages hand on: frozen, arrays sealed, invariants checked.
 
-    Listing -> ImageFacts + pixels -> Embeddings -> Scores -> Verdicts -> Audit
+    Listing -> ImageFacts + pixels -> Embeddings -> NominalSet -> Scores -> JudgedSet -> Verdicts -> Audit
 
 Data about many images are aligned arrays: row i of each belongs to the same image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+
+Json = None | bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"]
+"""A value that `run.json` can hold."""
 
 
 class Layout(StrEnum):
@@ -260,10 +263,102 @@ class MetaSet:
         """The members that hold at the end."""
         return self.members[-1]
 
+    def held_at(self, epoch: int) -> IntArray:
+        """Return the members after the last ranking up to `epoch`; none before the first."""
+        held = np.zeros(0, dtype=np.int64)
+        for at, members in zip(self.epochs, self.members, strict=True):
+            held = members if at <= epoch else held
+        return held
+
+
+MOST_POSITION_COST = 0.22
+"""Images are aligned if searching at the same position alone raises a patch's nearest distance by at most this share.
+
+It lies between what aligned and unaligned sets were measured to cost; see docs/experiments.
+"""
+
+MOST_OWN_IMAGE_COST = 0.3
+"""Images are a texture if searching in a patch's own image raises its nearest distance by at most this share."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How the images of a nominal set lie; see `curate.scores.alignment.measure_alignment`.
+
+    A cost is the growth, as a share, of the distance from a patch to its nearest patch in the most similar images,
+    when the search is restricted: the growth that a quarter of the patches exceed, in the median over an even sample
+    of images. 0 is none.
+
+    Attributes:
+        position_cost: of searching around the patch's own position alone, 0 or more; 0 for aligned parts.
+        own_image_cost: of searching in the patch's own image, away from it; below 0 where images resemble themselves
+            more than each other, infinite where a patch grid is too coarse to be searched.
+    """
+
+    position_cost: float = 0.0
+    own_image_cost: float = np.inf
+
+    @property
+    def aligned(self) -> bool:
+        """Whether a position shows the same part in every image."""
+        return self.position_cost <= MOST_POSITION_COST
+
+    @property
+    def texture(self) -> bool:
+        """Whether any position of an image shows what any other does."""
+        return self.own_image_cost <= MOST_OWN_IMAGE_COST
+
+    def as_json(self) -> dict[str, float]:
+        """Return the finite costs."""
+        costs = {"place_cost": round(self.position_cost, 4), "own_cost": round(self.own_image_cost, 4)}
+        return {name: cost for name, cost in costs.items() if np.isfinite(cost)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedImages:
+    """M images that are to be judged, with what says which of them may not speak for each other.
+
+    Attributes:
+        embeddings: of the M images.
+        groups: (M,) leakage groups: images with equal numbers (copies, shots of one part) never speak for each other.
+        duplicates: (M,) equal numbers for exact duplicates: together they count once in a threshold.
+        labels: M class names; "" where the source says nothing.
+        optics: (M, 5) how the images were taken, see `curate.verdicts.acquisition.as_table`; None if not to count.
+    """
+
+    embeddings: Embeddings
+    groups: IntArray
+    duplicates: IntArray
+    labels: tuple[str, ...]
+    optics: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        columns = (self.groups, self.duplicates, self.labels, *(() if self.optics is None else (self.optics,)))
+        if any(len(column) != len(self.embeddings) for column in columns):
+            raise ValueError("columns of the embedded images differ in length")
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    def subset(self, rows: IntArray) -> EmbeddedImages:
+        """Return the images `rows`, in that order."""
+        return EmbeddedImages(
+            embeddings=self.embeddings.subset(rows),
+            groups=self.groups[rows],
+            duplicates=self.duplicates[rows],
+            labels=tuple(self.labels[row] for row in rows.tolist()),
+            optics=None if self.optics is None else self.optics[rows],
+        )
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """What a scorer starts from in the next round; each scorer that does has a subclass of its own."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """One scorer's view of N images. Higher is more anomalous.
+    """One scorer's view of the N images of a nominal set. Higher is more anomalous.
 
     Attributes:
         scorer: its name, the column `score_<scorer>` of the audit.
@@ -271,10 +366,10 @@ class Scores:
         maps: N anomaly maps, each (rows, columns) of the image's patch grid.
         neighbours: (N, k) indices of the images nearest to each, nearest first; -1 where there are fewer.
             k is 0 for a scorer that knows no neighbours.
-        facts: what the run should record: index, recall, settings (JSON values only).
+        facts: what the run records: search, recall, settings.
         meta_set: the images that this view takes as most nominal; None for a view that keeps no such set.
-        mute: (N,) images that this view cannot judge, whole classes of them: it has no say in their verdict where
-            another view has. None: it judges all.
+        abstains: why this view cannot judge this set, one sentence; "" where it can. A view that abstains has no
+            weight in the joined score where another view does not.
         model: what the scorer starts from in the next round (`Guide.model`); None for one that always starts anew.
     """
 
@@ -282,26 +377,15 @@ class Scores:
     values: FloatArray
     maps: Sequence[FloatArray]
     neighbours: IntArray
-    facts: dict[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Json] = field(default_factory=dict)
     meta_set: MetaSet | None = None
-    mute: BoolArray | None = None
-    model: Any = None
+    abstains: str = ""
+    model: WarmStart | None = None
 
     def __post_init__(self) -> None:
-        lengths = {len(self.values), len(self.maps), len(self.neighbours)}
-        if len(lengths | ({len(self.mute)} if self.mute is not None else set())) != 1:
+        if len({len(self.values), len(self.maps), len(self.neighbours)}) != 1:
             raise ValueError("arrays of the scores differ in length")
         if not np.isfinite(self.values).all():
             raise ValueError(f"{self.scorer}: a score is not finite")
         self.values.setflags(write=False)
         self.neighbours.setflags(write=False)
-        if self.mute is not None:
-            self.mute.setflags(write=False)
-
-
-Progress = Callable[[int], None]
-"""Called with the number of images just finished; the screen makes a bar of it."""
-
-
-def no_progress(images: int) -> None:
-    """Show nothing."""

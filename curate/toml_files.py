@@ -1,7 +1,7 @@
-"""TOML with line numbers: whatever is wrong in a file is answered with the file and the line.
+"""TOML with line numbers, so that errors name the file and the line.
 
-`tomllib` forgets where a key stood, so the text is searched for it again: headers and keys are matched a line at a
-time, multi-line strings are passed over.
+`tomllib` does not keep the positions of keys. The text is searched for them: headers and keys are matched line by line,
+multi-line strings are skipped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from curate.errors import InputError
 
 LARGEST_BYTES = 4 << 20
-"""A pack or a settings file is text that a person wrote; a baseline of that size holds some 20,000 entries."""
+"""People write packs and settings by hand; a baseline of this size holds about 20,000 entries."""
 BARE = r"[A-Za-z0-9_-]+|\"(?:[^\"\\]|\\.)*\"|'[^']*'"
 DOTTED = rf"(?:{BARE})(?:\s*\.\s*(?:{BARE}))*"
 HEADER = re.compile(rf"^\s*(\[\[?)\s*({DOTTED})\s*\]\]?")
@@ -39,7 +39,7 @@ class TomlFile:
     text: str = field(repr=False)
 
     def place(self, *keys: str | int) -> str:
-        """Return `file:line` of a key, or of the nearest of its parents that has a line of its own."""
+        """Return `file:line` of a key, or of its nearest parent that has a line of its own."""
         for length in range(len(keys), 0, -1):
             if line := self._lines.get(tuple(keys[:length])):
                 return f"{self.path}:{line}"
@@ -54,7 +54,7 @@ def read_toml(path: Path) -> TomlFile:
     """Read a TOML file.
 
     Raises:
-        InputError: it is not there, too large, not UTF-8 or not TOML; the line is named.
+        InputError: it does not exist, is too large, not UTF-8 or not TOML; the message names the line.
     """
     try:
         if path.stat().st_size > LARGEST_BYTES:
@@ -73,15 +73,15 @@ def read_toml(path: Path) -> TomlFile:
         raise InputError(_syntax(path, str(error), text)) from error
 
 
-def _syntax(path: Path, told: str, text: str) -> str:
-    found = WRONG_SYNTAX.match(told)
-    line = (found and found["line"]) or str(text.count("\n") + 1)
-    what = found["what"] if found else told
-    return f"{path}:{line}: not TOML ({what[:1].lower()}{what[1:]}); correct the line"
+def _syntax(path: Path, message: str, text: str) -> str:
+    match = WRONG_SYNTAX.match(message)
+    line = (match and match["line"]) or str(text.count("\n") + 1)
+    fault = match["what"] if match else message
+    return f"{path}:{line}: not TOML ({fault[:1].lower()}{fault[1:]}); correct the line"
 
 
 def _lines(text: str) -> Iterator[tuple[Keys, int]]:
-    """Yield the keys of a document with the line that each stands on; entries of arrays of tables are numbered."""
+    """Yield the keys of a document with their lines; entries of arrays of tables are numbered."""
     inside: Keys = ()
     counts: dict[Keys, int] = {}
     multiline = ""
@@ -105,28 +105,27 @@ def _keys(dotted: str) -> Keys:
     return tuple(part.strip("\"'") for part in re.findall(BARE, dotted))
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """Return "did you mean X?" for the known word most like this one; else all that there are."""
-    words = list(known)
+def nearest(word: str, allowed: Iterable[str]) -> str:
+    """Return "did you mean X?" for the allowed word most like this one, or else a list of all."""
+    words = list(allowed)
     close = difflib.get_close_matches(word, words, 1, cutoff=0.55)
     return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(words)}"
 
 
-def first_fault(error: ValidationError, known: Iterable[str]) -> tuple[Keys, str]:
-    """Return where the first fault of a model lies, and what it is in half a sentence.
+def first_fault(error: ValidationError, allowed: Iterable[str]) -> tuple[Keys, str]:
+    """Return the location of the first fault in an error of pydantic, and what it is as half a sentence.
 
     Args:
-        error: of pydantic.
-        known: the names that are allowed, for one that is not.
+        allowed: names of keys, suggested in place of an unknown one.
     """
     fault = error.errors(include_url=False)[0]
     where: Keys = tuple(fault["loc"])
     name = next((part for part in reversed(where) if isinstance(part, str)), "")
     if fault["type"] == "extra_forbidden":
-        return where, f"unknown key {name!r}; {nearest(name, known)}"
+        return where, f"unknown key {name!r}; {nearest(name, allowed)}"
     if fault["type"] == "missing":
         return where, f"the key {name!r} is missing"
-    said = fault["msg"].removeprefix("Value error, ")
-    said = said[:1].lower() + said[1:]
+    message = fault["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
     shown = repr(fault["input"])
-    return where, f"{name} = {shown if len(shown) <= 60 else shown[:57] + '...'}: {said}"
+    return where, f"{name} = {shown if len(shown) <= 60 else shown[:57] + '...'}: {message}"

@@ -24,7 +24,7 @@ def main() -> None:
         # the first screen and the cards in one picture: what lies between is left out of the picture alone
         for section in ("#scores", "#map"):
             page.locator(section).evaluate("section => { section.hidden = true }")
-        # the folder of the machine that took the picture says nothing to others
+        # the local folder of the dataset means nothing to readers
         page.locator(".pairs dd bdi").first.evaluate(
             "path => { path.textContent = path.textContent.split('/').pop(); }"
         )

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.cli.test_main import curate
 from tests.plates import ROOT, draw_plates
-from tests.test_cli import curate
 
 HOOKS = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
 

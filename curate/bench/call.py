@@ -1,4 +1,4 @@
-"""From the words of a `curate bench` call to a plan, and from its cells to the files of a result."""
+"""From the options of a `curate bench` call to a plan, and from its cells to the files of a result."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from curate.audit import Stages, configure
 from curate.bench import plots, tables, throughput
-from curate.bench.baselines import BASELINES
-from curate.bench.cells import Store
-from curate.bench.detectors import DETECTORS, check_installed
+from curate.bench.baselines.registry import BASELINES
+from curate.bench.cells import CellStore
+from curate.bench.detectors.registry import DETECTORS, check_installed
 from curate.bench.draws import check_shares
-from curate.bench.run import Plan, run
-from curate.bench.search import SEARCH, check_search
+from curate.bench.plan import Plan
+from curate.bench.run import run
 from curate.bench.sets import read_sets
-from curate.bench.variants import ABLATIONS, SCORERS, find
+from curate.bench.variants import ABLATIONS, check_names, scan_variants, scorer_variants
 from curate.errors import CouldNotFinish, UsageError
 from curate.offline import network
+from curate.pipeline import configure
+from curate.progress import Stages
 
 ALL, NONE = "all", "none"
 NEEDED = ("sklearn", "matplotlib")
@@ -27,7 +28,7 @@ NEEDED = ("sklearn", "matplotlib")
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """A call as its words stand; see `curate bench --help`. `settings` are those of a scan."""
+    """The options of a call as typed; see `curate bench --help`. `settings` are those of a scan."""
 
     datasets: tuple[Path, ...]
     shares: str = "0,0.05,0.1,0.2,0.4,0.5"
@@ -40,7 +41,6 @@ class Call:
     nominal: str | None = None
     images: int = 200
     test_share: float = 0.4
-    search: int = 0
     redo: str = ""
     jobs: int = 1
     throughput: bool = False
@@ -61,11 +61,11 @@ def run_bench(call: Call, output: Path, *, screen: Stages) -> str:
     with network(refused=plan.config.offline):
         store = run(plan, output, screen=screen)
         if call.throughput:
-            throughput.measure_into(store, plan.sources[0], plan.config, plan.scorers, screen=screen)
+            throughput.measure_into(store, plan, screen=screen)
     return write_results(store)
 
 
-def write_results(store: Store) -> str:
+def write_results(store: CellStore) -> str:
     """Write `figures.parquet`, `tables.md` and the curves of all cells of a folder; return the summary."""
     figures = tables.figures_table(store)
     tables.write_figures(figures, store.folder)
@@ -78,78 +78,80 @@ def make_plan(call: Call) -> Plan:
     """Check a call and return its plan.
 
     Raises:
-        UsageError: a share, scorer, ablation, baseline, detector, search or setting that cannot be.
+        UsageError: a share, scorer, ablation, baseline, detector or setting that does not exist or is out of range.
     """
     if not call.datasets:
-        raise UsageError("no set is given: name the folder of a labelled set, with good/ and defect/<type>/ in it")
-    scorers, ablations = names(call.scorers), names(call.ablate)
-    baselines = tuple(BASELINES) if call.baselines == ALL else names(call.baselines)
-    detectors = names(call.detectors)
-    clean_by = scorers if call.clean_by is None else names(call.clean_by)
-    find("--scorers", scorers, SCORERS)
-    find("--ablate", ablations, ABLATIONS)
-    find("--baselines", baselines, BASELINES)
-    find("--detectors", detectors, DETECTORS)
-    methods = {**SCORERS, **ABLATIONS, **BASELINES}
-    find("--clean-by", clean_by, methods)
-    find("--redo", names(call.redo), {**methods, **DETECTORS, SEARCH: None})
-    check_installed(detectors)
-    check_search(call.search)
-    if not (scorers + ablations + baselines + detectors or call.search):
-        raise UsageError(
-            "--scorers, --ablate, --baselines, --detectors and --search are all empty: there is nothing to measure"
-        )
+        raise UsageError("no dataset: name the folder of a labelled set, with good/ and defect/<type>/ in it")
+    methods = _checked_methods(call)
+    clean_by = methods["scorers"] if call.clean_by is None else names(call.clean_by)
+    check_names("--clean-by", clean_by, {**scan_variants(), **BASELINES})
+    check_names("--redo", names(call.redo), {**scan_variants(), **BASELINES, **DETECTORS})
     plan = Plan(
         sources=read_sets(call.datasets, call.nominal),
         shares=numbers(call.shares),
         seeds=call.seeds,
         images=call.images,
         test_share=call.test_share,
-        scorers=scorers,
-        ablations=ablations,
-        baselines=baselines,
-        detectors=detectors,
-        clean_by=clean_by if detectors else (),
+        clean_by=clean_by if methods["detectors"] else (),
         config=configure(dict(call.settings)),
-        search=call.search,
         redo=names(call.redo),
         jobs=call.jobs,
+        **methods,
     )
     for source in plan.sources:
         check_shares(source, plan.shares, images=plan.images, test_share=plan.test_share)
     return plan
 
 
+def _checked_methods(call: Call) -> dict[str, tuple[str, ...]]:
+    """Return the names of scorers, ablations, baselines and detectors that a call asks for."""
+    baselines = tuple(BASELINES) if call.baselines == ALL else names(call.baselines)
+    methods = {
+        "scorers": names(call.scorers),
+        "ablations": names(call.ablate),
+        "baselines": baselines,
+        "detectors": names(call.detectors),
+    }
+    check_names("--scorers", methods["scorers"], scorer_variants())
+    check_names("--ablate", methods["ablations"], ABLATIONS)
+    check_names("--baselines", methods["baselines"], BASELINES)
+    check_names("--detectors", methods["detectors"], DETECTORS)
+    check_installed(methods["detectors"])
+    if not any(methods.values()):
+        raise UsageError("nothing to measure: --scorers, --ablate, --baselines and --detectors are all empty")
+    return methods
+
+
 def names(text: str) -> tuple[str, ...]:
-    """Return the names of a list with commas, each once; nothing for "none"."""
+    """Return the names of a comma-separated list, each once; nothing for "none"."""
     parts = dict.fromkeys(part.strip() for part in text.split(","))
     return () if text.strip() == NONE else tuple(part for part in parts if part)
 
 
 def numbers(text: str) -> tuple[float, ...]:
-    """Return the shares of a list with commas, in order.
+    """Return the shares of a comma-separated list, in order.
 
     Raises:
-        UsageError: one is no number, or there is none.
+        UsageError: one is not a number, or the list is empty.
     """
     try:
-        found = sorted({float(part) for part in names(text)})
+        shares = sorted({float(part) for part in names(text)})
     except ValueError as error:
-        raise UsageError(f"--shares {text!r}: numbers with commas between them, such as 0,0.1,0.4") from error
-    if not found:
-        raise UsageError(f"--shares {text!r}: there is no share in it; give some, such as 0,0.1,0.4")
-    return tuple(found)
+        raise UsageError(f"--shares {text!r}: numbers separated by commas are allowed, such as 0,0.1,0.4") from error
+    if not shares:
+        raise UsageError(f"--shares {text!r}: no share in it; numbers separated by commas are allowed")
+    return tuple(shares)
 
 
 def listed() -> str:
-    """Return the names that a call may use, with what they are."""
-    parts: Sequence[tuple[str, Mapping[str, str]]] = (
-        ("--scorers", {name: found.about for name, found in SCORERS.items()}),
-        ("--ablate", {name: found.about for name, found in ABLATIONS.items()}),
-        ("--baselines", dict.fromkeys(BASELINES, "")),
-        ("--detectors", dict.fromkeys(DETECTORS, "")),
+    """Return the names that a call may use, each with what it is."""
+    options: Sequence[tuple[str, Mapping[str, Any]]] = (
+        ("--scorers", scorer_variants()),
+        ("--ablate", ABLATIONS),
+        ("--baselines", BASELINES),
+        ("--detectors", DETECTORS),
     )
     lines = []
-    for option, known in parts:
-        lines += [option, *(f"  {name:<16} {about}".rstrip() for name, about in known.items())]
+    for option, entries in options:
+        lines += [option, *(f"  {name:<16} {entry.about}" for name, entry in entries.items())]
     return "\n".join(lines)

@@ -1,8 +1,8 @@
-"""The protocol: which images a contaminated training set holds, and which test it.
+"""The protocol: which images a contaminated training set holds, and which images test it.
 
-One test set for all shares and seeds; a defective image used as noise never stands in it; the share is defective /
-all of the training set. The draws are those of a script that writes them as folders (`make_noisy.py`), image for
-image and name for name, so that a scan of such a folder and a cell of the bench agree to the last digit.
+One test set serves all shares and seeds, and a defective image used as noise is never part of it. The share is
+defective / all of the training set. The draws equal those of a script that writes them as folders (`make_noisy.py`),
+image for image and name for name, so that a scan of such a folder and a cell of the bench agree to the last digit.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,8 +23,8 @@ TEST_SEED = 1
 """The test set depends on the labelled set alone."""
 
 MOST = 0.5
-NEAR = 0.02
-"""A share counts as had if the realised one is so near to it."""
+TOLERANCE = 0.02
+"""How far the realised share may be from the one asked for."""
 
 FEWEST = 8
 OFFERED = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5)
@@ -36,7 +37,7 @@ class Draw:
     Attributes:
         share, seed: as asked for.
         rows: (N,) rows of the labelled set.
-        names: N paths that say nothing of the truth.
+        names: N paths that do not reveal the truth.
         labels: N labels as a scan sees them.
         wrong: (N,) the truth: whether an image does not belong under its label.
     """
@@ -56,7 +57,7 @@ class Draw:
 
 @dataclass(frozen=True, kw_only=True)
 class Pools:
-    """Rows of a labelled set: for the test, and to draw training sets from."""
+    """Rows of a labelled set: those of the test, and those that training sets are drawn from."""
 
     test_good: tuple[int, ...]
     test_bad: tuple[int, ...]
@@ -65,12 +66,17 @@ class Pools:
 
 
 def pools(source: LabelledSet, test_share: float) -> Pools:
-    """Part a set into a fixed test set and what training sets are drawn from; `test_share` is 0-1, of each kind."""
+    """Split a set into a fixed test set and the rest, from which training sets are drawn.
+
+    Args:
+        source: the labelled set.
+        test_share: of the nominal and of the defective images, 0-1.
+    """
     good = [row for row, nominal in enumerate(source.nominal) if nominal]
     bad = [row for row, nominal in enumerate(source.nominal) if not nominal]
-    fixed = random.Random(TEST_SEED)  # noqa: S311  a protocol, not a secret
-    fixed.shuffle(good)
-    fixed.shuffle(bad)
+    rng = random.Random(TEST_SEED)  # noqa: S311  a protocol, not a secret
+    rng.shuffle(good)
+    rng.shuffle(bad)
     held_good, held_bad = int(len(good) * test_share), int(len(bad) * test_share)
     return Pools(
         test_good=tuple(good[:held_good]),
@@ -88,23 +94,32 @@ def draw(source: LabelledSet, share: float, seed: int, *, images: int = 200, tes
         share: of images that do not belong, 0-0.5.
         seed: of the draw; 0 is a seed.
         images: how many are wanted; fewer where the set runs out.
-        test_share: share of each kind that is kept for the test.
+        test_share: share of the nominal and of the defective images that is kept for the test.
     """
-    left = pools(source, test_share)
-    lot = random.Random(seed)  # noqa: S311
+    training = pools(source, test_share)
+    rng = random.Random(seed)  # noqa: S311
     if source.by_class:
-        return _swapped(source, left.good, share, seed, images, lot)
-    good, bad = list(left.good), list(left.bad)
-    lot.shuffle(good)
-    lot.shuffle(bad)
-    nominal, noisy = counts(share, images, len(good), len(bad))
-    chosen = good[:nominal] + bad[:noisy]
-    wrong = [False] * nominal + [True] * noisy
-    return _in_order(source, share, seed, chosen, [GOOD] * len(chosen), wrong)
+        chosen = _swapped_labels(source, training.good, share, images=images, rng=rng)
+    else:
+        good, bad = list(training.good), list(training.bad)
+        rng.shuffle(good)
+        rng.shuffle(bad)
+        nominal, noisy = counts(share, images, good=len(good), bad=len(bad))
+        chosen = [_Image(row, GOOD, wrong=False) for row in good[:nominal]]
+        chosen += [_Image(row, GOOD, wrong=True) for row in bad[:noisy]]
+    return _in_order(source, chosen, share=share, seed=seed)
 
 
-def counts(share: float, images: int, good: int, bad: int) -> tuple[int, int]:
-    """Return how many nominal and defective images a training set of a share gets from what there is."""
+class _Image(NamedTuple):
+    """A drawn image: its row in the set, its label in the draw, and whether it does not belong under that label."""
+
+    row: int
+    label: str
+    wrong: bool
+
+
+def counts(share: float, images: int, *, good: int, bad: int) -> tuple[int, int]:
+    """Return how many nominal and defective images a training set of a share gets out of `good` and `bad` ones."""
     noisy = min(round(images * share), bad)
     wanted = images - noisy if share == 0 else round(noisy * (1 - share) / share)
     nominal = min(wanted, good)
@@ -113,36 +128,34 @@ def counts(share: float, images: int, good: int, bad: int) -> tuple[int, int]:
     return nominal, noisy
 
 
-def _swapped(
-    source: LabelledSet, rows: Sequence[int], share: float, seed: int, images: int, lot: random.Random
-) -> Draw:
+def _swapped_labels(
+    source: LabelledSet, rows: Sequence[int], share: float, *, images: int, rng: random.Random
+) -> list[_Image]:
     """Draw equally from all classes, and give a share of each class's images the label of another."""
     classes = sorted(set(source.labels))
-    chosen, labels, wrong = list[int](), list[str](), list[bool]()
+    chosen = list[_Image]()
     for name in classes:
         own = [row for row in rows if source.labels[row] == name]
-        lot.shuffle(own)
+        rng.shuffle(own)
         own = own[: images // len(classes)]
         swapped = round(share * len(own))
         others = [other for other in classes if other != name]
-        chosen += own
-        labels += [lot.choice(others) for _ in range(swapped)] + [name] * (len(own) - swapped)
-        wrong += [True] * swapped + [False] * (len(own) - swapped)
-    return _in_order(source, share, seed, chosen, labels, wrong)
+        chosen += [_Image(row, rng.choice(others), wrong=True) for row in own[:swapped]]
+        chosen += [_Image(row, name, wrong=False) for row in own[swapped:]]
+    return chosen
 
 
-def _in_order(
-    source: LabelledSet, share: float, seed: int, rows: Sequence[int], labels: Sequence[str], wrong: Sequence[bool]
-) -> Draw:
-    names = [f"{label}/{_name(source, row, seed)}" for row, label in zip(rows, labels, strict=True)]
-    order = sorted(range(len(rows)), key=names.__getitem__)
+def _in_order(source: LabelledSet, chosen: Sequence[_Image], *, share: float, seed: int) -> Draw:
+    """Return a draw of some images, in the order of their paths."""
+    names = [f"{image.label}/{_name(source, image.row, seed)}" for image in chosen]
+    order = sorted(range(len(chosen)), key=names.__getitem__)
     return Draw(
         share=share,
         seed=seed,
-        rows=np.array([rows[i] for i in order], dtype=np.int64),
+        rows=np.array([chosen[i].row for i in order], dtype=np.int64),
         names=tuple(names[i] for i in order),
-        labels=tuple(labels[i] for i in order),
-        wrong=np.array([wrong[i] for i in order], dtype=np.bool_),
+        labels=tuple(chosen[i].label for i in order),
+        wrong=np.array([chosen[i].wrong for i in order], dtype=np.bool_),
     )
 
 
@@ -152,24 +165,28 @@ def _name(source: LabelledSet, row: int, seed: int) -> str:
 
 
 def check_shares(source: LabelledSet, shares: Sequence[float], *, images: int, test_share: float) -> None:
-    """Refuse shares that a set cannot give.
+    """Refuse shares that a set has too few images for.
 
     Raises:
-        UsageError: a share out of range, or one that comes out otherwise; it says which could be had.
+        UsageError: a share is out of range, or not possible; with the shares that are.
     """
     for share in shares:
         if not 0 <= share <= MOST:
-            raise UsageError(f"--shares {share:g}: shares lie between 0 and {MOST}: beyond, the noise would be nominal")
-        if not _had(source, share, images, test_share):
-            could = ", ".join(f"{offer:g}" for offer in OFFERED if _had(source, offer, images, test_share))
-            left = pools(source, test_share)
             raise UsageError(
-                f"--shares {share:g}: cannot be had from {source.root}, which leaves {len(left.good)} nominal and "
-                f"{len(left.bad)} defective images for training; could be had: {could or 'none'}"
+                f"--shares {share:g}: shares lie between 0 and {MOST}: beyond that, the noise would be nominal"
+            )
+        if not _possible(source, share, images=images, test_share=test_share):
+            possible = [
+                f"{offer:g}" for offer in OFFERED if _possible(source, offer, images=images, test_share=test_share)
+            ]
+            training = pools(source, test_share)
+            raise UsageError(
+                f"--shares {share:g}: not possible with {source.root}, which has {len(training.good)} nominal and "
+                f"{len(training.bad)} defective images for training; possible: {', '.join(possible) or 'none'}"
             )
 
 
-def _had(source: LabelledSet, share: float, images: int, test_share: float) -> bool:
+def _possible(source: LabelledSet, share: float, *, images: int, test_share: float) -> bool:
     drawn = draw(source, share, 0, images=images, test_share=test_share)
     noise = bool(drawn.wrong.any()) == (share > 0)
-    return len(drawn.rows) >= FEWEST and noise and abs(drawn.realised - share) <= NEAR
+    return len(drawn.rows) >= FEWEST and noise and abs(drawn.realised - share) <= TOLERANCE

@@ -1,4 +1,4 @@
-"""Figures: how well scores rank what does not belong, how good verdicts are, whether a confidence keeps its word."""
+"""Figures: how well scores rank the noise, how good verdicts are, how well a confidence is calibrated."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from curate.records import BoolArray, FloatArray
 
 BUDGETS = (5, 10, 20)
-"""Shares of the set, in %, that a user may be ready to look at."""
+"""Shares of the set, in %, that a user may be ready to review."""
 
 FDR = 0.1
 BINS = 10
@@ -23,7 +23,10 @@ Scored = FloatArray | NDArray[np.float64]
 
 
 def ranking(wrong: BoolArray, scores: Scored) -> Figures:
-    """Return AUROC, average precision and the precision of the highest 5, 10 and 20 %; nothing where all are alike."""
+    """Return AUROC, average precision and the precision of the highest 5, 10 and 20 %.
+
+    Nothing where all images are noise, or none is.
+    """
     from sklearn.metrics import average_precision_score, roc_auc_score
 
     if not wrong.any() or wrong.all():
@@ -39,51 +42,51 @@ def ranking(wrong: BoolArray, scores: Scored) -> Figures:
 
 
 def verdicts(wrong: BoolArray, flagged: BoolArray) -> Figures:
-    """Return how many are flagged and the false alarms, and precision, recall and F1 where something is wrong."""
+    """Return the number of flagged images and the share of false alarms; precision, recall and F1 where noise is."""
     hits, nominal = int((flagged & wrong).sum()), int((~wrong).sum())
-    found: Figures = {
+    figures: Figures = {
         "flagged": int(flagged.sum()),
         "false_alarm": (int(flagged.sum()) - hits) / max(1, nominal),
     }
     if wrong.any():
         precision, recall = hits / max(1, int(flagged.sum())), hits / int(wrong.sum())
         f1 = 2 * precision * recall / max(1e-9, precision + recall)
-        found |= {"precision": precision, "recall": recall, "f1": f1}
-    return found
+        figures |= {"precision": precision, "recall": recall, "f1": f1}
+    return figures
 
 
 def calibration_error(wrong: BoolArray, confidence: Scored) -> float:
     """Return the expected calibration error, 0-1, of a confidence that an image is nominal, over ten equal bins."""
-    gaps = (len(own) * abs(own.mean() - nominal.mean()) for own, nominal in _bins(wrong, confidence))
-    return float(sum(gaps) / len(wrong))
+    errors = (len(own) * abs(own.mean() - nominal.mean()) for own, nominal in _bins(wrong, confidence))
+    return float(sum(errors) / len(wrong))
 
 
 def reliability(wrong: BoolArray, confidence: Scored) -> Figures:
-    """Return a reliability diagram in numbers: of each of ten equal bins of confidence that holds images.
+    """Return a reliability diagram in numbers, for each of ten equal bins of confidence that holds images.
 
     Returns:
         `images_<bin>`, how many it holds; `confidence_<bin>`, their mean; `nominal_<bin>`, the share that is nominal.
     """
-    found: Figures = {}
+    figures: Figures = {}
     for own, nominal in _bins(wrong, confidence):
         at = min(int(own[0] * BINS), BINS - 1)
-        found |= {f"images_{at}": float(len(own)), f"confidence_{at}": float(own.mean())}
-        found[f"nominal_{at}"] = float(nominal.mean())
-    return found
+        figures |= {f"images_{at}": float(len(own)), f"confidence_{at}": float(own.mean())}
+        figures[f"nominal_{at}"] = float(nominal.mean())
+    return figures
 
 
 def _bins(wrong: BoolArray, confidence: Scored) -> list[tuple[Scored, BoolArray]]:
-    """Return confidence and whether it is nominal, of the images of each bin that holds some."""
-    place = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    return [(confidence[place == b], ~wrong[place == b]) for b in np.unique(place)]
+    """Return the confidence of the images of each non-empty bin, and whether they are nominal."""
+    of_image = np.minimum((confidence * BINS).astype(int), BINS - 1)
+    return [(confidence[of_image == b], ~wrong[of_image == b]) for b in np.unique(of_image)]
 
 
 def discovery(wrong: BoolArray, q_values: Scored, level: float = FDR) -> Figures:
-    """Return which share of what is flagged at a false-discovery rate is falsely flagged, and the recall."""
+    """Return the realised false-discovery rate at a level of q-values, the number of flagged images, and the recall."""
     flagged = q_values <= level
     false = int((flagged & ~wrong).sum())
-    found = {"fdr": false / max(1, int(flagged.sum())), "fdr_flagged": float(flagged.sum())}
-    return found | ({"fdr_recall": float((flagged & wrong).sum() / wrong.sum())} if wrong.any() else {})
+    figures = {"fdr": false / max(1, int(flagged.sum())), "fdr_flagged": float(flagged.sum())}
+    return figures | ({"fdr_recall": float((flagged & wrong).sum() / wrong.sum())} if wrong.any() else {})
 
 
 def pixels(maps: Sequence[FloatArray], masks: Sequence[BoolArray]) -> Figures:
@@ -91,12 +94,12 @@ def pixels(maps: Sequence[FloatArray], masks: Sequence[BoolArray]) -> Figures:
 
     Args:
         maps: anomaly maps, (H, W) each; higher is more anomalous.
-        masks: of the same sizes: where the defects are.
+        masks: of the same sizes; true where a defect is.
 
     Returns:
-        Nothing where no pixel is defective, or all are.
+        Empty where no pixel is defective, or all are.
 
-    Source: Bergmann et al. 2021 (MVTec AD), §4.1. Differs: the curve is read at 300 false-positive rates.
+    Source: Bergmann et al. 2021 (MVTec AD), §4.1. Differs: the curve is sampled at 300 false-positive rates.
     """
     scores = np.concatenate([m.ravel() for m in maps])
     truth = np.concatenate([m.ravel() for m in masks])
@@ -117,11 +120,11 @@ def _region_overlap(maps: Sequence[FloatArray], masks: Sequence[BoolArray], nomi
     from scipy import ndimage
 
     rates = np.linspace(0, PRO_LIMIT, 301)[1:]
-    fences = nominal[np.clip(len(nominal) - 1 - np.floor(rates * len(nominal)).astype(int), 0, None)]
+    thresholds = nominal[np.clip(len(nominal) - 1 - np.floor(rates * len(nominal)).astype(int), 0, None)]
     overlaps = []
     for anomaly_map, mask in zip(maps, masks, strict=True):
         regions, count = ndimage.label(mask, structure=np.ones((3, 3)))
         for region in range(1, count + 1):
             inside = np.sort(anomaly_map[regions == region])
-            overlaps.append(1 - np.searchsorted(inside, fences, side="right") / len(inside))
+            overlaps.append(1 - np.searchsorted(inside, thresholds, side="right") / len(inside))
     return float(np.mean(overlaps))

@@ -1,6 +1,6 @@
-"""Curves over the share of noise, and how far confidence is to be trusted; SVG and PNG, equal for equal figures.
+"""Curves over the share of noise, and reliability diagrams; SVG and PNG, equal for equal figures.
 
-One line a method, a band over the seeds; in a reliability diagram one line a share.
+Curves have one line a method, with a band over the seeds; a reliability diagram has one line a share.
 """
 
 from __future__ import annotations
@@ -12,18 +12,21 @@ from typing import Any
 
 import pyarrow as pa
 
+from curate.bench.cells import RELIABILITY, Question
 from curate.errors import WriteError
 
-FINDS = (("auroc", "AUROC"), ("ap", "average precision"), ("f1", "F1 of the verdicts"), ("false_alarm", "false alarms"))
-CLEANS = (("image_auroc", "image AUROC"), ("pixel_auroc", "pixel AUROC"), ("pro", "PRO"))
-RELIABILITY = "reliability"
-"""The view under which a cell holds the figures of its reliability diagram; see `measures.reliability`."""
-
+FINDS_PANELS = (
+    ("auroc", "AUROC"),
+    ("ap", "average precision"),
+    ("f1", "F1 of the verdicts"),
+    ("false_alarm", "false alarms"),
+)
+CLEANS_PANELS = (("image_auroc", "image AUROC"), ("pixel_auroc", "pixel AUROC"), ("pro", "PRO"))
 COLUMNS = 4
 """Reliability diagrams side by side."""
 
 LARGEST_DOT, SMALLEST_DOT = 120.0, 4.0
-"""Areas of their dots, in square points: of a bin with all images, and what each has beside."""
+"""Areas of their dots, in square points: that of a bin with all images, and what every dot has in addition."""
 
 STYLE: Any = {"svg.hashsalt": "curate", "svg.fonttype": "path", "font.size": 8, "axes.grid": True, "grid.alpha": 0.3}
 PANEL_INCHES, DPI = (3.1, 2.4), 130
@@ -38,28 +41,28 @@ def draw(figures: pa.Table, folder: Path) -> list[Path]:
 
     Args:
         figures: see `tables.SCHEMA`.
-        folder: where the pictures go.
+        folder: of the pictures.
 
     Returns:
         The files written.
 
     Raises:
-        WriteError: they cannot be.
+        WriteError: a file cannot be written.
     """
-    given = [row for row in figures.to_pylist() if row["value"] is not None]
-    rows = [row for row in given if row["view"] == ""]
+    measured = [row for row in figures.to_pylist() if row["value"] is not None]
+    rows = [row for row in measured if row["view"] == ""]
     written = []
-    for question, panels in (("finds", FINDS), ("cleans", CLEANS)):
+    for question, panels in ((Question.FINDS, FINDS_PANELS), (Question.CLEANS, CLEANS_PANELS)):
         own = [row for row in rows if row["question"] == question]
         shown = [(figure, title) for figure, title in panels if any(row["figure"] == figure for row in own)]
         if shown:
             written += _sheet(own, shown, folder / f"curves-{question}")
-    told = [row for row in given if row["view"] == RELIABILITY]
-    return written + (_reliability(told, folder / "curves-reliability") if told else [])
+    reliability = [row for row in measured if row["view"] == RELIABILITY]
+    return written + (_reliability(reliability, folder / "curves-reliability") if reliability else [])
 
 
 def _sheet(rows: Sequence[Row], panels: Sequence[tuple[str, str]], stem: Path) -> list[Path]:
-    """Draw one sheet: a column a set, a row a figure."""
+    """Draw one sheet: one column a set, one row a figure."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -76,7 +79,7 @@ def _sheet(rows: Sequence[Row], panels: Sequence[tuple[str, str]], stem: Path) -
         for line, (figure, title) in enumerate(panels):
             for column, name in enumerate(sets):
                 own = [row for row in rows if row["dataset"] == name and row["figure"] == figure]
-                _panel(axes[line][column], own, names, colours)
+                _panel(axes[line][column], own, names, colours=colours)
                 axes[line][column].set_ylabel(title if column == 0 else "")
                 axes[line][column].set_title(name if line == 0 else "")
                 axes[line][column].set_xlabel("share of noise" if line == len(panels) - 1 else "")
@@ -92,7 +95,7 @@ def _sheet(rows: Sequence[Row], panels: Sequence[tuple[str, str]], stem: Path) -
         return [_save(sheet, stem.with_name(f"{stem.name}.{kind}")) for kind in ("svg", "png")]
 
 
-def _panel(ax: Any, rows: Sequence[Row], names: Sequence[str], colours: Sequence[Any]) -> None:
+def _panel(ax: Any, rows: Sequence[Row], names: Sequence[str], *, colours: Sequence[Any]) -> None:
     for index, name in enumerate(names):
         curve: Curve = {}
         kind = ""
@@ -121,7 +124,7 @@ def _panel(ax: Any, rows: Sequence[Row], names: Sequence[str], colours: Sequence
 
 
 def _reliability(rows: Sequence[Row], stem: Path) -> list[Path]:
-    """Draw a reliability diagram a method: one line a share, of all sets and draws; a dot's area tells its images."""
+    """Draw one reliability diagram a method over all sets and draws; the area of a dot shows its number of images."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -138,10 +141,12 @@ def _reliability(rows: Sequence[Row], stem: Path) -> list[Path]:
             ax.plot([0, 1], [0, 1], color="0.6", linewidth=OTHER_WIDTH, linestyle="--")
             own = [row for row in rows if row["method"] == name]
             for share in sorted({row["share"] for row in own}):
-                sure, nominal, images = zip(*reliability_points([r for r in own if r["share"] == share]), strict=True)
-                (line,) = ax.plot(sure, nominal, linewidth=OTHER_WIDTH, label=f"{share:.0%} of noise")
+                confidence, nominal, images = zip(
+                    *reliability_points([r for r in own if r["share"] == share]), strict=True
+                )
+                (line,) = ax.plot(confidence, nominal, linewidth=OTHER_WIDTH, label=f"{share:.0%} of noise")
                 areas = [LARGEST_DOT * count / sum(images) + SMALLEST_DOT for count in images]
-                ax.scatter(sure, nominal, s=areas, color=line.get_color())
+                ax.scatter(confidence, nominal, s=areas, color=line.get_color())
             ax.set(title=name, xlabel="confidence that nominal", ylabel="share that is nominal")
             ax.legend(loc="lower right")
         for ax in axes[len(names) :]:
@@ -150,16 +155,16 @@ def _reliability(rows: Sequence[Row], stem: Path) -> list[Path]:
 
 
 def reliability_points(rows: Sequence[Row]) -> list[tuple[float, float, float]]:
-    """Pool cells' diagrams: of each bin that holds images, their mean confidence, the nominal share, their number."""
+    """Pool the diagrams of cells: for each bin with images, their mean confidence, nominal share and number."""
     cells: dict[Any, dict[str, float]] = {}
     for row in rows:
         cells.setdefault((row["dataset"], row["share"], row["seed"]), {})[row["figure"]] = row["value"]
     points = []
     for at in sorted({int(row["figure"].rpartition("_")[2]) for row in rows}):
-        held = [cell for cell in cells.values() if f"images_{at}" in cell]
-        count = sum(cell[f"images_{at}"] for cell in held)
+        filled = [cell for cell in cells.values() if f"images_{at}" in cell]
+        count = sum(cell[f"images_{at}"] for cell in filled)
         means = [
-            sum(cell[f"images_{at}"] * cell[f"{name}_{at}"] for cell in held) / count
+            sum(cell[f"images_{at}"] * cell[f"{name}_{at}"] for cell in filled) / count
             for name in ("confidence", "nominal")
         ]
         points.append((means[0], means[1], count))

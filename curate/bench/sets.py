@@ -3,9 +3,9 @@
 Layouts:
     good/ defect/<type>/                     nominal below `good`, defective below `defect`; other folders are left out
     train/good/ test/good/ test/<type>/      MVTec AD: the good of both splits are nominal
-    a folder a class                         the class "good" (or --nominal) is nominal, the others are defective;
+    one folder a class                       the class "good" (or --nominal) is nominal, the others are defective;
                                              without one, every class is nominal and noise is a wrong label
-Masks of where a defect is lie in `masks/<type>/` or `ground_truth/<type>/`, named like the image, or with `_mask`.
+Masks of the defects are in `masks/<type>/` or `ground_truth/<type>/`, named like the image, or with `_mask`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CLASSES_NAMED = 8
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledSet:
-    """The images of a labelled set, whose truth is known.
+    """The images of a labelled set.
 
     Attributes:
         name: the folder's own.
@@ -32,7 +32,7 @@ class LabelledSet:
         files: of the nominal images and then the defective ones, each in the order of their paths.
         labels: (N,) class of each: "good" for a nominal image, "defect/<type>" or the class folder's name else.
         nominal: (N,) whether an image is; all, where noise is a wrong label.
-        masks: (N,) where the mask of a defective image lies; None where there is none.
+        masks: (N,) the mask file of a defective image; None where there is none.
     """
 
     name: str
@@ -59,13 +59,13 @@ def read_sets(folders: Iterable[Path], nominal: str | None) -> tuple[LabelledSet
     """Read the labelled sets of a call.
 
     Raises:
-        UsageError: a folder is not there, is not labelled, or two have one name.
+        UsageError: a folder does not exist, is not labelled, or two have the same name.
     """
     sources = tuple(read_set(folder, nominal) for folder in folders)
     names = [source.name for source in sources]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
-        raise UsageError(f"{twice}: two of the sets have this name: rename a folder, or bench them apart")
+        raise UsageError(f"{twice}: two of the sets have this name: rename a folder, or bench them in separate calls")
     return sources
 
 
@@ -78,17 +78,17 @@ def read_set(root: Path, nominal: str | None = None) -> LabelledSet:
 
     Raises:
         UsageError: no such folder, or no such class.
-        InputError: the set lacks nominal or defective images, so there is nothing to measure.
+        InputError: the set lacks nominal or defective images.
     """
     if not root.is_dir():
-        raise UsageError(f"{root}: there is no such folder: check the path")
-    good, bad = _kinds(root, nominal)
+        raise UsageError(f"{root}: no such folder: check the path")
+    good, bad = _nominal_and_defective(root, nominal)
     if not good:
         raise InputError(f"{root}: no nominal image below good/ or train/good/; a bench needs a labelled set")
     if not bad and len({label for _, label in good}) < 2:
         raise InputError(
             f"{root}: no defective image below defect/<type>/ or test/<type>/, and no second class; "
-            "without known noise there is nothing to find"
+            "a bench needs known noise"
         )
     rows = good + bad
     files = tuple(file for file, _ in rows)
@@ -105,8 +105,8 @@ def read_set(root: Path, nominal: str | None = None) -> LabelledSet:
 Labelled = list[tuple[Path, str]]
 
 
-def _kinds(root: Path, nominal: str | None) -> tuple[Labelled, Labelled]:
-    """Return the nominal and the defective images, each with its label."""
+def _nominal_and_defective(root: Path, nominal: str | None) -> tuple[Labelled, Labelled]:
+    """Return both kinds of images, each image with its label."""
     if nominal is None and (root / "train" / GOOD).is_dir():
         test = sorted(folder for folder in (root / "test").glob("*") if folder.is_dir())
         good = images_below(root / "train" / GOOD, root / "test" / GOOD)
@@ -117,8 +117,8 @@ def _kinds(root: Path, nominal: str | None) -> tuple[Labelled, Labelled]:
     classes = [folder for folder in classes if folder.name not in MASK_HOMES and images_below(folder)]
     names = [folder.name for folder in classes]
     if nominal is not None and nominal not in names:
-        there = ", ".join(names[:CLASSES_NAMED]) or "none"
-        raise UsageError(f"--nominal {nominal}: {root} has no such class folder; the classes are {there}")
+        classes_named = ", ".join(names[:CLASSES_NAMED]) or "none"
+        raise UsageError(f"--nominal {nominal}: {root} has no such class folder; its classes are {classes_named}")
     good_name = nominal or (GOOD if GOOD in names else None)
     if good_name is None:
         return [(file, folder.name) for folder in classes for file in images_below(folder)], []
@@ -128,8 +128,8 @@ def _kinds(root: Path, nominal: str | None) -> tuple[Labelled, Labelled]:
 
 def images_below(*folders: Path) -> list[Path]:
     """Return the image files below some folders in the order of their paths, as `Path` orders them."""
-    found = (path for folder in folders for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    return sorted(path for path in found if path.is_file())
+    paths = (path for folder in folders for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+    return sorted(path for path in paths if path.is_file())
 
 
 def _as(files: Iterable[Path], label: str) -> Labelled:

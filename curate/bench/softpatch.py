@@ -1,9 +1,9 @@
-"""SoftPatch (Xi et al. 2022, NeurIPS), from the paper: which patches of a training set are noise, and how far to trust
-the others.
+"""SoftPatch (Xi et al. 2022, NeurIPS), written from the paper: a memory bank that leaves noisy patches out.
 
 Every patch gets a local outlier factor (LOF, Breunig et al. 2000) among the patches at its own position in the other
-images. The 15 % of patches with the highest are left out, a tenth of the others are kept as a coreset, each with its
-factor as its weight; at scoring a patch's distance to its nearest kept patch is multiplied by that patch's weight.
+images. The 15 % of patches with the highest factors are left out; a tenth of the others form a coreset, each patch
+with its factor as its weight. The score of a patch is its distance to the nearest patch of the coreset times that
+patch's weight.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ NEIGHBOURS = 6
 NOISE_SHARE, CORESET_SHARE = 0.15, 0.1
 POSITIONS_AT_A_TIME = 64
 CORESET_MOST, CORESET_OF = 4_000, 20_000
-"""Patches that a coreset has at most, and a seeded sample that it is chosen from: the search is for every patch."""
+"""Limit of the patches of a coreset, and of the seeded sample that it is chosen from: the choice is quadratic."""
 
 CORESET_WIDTH = 32
-"""Columns of a seeded projection in which the coreset is chosen."""
+"""Columns of the seeded projection in which the coreset is chosen."""
 
 
 def common_grid(embeddings: Embeddings) -> Tensor:
     """Return all patches on one grid, the median one: (M, positions, D).
 
-    Images of another grid are read at the nearest places. The paper's images are all of one size.
+    Images of another grid are sampled at the nearest positions. The paper's images are all of one size.
     """
     rows, columns = np.median(embeddings.grids, axis=0).astype(int).tolist()
     out = torch.empty((len(embeddings), rows * columns, embeddings.width))
@@ -54,13 +54,13 @@ def local_outlier_factors(patches: Tensor, neighbours: int = NEIGHBOURS) -> Floa
 
 def _factors(block: Tensor, count: int) -> Tensor:
     """Return the LOF within each row of a block, (B, M, D) -> (B, M)."""
-    gaps = torch.cdist(block, block)
-    gaps.diagonal(dim1=1, dim2=2).fill_(torch.inf)
-    near, who = gaps.topk(count, dim=2, largest=False)  # (B, M, k)
-    reach = near[:, :, -1]  # k-distance of each patch
-    reachable = torch.maximum(near, torch.gather(reach.unsqueeze(1).expand(-1, block.shape[1], -1), 2, who))
+    distances = torch.cdist(block, block)
+    distances.diagonal(dim1=1, dim2=2).fill_(torch.inf)
+    nearest, indices = distances.topk(count, dim=2, largest=False)  # (B, M, k)
+    k_distance = nearest[:, :, -1].unsqueeze(1).expand(-1, block.shape[1], -1)
+    reachable = torch.maximum(nearest, torch.gather(k_distance, 2, indices))
     density = 1 / (reachable.mean(dim=2) + 1e-10)
-    return torch.gather(density.unsqueeze(1).expand(-1, block.shape[1], -1), 2, who).mean(dim=2) / density
+    return torch.gather(density.unsqueeze(1).expand(-1, block.shape[1], -1), 2, indices).mean(dim=2) / density
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class SoftBank:
 
 
 def fit(embeddings: Embeddings, seed: int) -> SoftBank:
-    """Build the bank of a training set of M images; `seed` is of the coreset's projection and start."""
+    """Build the bank of a training set of M images; the seed fixes the coreset's projection and start."""
     patches = common_grid(embeddings)
     factors = torch.from_numpy(local_outlier_factors(patches)).T.reshape(-1)  # image by image
     flat = patches.reshape(len(factors), -1)

@@ -1,4 +1,4 @@
-"""From cells to figures.parquet and tables.md."""
+"""From cells to figures.parquet, tables.md and the summary on the screen."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.bench.cells import Cell, Result, Store, read_settings
-from curate.bench.variants import ABLATIONS, SCORERS
+from curate.atomic_files import replace_text
+from curate.bench.cells import JOINED_SCORE, Cell, CellResult, CellStore, Question, read_settings
+from curate.bench.variants import ABLATIONS, scorer_variants
 from curate.errors import WriteError
 
 FIGURES, MARKDOWN = "figures.parquet", "tables.md"
 DETECTOR, BASELINE, SCORER, ABLATION, TIME = "detector", "baseline", "scorer", "ablation", "time"
-SEARCH = "search"
 
 SCHEMA = pa.schema(
     [
@@ -25,9 +25,9 @@ SCHEMA = pa.schema(
         pa.field("share", pa.float64(), metadata={"comment": "of noise, 0-1, as asked for"}),
         pa.field("seed", pa.int32(), metadata={"comment": "of the draw"}),
         pa.field("images", pa.int32(), metadata={"comment": "in the training set"}),
-        pa.field("defective", pa.int32(), metadata={"comment": "of them that do not belong"}),
-        pa.field("question", pa.string(), metadata={"comment": "finds, cleans, searches or time"}),
-        pa.field("kind", pa.string(), metadata={"comment": "scorer, ablation, baseline, detector or search"}),
+        pa.field("defective", pa.int32(), metadata={"comment": "images that do not belong among them"}),
+        pa.field("question", pa.string(), metadata={"comment": "finds, cleans or time"}),
+        pa.field("kind", pa.string(), metadata={"comment": "scorer, ablation, baseline, detector or time"}),
         pa.field("method", pa.string(), metadata={"comment": "its name"}),
         pa.field(
             "trained", pa.string(), metadata={"comment": "what a detector was trained on: raw, clean, by-<method>"}
@@ -35,7 +35,7 @@ SCHEMA = pa.schema(
         pa.field(
             "view",
             pa.string(),
-            metadata={"comment": "column of the score; start, best or reliability; empty for the method's own"},
+            metadata={"comment": "column of the score, or reliability; empty for the method's own"},
         ),
         pa.field("figure", pa.string(), metadata={"comment": "auroc, ap, f1, ...; shares are 0-1"}),
         pa.field("value", pa.float64(), metadata={"comment": "null for a cell that failed"}),
@@ -61,27 +61,18 @@ COLUMNS = (
     ("pro", "PRO"),
 )
 CLEANING = (("image_auroc", "image AUROC"), ("pixel_auroc", "pixel AUROC"), ("pro", "PRO"))
-SEARCHED = (
-    ("inner_rate", "inner rate", "{:.3g}"),
-    ("outer_rate", "outer rate", "{:.3g}"),
-    ("l2", "lambda_0", "{:.3g}"),
-    ("l2_gain", "gamma", "{:.3g}"),
-    ("held_back_nats_per_dim", "held-back nats/dim", "{:.4f}"),
-    ("auroc", "AUROC", "{:.1%}"),
-    ("ap", "AP", "{:.1%}"),
-)
 Row = dict[str, Any]
 
 
-def figures_table(store: Store) -> pa.Table:
-    """Return every figure of every cell, one a row, in the order of the cells."""
+def figures_table(store: CellStore) -> pa.Table:
+    """Return every figure of every cell, one a row, in the order of the cells; then those of the throughput."""
     rows = [row for cell, result in store.all().items() for row in _rows(cell, result)]
     rows += read_settings(store.folder).get("throughput", [])
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def _rows(cell: Cell, result: Result) -> list[Row]:
-    known: Row = {
+def _rows(cell: Cell, result: CellResult) -> list[Row]:
+    of_cell: Row = {
         "dataset": cell.dataset,
         "share": cell.share,
         "seed": cell.seed,
@@ -95,9 +86,9 @@ def _rows(cell: Cell, result: Result) -> list[Row]:
         "made": "; ".join(result.made[key] for key in sorted(result.made)),
     }
     if result.reason:
-        return [{**known, "view": "", "figure": "", "value": None}]
+        return [{**of_cell, "view": "", "figure": "", "value": None}]
     return [
-        {**known, "view": view, "figure": figure, "value": float(value)}
+        {**of_cell, "view": view, "figure": figure, "value": float(value)}
         for view, figures in sorted(result.figures.items())
         for figure, value in sorted(figures.items())
     ]
@@ -105,11 +96,9 @@ def _rows(cell: Cell, result: Result) -> list[Row]:
 
 def kind_of(cell: Cell) -> str:
     """Return what kind of method a cell measures."""
-    if cell.question == "cleans":
+    if cell.question == Question.CLEANS:
         return DETECTOR
-    if cell.question == "searches":
-        return SEARCH
-    if cell.method in SCORERS:
+    if cell.method in scorer_variants():
         return SCORER
     return ABLATION if cell.method in ABLATIONS else BASELINE
 
@@ -122,38 +111,37 @@ def write_figures(figures: pa.Table, folder: Path) -> None:
         raise WriteError(f"{folder / FIGURES}: cannot be written ({error.strerror or error})") from error
 
 
-def write_markdown(store: Store, figures: pa.Table) -> None:
+def write_markdown(store: CellStore, figures: pa.Table) -> None:
     """Write the tables. Raises WriteError."""
     file = store.folder / MARKDOWN
     try:
-        file.write_text(markdown(figures, read_settings(store.folder)), encoding="utf-8")
+        replace_text(file, markdown(figures, read_settings(store.folder)))
     except OSError as error:
         raise WriteError(f"{file}: cannot be written ({error.strerror or error})") from error
 
 
 def markdown(figures: pa.Table, settings: dict[str, Any]) -> str:
-    """Return all tables of a bench: the means over the sets, each set, what failed, how fast."""
+    """Return all tables of a bench: the means over the sets, each set, the throughput, the failed cells."""
     rows = figures.to_pylist()
-    finds, cleans = _of(rows, "finds"), _of(rows, "cleans")
+    finds, cleans = _of(rows, Question.FINDS), _of(rows, Question.CLEANS)
     parts = [_head(rows, settings)]
     if finds:
         parts += ["## Does it find the noise?", *_means(finds, ("auroc", "ap", "f1"), _method)]
-        parts += [_of_set(finds, name, COLUMNS, _method) for name in _values(finds, "dataset")]
+        parts += [_of_set(finds, name, COLUMNS, name_of=_method) for name in _values(finds, "dataset")]
     if cleans:
         parts += ["## Does cleaning help?", *_means(cleans, ("image_auroc",), _training)]
-        parts += [_of_set(cleans, name, CLEANING, _training) for name in _values(cleans, "dataset")]
-    parts += _searches(rows)
+        parts += [_of_set(cleans, name, CLEANING, name_of=_training) for name in _values(cleans, "dataset")]
     parts += _time([row for row in rows if row["question"] == TIME])
     parts += _failed(rows)
     return "\n\n".join(parts) + "\n"
 
 
 def _of(rows: Sequence[Row], question: str) -> list[Row]:
-    """Return the rows of a question; a view that is a method's only one says nothing new and is left out."""
+    """Return the rows of a question; the only view of a method repeats its own figures and is left out."""
     own = [row for row in rows if row["question"] == question]
     views: dict[str, set[str]] = {}
     for row in own:
-        views.setdefault(row["method"], set()).update({row["view"]} - {"", "anomaly_score"})
+        views.setdefault(row["method"], set()).update({row["view"]} - {"", JOINED_SCORE})
     return [row for row in own if not row["view"] or len(views[row["method"]]) > 1]
 
 
@@ -171,7 +159,7 @@ def _head(rows: Sequence[Row], settings: dict[str, Any]) -> str:
 
 def _method(row: Row) -> str:
     view = row["view"]
-    return str(row["method"]) + (f" ({view})" if view and view != "anomaly_score" else "")
+    return str(row["method"]) + (f" ({view})" if view and view != JOINED_SCORE else "")
 
 
 def _training(row: Row) -> str:
@@ -186,12 +174,12 @@ def _values(rows: Sequence[Row], name: str) -> list[Any]:
 
 
 def _wanted(row: Row) -> bool:
-    """Whether a row is no repetition: the hybrid's ranking stands under the method itself."""
-    return row["value"] is not None and row["view"] != "anomaly_score"
+    """Return whether a row has a value of its own: the joined score's ranking is repeated under the method itself."""
+    return row["value"] is not None and row["view"] != JOINED_SCORE
 
 
 def _means(rows: Sequence[Row], figures: Sequence[str], name_of: Callable[[Row], str]) -> list[str]:
-    """Return a table a figure: methods by shares, mean over all sets."""
+    """Return one table a figure: methods by shares, mean over all sets."""
     out, datasets = [], _values(rows, "dataset")
     for figure in figures:
         chosen = [row for row in rows if row["figure"] == figure and _wanted(row)]
@@ -225,11 +213,13 @@ def _mean_of_sets(rows: Sequence[Row], share: float, sets: int) -> str:
     return f"{mean:.1f}" + ("" if len(by_set) == sets else f" ({len(by_set)} sets)")
 
 
-def _of_set(rows: Sequence[Row], name: str, columns: Sequence[tuple[str, str]], name_of: Callable[[Row], str]) -> str:
-    """Return the table of one set: a row a share and method, a column a figure that anyone has."""
+def _of_set(
+    rows: Sequence[Row], name: str, columns: Sequence[tuple[str, str]], *, name_of: Callable[[Row], str]
+) -> str:
+    """Return the table of one set: one row a share and method, one column a figure that some method has."""
     own = [row for row in rows if row["dataset"] == name and _wanted(row)]
-    known = {row["figure"] for row in own}
-    shown = [(figure, title) for figure, title in columns if figure in known]
+    present = {row["figure"] for row in own}
+    shown = [(figure, title) for figure, title in columns if figure in present]
     values: dict[tuple[float, str], dict[str, list[float]]] = {}
     counts: dict[float, str] = {}
     for row in own:
@@ -237,8 +227,8 @@ def _of_set(rows: Sequence[Row], name: str, columns: Sequence[tuple[str, str]], 
         counts[row["share"]] = f"{row['defective']}/{row['images']}"
     lines = [f"### {name}", "", _line("share", "defective", "method", *(title for _, title in shown))]
     lines.append(_rule(3 + len(shown)))
-    for (share, method), found in sorted(values.items(), key=lambda item: item[0][0]):
-        cells = (spread(found.get(figure, [])) for figure, _ in shown)
+    for (share, method), by_figure in sorted(values.items(), key=lambda item: item[0][0]):
+        cells = (spread(by_figure.get(figure, [])) for figure, _ in shown)
         lines.append(_line(f"{share:.0%}", counts[share], method, *cells))
     return "\n".join(lines)
 
@@ -251,35 +241,11 @@ def spread(values: Sequence[float]) -> str:
     return mean if len(values) < 2 else f"{mean} ± {100 * statistics.stdev(values):.1f}"
 
 
-def _searches(rows: Sequence[Row]) -> list[str]:
-    """Return what searches found: a row a set and share, start and best of each setting and figure."""
-    searches: dict[tuple[str, float], dict[tuple[str, str], float]] = {}
-    for row in rows:
-        if row["question"] == "searches" and not row["reason"]:
-            found = searches.setdefault((row["dataset"], row["share"]), {})
-            found[row["view"], row["figure"]] = row["value"]
-    if not searches:
-        return []
-    lines = [_line("set", "share", "trials", *(title for _, title, _ in SEARCHED)), _rule(3 + len(SEARCHED))]
-    for (name, share), found in searches.items():
-        pairs = [(found.get(("start", figure)), found.get(("best", figure)), form) for figure, _, form in SEARCHED]
-        changes = (
-            "-" if start is None or best is None else f"{form.format(start)} → {form.format(best)}"
-            for start, best, form in pairs
-        )
-        lines.append(_line(name, f"{share:.0%}", f"{found['', 'trials']:.0f}", *changes))
-    about = (
-        "Start → best, on the draw of seed 0. Chosen by the likelihood of training images held back (fewer nats are "
-        "likelier); AUROC and AP of finding the noise were measured afterwards."
-    )
-    return ["## What a search over the flow's settings found", about, "\n".join(lines)]
-
-
 def _time(rows: Sequence[Row]) -> list[str]:
     if not rows:
         return []
     lines = [_line("what", "figure"), _rule(2), *(_line(row["figure"], f"{row['value']:.4g}") for row in rows)]
-    return [f"## How fast, in how much memory?\n\n{rows[0]['dataset']}, {rows[0]['images']} images", "\n".join(lines)]
+    return [f"## Speed and memory\n\n{rows[0]['dataset']}, {rows[0]['images']} images", "\n".join(lines)]
 
 
 def _failed(rows: Sequence[Row]) -> list[str]:
@@ -288,8 +254,12 @@ def _failed(rows: Sequence[Row]) -> list[str]:
         if row["reason"]:
             key = (row["method"], row["reason"])
             reasons[key] = reasons.get(key, 0) + 1
-    lines = [f"- {method}: {reason} ({count} cells)" for (method, reason), count in reasons.items()]
-    return ["## What failed", "\n".join(lines)] if lines else []
+    lines = [f"- {method}: {reason} ({_count(count, 'cell')})" for (method, reason), count in reasons.items()]
+    return ["## Failed cells", "\n".join(lines)] if lines else []
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")
 
 
 def _percents(shares: Sequence[float]) -> list[str]:
@@ -304,13 +274,13 @@ def _rule(columns: int) -> str:
     return _line(*["---"] * columns)
 
 
-def summary(figures: pa.Table, store: Store, drawn: Sequence[str]) -> str:
-    """Return what the screen shows: the means, what failed, and where the rest is."""
+def summary(figures: pa.Table, store: CellStore, drawn: Sequence[str]) -> str:
+    """Return what the screen shows: the means, the failed cells, and the files with the rest."""
     rows = figures.to_pylist()
-    finds, cleans = _of(rows, "finds"), _of(rows, "cleans")
+    finds, cleans = _of(rows, Question.FINDS), _of(rows, Question.CLEANS)
     parts = [*_means(finds, ("auroc", "f1"), _method), *_means(cleans, ("image_auroc",), _training)]
-    parts += [*_searches(rows), *_failed(rows)]
+    parts += _failed(rows)
     failed = pc.sum(pc.not_equal(figures["reason"], "")).as_py() or 0
     files = ", ".join([MARKDOWN, FIGURES, *drawn])
-    parts.append(f"{len(rows)} figures, {failed} cells failed. In {store.folder}: {files}")
+    parts.append(f"{_count(len(rows), 'figure')}, {_count(failed, 'cell')} failed. In {store.folder}: {files}")
     return "\n\n".join(parts)

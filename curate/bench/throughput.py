@@ -1,7 +1,7 @@
-"""How fast is a scan, next to a bare loop of the same backbone? How much memory does it take?
+"""Speed and memory of a scan, compared with a bare loop of the same backbone.
 
-In one run, on the images of a set: a bare loop (the backbone over ready tensors of the set's own size, nothing else), a
-first scan with an empty cache in a process of its own, then each scorer on what the cache holds, and the bare loop
+One run on the images of a set measures a bare loop (the backbone over ready tensors of the set's own size, nothing
+else), a first scan with an empty cache in a separate process, each scorer on the cached embeddings, and the bare loop
 again. Ratios come from one run; single times depend on the machine and its load.
 """
 
@@ -19,26 +19,27 @@ from typing import Any
 
 import numpy as np
 
-from curate.audit import Stages
-from curate.bench.cells import SETTINGS, Store, read_settings, write_json
+from curate.bench.cells import SETTINGS, CellStore, provenance, read_settings, write_json
 from curate.bench.draws import Draw
-from curate.bench.road import Road, judge_draw
-from curate.bench.run import made
+from curate.bench.embedder import LabelledSetEmbedder
+from curate.bench.judge_draw import judge_draw
+from curate.bench.plan import Plan
 from curate.bench.sets import GOOD, LabelledSet
-from curate.bench.variants import variant
+from curate.bench.variants import scan_variants
 from curate.config import ScanConfig
 from curate.errors import CouldNotFinish
+from curate.progress import Stages
 
 BATCH, BARE_IMAGES = 8, 400
 
 
-def bare_loop(name: str, weights: Path | None, native: tuple[int, int], images: int = BARE_IMAGES) -> float:
-    """Return images a second of the backbone alone, prepared as a scan does, over a ready batch.
+def bare_loop(name: str, weights: Path | None, native: tuple[int, int], *, images: int = BARE_IMAGES) -> float:
+    """Return images a second of the backbone alone, prepared as in a scan, over a ready batch.
 
     Args:
         name, weights: of the backbone.
-        native: (width, height) of an image, in pixels, before it is brought to the network's size.
-        images: how many pass.
+        native: (width, height) of an image, in pixels, before it is scaled to the network's size.
+        images: how many images pass through.
     """
     import torch
 
@@ -59,10 +60,10 @@ def bare_loop(name: str, weights: Path | None, native: tuple[int, int], images: 
 
 
 def timed_scan(dataset: Path, cache: Path, options: Sequence[str]) -> dict[str, Any]:
-    """Scan in a process of its own; return its wall time, its steps and its peak memory.
+    """Scan in a separate process; return its wall time, its steps and its peak memory.
 
     Raises:
-        CouldNotFinish: the scan did not end well.
+        CouldNotFinish: the scan failed.
     """
     output = cache / f"audit-{dataset.name}"
     call = [sys.executable, "-m", "curate", "scan", str(dataset), "-o", str(output), "--force", "--quiet"]
@@ -71,7 +72,7 @@ def timed_scan(dataset: Path, cache: Path, options: Sequence[str]) -> dict[str, 
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise CouldNotFinish(f"the scan of {dataset} ended with {process.returncode}, so there are no times")
+        raise CouldNotFinish(f"the scan of {dataset} failed with exit code {process.returncode}, so there are no times")
     run = json.loads((output / "run.json").read_text(encoding="utf-8"))
     return {
         "wall_s": time.perf_counter() - start,
@@ -81,13 +82,12 @@ def timed_scan(dataset: Path, cache: Path, options: Sequence[str]) -> dict[str, 
     }
 
 
-def measure_into(
-    store: Store, source: LabelledSet, config: ScanConfig, scorers: Sequence[str], *, screen: Stages
-) -> None:
-    """Measure speed and memory on the nominal images of a set, and keep the figures in the bench's settings."""
-    figures = measure(source, config, scorers, screen=screen)
+def measure_into(store: CellStore, plan: Plan, *, screen: Stages) -> None:
+    """Measure speed and memory on the nominal images of the first set, and keep the figures in `bench.json`."""
+    source = plan.sources[0]
+    figures = measure(source, plan.config, plan.scorers, screen=screen)
     images = sum(source.nominal)
-    stamp = made()
+    made = provenance()
     rows = [
         {
             "dataset": source.name,
@@ -100,7 +100,7 @@ def measure_into(
             "figure": name,
             "value": value,
             "reason": "",
-            "made": "; ".join(stamp[key] for key in sorted(stamp)),
+            "made": "; ".join(made[key] for key in sorted(made)),
         }
         for name, value in figures.items()
     ]
@@ -108,7 +108,7 @@ def measure_into(
 
 
 def measure(source: LabelledSet, config: ScanConfig, scorers: Sequence[str], *, screen: Stages) -> dict[str, float]:
-    """Return the figures, by what they are; times in seconds, rates in images a second, memory in MB."""
+    """Return the figures by name; times in seconds, rates in images a second, memory in MB."""
     from PIL import Image
 
     good = [file for file, nominal in zip(source.files, source.nominal, strict=True) if nominal]
@@ -125,28 +125,28 @@ def measure(source: LabelledSet, config: ScanConfig, scorers: Sequence[str], *, 
         progress(1)
         whole = timed_scan(folder, Path(scratch) / "cache", options)
         progress(1)
-        found = _figures(len(good), before, whole)
+        figures = _figures(len(good), before, whole)
         for name in scorers:
             for view, seconds in _seconds_by_scorer(source, config, name).items():
-                found[f"score, {name}, {view.removesuffix('_s')}: images/s"] = len(good) / max(seconds, 1e-3)
+                figures[f"score, {name}, {view.removesuffix('_s')}: images/s"] = len(good) / max(seconds, 1e-3)
             progress(1)
-        found["bare loop after: images/s"] = bare_loop(config.backbone, config.weights, native)
+        figures["bare loop after: images/s"] = bare_loop(config.backbone, config.weights, native)
         progress(1)
-    return {name: float(f"{value:.4g}") for name, value in found.items()}
+    return {name: float(f"{value:.4g}") for name, value in figures.items()}
 
 
 def _seconds_by_scorer(source: LabelledSet, config: ScanConfig, name: str) -> dict[str, float]:
     """Return the seconds of each scorer of a variant, and of the verdicts, on the nominal images of a set."""
     rows = np.flatnonzero(source.nominal)
     names = tuple(f"{GOOD}/{row:06d}" for row in rows)
-    every = Draw(
+    nominal = Draw(
         share=0, seed=0, rows=rows, names=names, labels=(GOOD,) * len(rows), wrong=np.zeros(len(rows), dtype=np.bool_)
     )
-    return judge_draw(Road(source=source, config=config).drawn(every), config, variant(name)).seconds
+    drawn = LabelledSetEmbedder(source=source, config=config).embed_draw(nominal)
+    return judge_draw(drawn, config, scan_variants()[name]).seconds
 
 
 def _figures(images: int, bare: float, scan: dict[str, Any]) -> dict[str, float]:
-    lanes = os.cpu_count() or 1
     return {
         "bare loop before: images/s": bare,
         "decode, a thread: images/s": images / max(scan["decode_s"], 1e-3),
@@ -156,5 +156,5 @@ def _figures(images: int, bare: float, scan: dict[str, Any]) -> dict[str, float]
         "score, first scan: images/s": images / max(scan["score_s"], 1e-3),
         "whole process: images/s": images / scan["wall_s"],
         "peak memory: MB": scan["peak_mb"],
-        "cores": lanes,
+        "cores": os.cpu_count() or 1,
     }

@@ -1,8 +1,8 @@
-"""Frozen backbones: where their weights come from, and what they expect.
+"""Load a frozen backbone from one of four sources.
 
-Four sources, tried in this order: `--weights FILE`, a packaged network, a model imported by
-`curate models import`, and timm's hub (its local cache first, then a download unless offline). Whatever
-the source, every tensor of the pyramid must be in the file: a network that is partly random is refused.
+They are, in this order: `--weights FILE`, the packaged network, a model imported by `curate models import`, and timm's
+hub (its local cache first, then a download unless offline). Every tensor of the pyramid must be in the weights file: a
+network with any random weights is refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from curate.embeddings.packaged import PACKAGED_MEAN, PACKAGED_NAME, PACKAGED_ST
 from curate.errors import CouldNotFinish, InputError, UsageError
 
 STRIDES = (4, 8, 16)
-"""The stages that are used, by their stride in pixels."""
+"""The strides in pixels of the stages that are used."""
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -33,12 +33,12 @@ class Backbone:
     """A frozen network whose call returns one map a stage, (B, C, H / stride, W / stride).
 
     Attributes:
-        name: how the user calls it.
+        name: as in `--backbone`.
         network: in evaluation mode, without gradients, channels last.
         channels, strides: of each stage.
         mean, std: of the RGB input in 0-1.
         sha256: of the weights file.
-        licence: of the weights, "unknown" where the source does not say.
+        licence: of the weights, "unknown" if the source does not name it.
         source: where the weights came from, for the audit.
     """
 
@@ -94,7 +94,7 @@ def _packaged() -> Backbone:
 
 def _refuse_weights(name: str) -> Backbone:
     raise UsageError(
-        f"--weights goes with a timm model; {name} brings its own: add --backbone NAME or leave --weights out"
+        f"--weights needs a timm model, and {name} has its own weights: add --backbone NAME or leave --weights out"
     )
 
 
@@ -138,7 +138,7 @@ def _timm_pyramid(name: str) -> Any:
 
 
 def _padding(name: str) -> dict[str, str]:
-    """Return the padding that published weights of TensorFlow origin were trained with."""
+    """Return the padding with which published weights from TensorFlow were trained."""
     return {"pad_type": "same"} if name.startswith("mobilenetv2_100") else {}
 
 
@@ -148,12 +148,12 @@ def _check_timm_name(name: str) -> None:
     base = name.split(".", 1)[0]
     if not timm.is_model(base):
         near = difflib.get_close_matches(base, [PACKAGED_NAME, *timm.list_models()], n=3)
-        hint = f"; did you mean {', '.join(near)}?" if near else "; `curate models list` shows what there is"
-        raise UsageError(f"--backbone {name}: neither packaged, nor imported, nor a model of timm{hint}")
+        hint = f"; did you mean {', '.join(near)}?" if near else "; `curate models list` lists the models"
+        raise UsageError(f"--backbone {name}: not packaged, not imported, and not a model of timm{hint}")
 
 
 def load_weights(network: nn.Module, file: Path, name: str) -> None:
-    """Load `file` into `network`; batch counters may be missing, nothing else.
+    """Load `file` into `network`; only batch counters may be missing.
 
     Raises:
         InputError: see `read_state`; or a tensor is missing or has another shape.
@@ -163,20 +163,20 @@ def load_weights(network: nn.Module, file: Path, name: str) -> None:
     wrong = [k for k, v in wanted.items() if k not in state or state[k].shape != v.shape]
     if wrong:
         raise InputError(
-            f"{file}: not the weights of {name}: {len(wrong)} of {len(wanted)} tensors are missing or of another "
+            f"{file}: not the weights of {name}: {len(wrong)} of {len(wanted)} tensors are missing or have another "
             f"shape, the first is {wrong[0]}"
         )
     network.load_state_dict({k: state[k] for k in wanted}, strict=False)
 
 
 def _renamed(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Give the tensors the names of timm's flattened pyramid: `blocks.0.1.x` is `blocks_0.1.x` there."""
+    """Rename the tensors as in timm's flattened pyramid, where `blocks.0.1.x` is `blocks_0.1.x`."""
     flat = {re.sub(r"^(\w+)\.(\d+)\.", r"\1_\2.", key): value for key, value in state.items()}
     return {key: state[key] if key in state else flat[key] for key in wanted if key in state or key in flat}
 
 
 def read_state(file: Path) -> dict[str, Tensor]:
-    """Read a file of named tensors without running anything in it.
+    """Read a file of named tensors without running any code in it.
 
     Raises:
         InputError: there is no such file, it is damaged, or it is a pickle of more than tensors.
@@ -187,13 +187,13 @@ def read_state(file: Path) -> dict[str, Tensor]:
     from safetensors.torch import load_file
 
     if not file.is_file():
-        raise InputError(f"{file}: no such weights file; name a .safetensors file with --weights")
+        raise InputError(f"{file}: there is no such weights file; check the path of --weights")
     try:
         if file.suffix == ".safetensors":
             return load_file(file)
         state = torch.load(file, map_location="cpu", weights_only=True)
     except SafetensorError as error:
-        raise InputError(f"{file}: not a whole safetensors file ({error}); fetch it again") from error
+        raise InputError(f"{file}: the safetensors file is damaged ({error}); fetch it again") from error
     except pickle.UnpicklingError as error:
         raise InputError(f"{file}: holds pickled code, which is never run; convert it to .safetensors") from error
     except (RuntimeError, EOFError, OSError, ValueError) as error:
@@ -224,19 +224,20 @@ def hub_file(name: str, offline: bool) -> Path:
     settings = timm.get_pretrained_cfg(name, allow_unregistered=False)
     if settings is None or not settings.hf_hub_id:
         raise UsageError(
-            f"--backbone {name}: timm knows no published weights of it; give them with --weights FILE.safetensors"
+            f"--backbone {name}: timm has no published weights for it; give them with --weights FILE.safetensors"
         )
     try:
         return Path(hf_hub_download(settings.hf_hub_id, "model.safetensors", local_files_only=offline))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise CouldNotFinish(_how_to_bring(name, offline)) from error
+        raise CouldNotFinish(_how_to_get_weights(name, offline)) from error
 
 
-def _how_to_bring(name: str, offline: bool) -> str:
-    state = "--offline is set" if offline else "the hub cannot be reached"
+def _how_to_get_weights(name: str, offline: bool) -> str:
+    reason = "--offline is set" if offline else "the hub cannot be reached"
     return (
-        f"the weights of {name} are not on this machine and {state}: give them with --weights FILE.safetensors, import "
-        f"a bundle that `curate models export {name}` made elsewhere, or use the packaged backbone {PACKAGED_NAME}"
+        f"the weights of {name} are not on this machine and {reason}: give them with --weights FILE.safetensors, "
+        f"import a bundle that `curate models export {name}` made elsewhere, or use the packaged backbone "
+        f"{PACKAGED_NAME}"
     )
 
 
@@ -247,7 +248,7 @@ def file_sha256(file: Path) -> str:
 
 
 def forward(backbone: Backbone, batch: Tensor) -> Sequence[Tensor]:
-    """Run the frozen network: (B, 3, H, W) to one map a stage."""
+    """Run the frozen network on (B, 3, H, W); return one map a stage, (B, C, H / stride, W / stride)."""
     with torch.inference_mode():
         features: Sequence[Tensor] = backbone.network(batch)
     return features

@@ -1,7 +1,7 @@
-"""How an image is laid before the network: its size, and the tiles of a large one.
+"""The size at which the network sees an image, and the tiles of a large one.
 
-An image keeps its aspect ratio. Its sides are rounded to whole patches, so the patch grid covers it
-exactly and no border is padded. Everything here is our own decision.
+An image keeps its aspect ratio. Its sides are rounded to whole patches, so that the patch grid covers it exactly,
+without padding. These rules are our own.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ MARGIN_PX = 32
 def auto_long_px(native_long_px: Sequence[int]) -> int:
     """Choose the longest side that the network sees from the native longest sides of some images.
 
-    Their median, rounded down to 64 px, but at least 256 and at most 384; from 1,536 px on a quarter of
-    it, at most 1,024, so that what is small on a large sensor is not averaged away.
+    It is their median, rounded down to 64 px, at least 256 and at most 384. From 1,536 px on it is a quarter of the
+    median, at most 1,024, so that small defects on a large sensor are not averaged away.
 
     Args:
-        native_long_px: longest sides in pixels, of a sample of the set. Empty counts as ordinary.
+        native_long_px: longest sides in pixels, of a sample of the set; may be empty.
     """
     if not len(native_long_px):
         return ORDINARY_LONG_PX
@@ -38,11 +38,11 @@ def auto_long_px(native_long_px: Sequence[int]) -> int:
 
 
 def frame_size(width: int, height: int, long_px: int) -> tuple[int, int]:
-    """Return the (width, height) an image is resized to: longest side `long_px`, whole patches, at least two.
+    """Return the (width, height) to which an image is resized: whole patches, at least two a side.
 
     Args:
         width, height: of the upright image, in pixels, at least 1.
-        long_px: what the longest side becomes, rounded to whole patches.
+        long_px: the longest side, before rounding to whole patches.
     """
     scale = long_px / max(width, height)
     return _whole_patches(width * scale), _whole_patches(height * scale)
@@ -54,12 +54,12 @@ def _whole_patches(side_px: float) -> int:
 
 @dataclass(frozen=True)
 class Tile:
-    """One crop of an image, in pixels, and the patches that it answers for.
+    """One crop of an image, and the patches of the image that are taken from it.
 
     Attributes:
-        top, left: where the crop begins in the image.
-        rows, columns: the patches of the image's grid that this tile fills.
-        inner_top, inner_left: where these patches begin in the crop's own grid.
+        top, left: of the crop in the image, in px.
+        rows, columns: the patches of the image's grid that are taken from this tile.
+        inner_top, inner_left: the first of these patches in the crop's own grid.
     """
 
     top: int
@@ -80,9 +80,9 @@ class Tiling:
 
 
 def tiling(height: int, width: int) -> Tiling:
-    """Cut an image into equal crops of about 512 px that overlap by 32 px at least on inner edges.
+    """Cut an image into equal crops of about 512 px that overlap by at least 32 px.
 
-    The overlap gives each patch its surroundings; each patch of the image belongs to exactly one tile.
+    The overlap gives each patch its surroundings. Each patch of the image is taken from exactly one tile.
 
     Args:
         height, width: in pixels, multiples of 16.
@@ -98,7 +98,7 @@ def tiling(height: int, width: int) -> Tiling:
 
 
 def _spans(side_px: int) -> tuple[int, list[tuple[int, slice]]]:
-    """Return the crop's side in px and, per crop, its first patch and the span of patches it answers for."""
+    """Return the crop's side in px and, for each crop, its first patch and the span of patches taken from it."""
     patches, margin = side_px // PATCH_PX, MARGIN_PX // PATCH_PX
     count = -(-side_px // TILE_PX)
     if count == 1:

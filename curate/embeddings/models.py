@@ -3,19 +3,17 @@
     hub --pull--> models folder --export--> bundle.tar --import--> models folder of another machine
 
 The models folder (`config.default_models`) holds NAME.safetensors and NAME.json for each model. A bundle is a plain tar
-of exactly `model.json` and `weights.safetensors`. Nothing is unpacked by name, nothing is unpickled: both members are
-read as bytes, the weights are held against the sha256 in `model.json`, and must fit the timm model that it names.
+of exactly `model.json` and `weights.safetensors`. Nothing is unpacked by name and nothing is unpickled: both members
+are read as bytes, and the weights must have the sha256 in `model.json` and fit the timm model that it names.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
 import re
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,20 +23,23 @@ from typing import IO, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from curate.atomic_files import replacing_path
 from curate.embeddings.backbones import file_sha256, hub_file, load_backbone
 from curate.embeddings.packaged import PACKAGED_NAME, packaged_card, packaged_weights
 from curate.errors import InputError, UsageError, WriteError
 
 KNOWN = ("resnet18", "mobilenetv2_100", "resnet50", "wide_resnet50_2", "efficientnet_b0", "convnext_tiny")
-"""Models of timm worth trying, as `list` shows them; any other of its convolutional models can be pulled too."""
+"""Models of timm that `list` suggests; any other of its convolutional models can be pulled too."""
 
 FACTS, WEIGHTS = "model.json", "weights.safetensors"
 LARGEST_FACTS_BYTES, LARGEST_WEIGHTS_BYTES = 64 * 1024, 4 * 1024**3
 BLOCK_BYTES = 1024 * 1024
+FINISHED = "[!.]*.safetensors"
+"""The weights in a models folder without those that are being written."""
 
 Number = TypeVar("Number", int, float)
 Fetch = Callable[[str, bool], Path]
-"""From (timm model, offline) to its published weights on this disk."""
+"""From (timm model, offline) to the file of its published weights on this disk."""
 
 
 class Origin(StrEnum):
@@ -51,7 +52,7 @@ class Origin(StrEnum):
 
 
 class ModelFacts(BaseModel):
-    """What is said of a model beside its weights: `NAME.json` in the models folder, `model.json` in a bundle."""
+    """Facts about a model's weights: `NAME.json` in the models folder, `model.json` in a bundle."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -65,7 +66,7 @@ class ModelFacts(BaseModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Listed:
+class ListedModel:
     """One row of the list: `size_bytes` is 0 and `sha256` empty for weights that are not on this machine."""
 
     name: str
@@ -78,42 +79,44 @@ class Listed:
 # ------------------------------------------------------------------------------------------------ list
 
 
-def list_models(folder: Path) -> tuple[Listed, ...]:
+def list_models(folder: Path) -> tuple[ListedModel, ...]:
     """Return the packaged, imported and cached models, then those that could be pulled. Opens no socket."""
-    rows = [_packaged(), *(_imported(file) for file in sorted(folder.glob("*.safetensors")))]
-    there = {row.name for row in rows}
-    return tuple(rows + [_known(name) for name in KNOWN if name not in there])
+    present = [_packaged(), *(_imported(file) for file in sorted(folder.glob(FINISHED)))]
+    names = {model.name for model in present}
+    return tuple(present + [_known(name) for name in KNOWN if name not in names])
 
 
-def _packaged() -> Listed:
+def _packaged() -> ListedModel:
     card, size = packaged_card(), packaged_weights().stat().st_size
-    return Listed(name=card.name, origin=Origin.PACKAGED, size_bytes=size, licence=card.licence, sha256=card.sha256)
+    return ListedModel(
+        name=card.name, origin=Origin.PACKAGED, size_bytes=size, licence=card.licence, sha256=card.sha256
+    )
 
 
-def _imported(weights: Path) -> Listed:
+def _imported(weights: Path) -> ListedModel:
     facts, size = weights.with_name(f"{weights.stem}.json"), weights.stat().st_size
     licence = _parse(facts, facts.read_bytes()).licence if facts.is_file() else "unknown"
     sha256 = file_sha256(weights)
-    return Listed(name=weights.stem, origin=Origin.IMPORTED, size_bytes=size, licence=licence, sha256=sha256)
+    return ListedModel(name=weights.stem, origin=Origin.IMPORTED, size_bytes=size, licence=licence, sha256=sha256)
 
 
-def _known(name: str) -> Listed:
+def _known(name: str) -> ListedModel:
     import timm
 
     settings = timm.get_pretrained_cfg(name)
     licence = str((settings and settings.license) or "unknown")
     cached = _in_hub_cache(str(settings.hf_hub_id)) if settings and settings.hf_hub_id else None
     if cached is None:
-        return Listed(name=name, origin=Origin.KNOWN, size_bytes=0, licence=licence, sha256="")
+        return ListedModel(name=name, origin=Origin.KNOWN, size_bytes=0, licence=licence, sha256="")
     size = cached.stat().st_size
-    return Listed(name=name, origin=Origin.CACHED, size_bytes=size, licence=licence, sha256=file_sha256(cached))
+    return ListedModel(name=name, origin=Origin.CACHED, size_bytes=size, licence=licence, sha256=file_sha256(cached))
 
 
 def _in_hub_cache(repository: str) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(repository, "model.safetensors")
-    return Path(found) if isinstance(found, str) else None
+    cached = try_to_load_from_cache(repository, "model.safetensors")
+    return Path(cached) if isinstance(cached, str) else None
 
 
 # ------------------------------------------------------------------------------------------------ pull, export
@@ -124,7 +127,7 @@ def pull(name: str, folder: Path, *, offline: bool = False, fetch: Fetch | None 
 
     Args:
         name: a convolutional model of timm, such as `resnet18`.
-        offline: use the hub's cache on this disk alone.
+        offline: use only the hub's cache on this disk.
         fetch: where the weights come from; None for timm's hub.
 
     Raises:
@@ -136,7 +139,7 @@ def pull(name: str, folder: Path, *, offline: bool = False, fetch: Fetch | None 
     _refuse_packaged(name)
     fetched = (fetch or hub_file)(name, offline)
     facts = _facts_of(name, fetched)
-    with _written(folder / f"{name}.safetensors") as temporary:
+    with _replacing(folder / f"{name}.safetensors") as temporary:
         shutil.copyfile(fetched, temporary)
     _write_facts(folder, facts)
     return facts
@@ -145,7 +148,7 @@ def pull(name: str, folder: Path, *, offline: bool = False, fetch: Fetch | None 
 def export(
     name: str, target: Path, folder: Path, *, offline: bool = False, force: bool = False, fetch: Fetch | None = None
 ) -> ModelFacts:
-    """Write a model as a bundle; it is pulled first where the models folder does not hold it.
+    """Write a model as a bundle; it is pulled first if the models folder does not hold it.
 
     Args:
         target: the tar to write.
@@ -160,7 +163,7 @@ def export(
         raise UsageError(f"{target}: exists already; add --force or choose another name")
     weights = folder / f"{name}.safetensors"
     facts = _facts_of(name, weights) if weights.is_file() else pull(name, folder, offline=offline, fetch=fetch)
-    with _written(target) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as bundle:
+    with _replacing(target) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as bundle:
         text = (facts.model_dump_json(indent=1) + "\n").encode()
         bundle.addfile(_member(FACTS, len(text)), io.BytesIO(text))
         with weights.open("rb") as stream:
@@ -169,14 +172,14 @@ def export(
 
 
 def _member(name: str, size: int) -> tarfile.TarInfo:
-    """Describe a member without owner or time: equal models make equal bundles."""
+    """Describe a member of a tar without owner and time, so that equal models give equal bundles."""
     member = tarfile.TarInfo(name)
     member.size, member.mode = size, 0o644
     return member
 
 
 def _facts_of(name: str, weights: Path) -> ModelFacts:
-    """Check that the weights fit the timm model of that name, and say what they are."""
+    """Return the facts of a weights file. Raises as `load_backbone` if it does not fit the timm model of that name."""
     backbone = load_backbone(name, weights=weights, offline=True)
     return ModelFacts(
         name=name,
@@ -196,7 +199,7 @@ def _three(values: tuple[Number, ...]) -> tuple[Number, Number, Number]:
 
 def _refuse_packaged(name: str) -> None:
     if name == PACKAGED_NAME:
-        raise UsageError(f"{name}: ships with curate and is on every machine that has it; nothing to do")
+        raise UsageError(f"{name}: ships with curate; there is nothing to pull, export or import")
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
         raise UsageError(f"{name!r}: not the name of a timm model")
 
@@ -211,7 +214,7 @@ def import_bundle(bundle: Path, folder: Path, *, force: bool = False) -> ModelFa
         force: replace other weights of the same name.
 
     Raises:
-        InputError: not a whole bundle, or its weights are not those that it names.
+        InputError: not a whole bundle, or its weights do not match its facts.
         UsageError: the folder holds other weights of that name and `force` is not set.
         WriteError: the models folder cannot be written.
     """
@@ -221,8 +224,8 @@ def import_bundle(bundle: Path, folder: Path, *, force: bool = False) -> ModelFa
             _refuse_packaged(facts.name)
             target = folder / f"{facts.name}.safetensors"
             _refuse_other(target, facts, force)
-            with _written(target) as temporary:
-                _copy_weights(bundle, tar, facts, temporary)
+            with _replacing(target) as temporary:
+                _copy_weights(bundle, tar, facts, target=temporary)
                 _check_fit(bundle, facts, temporary)
     except (tarfile.TarError, EOFError) as error:
         raise InputError(f"{bundle}: not a bundle of `curate models export` ({error})") from error
@@ -234,7 +237,7 @@ def import_bundle(bundle: Path, folder: Path, *, force: bool = False) -> ModelFa
 
 def _read_facts(bundle: Path, tar: tarfile.TarFile) -> ModelFacts:
     """Read `model.json`, the first member."""
-    with _next_file(bundle, tar, FACTS, LARGEST_FACTS_BYTES) as stream:
+    with _next_file(bundle, tar, FACTS, largest=LARGEST_FACTS_BYTES) as stream:
         return _parse(bundle, stream.read(LARGEST_FACTS_BYTES))
 
 
@@ -247,26 +250,26 @@ def _parse(file: Path, text: bytes) -> ModelFacts:
         raise InputError(f"{file}: {place}: {first['msg']}; export the model again") from error
 
 
-def _next_file(bundle: Path, tar: tarfile.TarFile, wanted: str, largest: int) -> IO[bytes]:
+def _next_file(bundle: Path, tar: tarfile.TarFile, wanted: str, *, largest: int) -> IO[bytes]:
     member = tar.next()
-    found = member.name if member else "nothing"
+    name = member.name if member else "nothing"
     if member is None or member.name != wanted or not member.isreg() or not 0 < member.size <= largest:
-        raise InputError(f"{bundle}: {found!r} stands where the file {wanted} is due; not a bundle of curate")
+        raise InputError(f"{bundle}: holds {name!r} in place of the file {wanted}; not a bundle of curate")
     stream = tar.extractfile(member)
     if stream is None:
         raise InputError(f"{bundle}: {wanted} cannot be read")
     return stream
 
 
-def _copy_weights(bundle: Path, tar: tarfile.TarFile, facts: ModelFacts, target: Path) -> None:
-    """Copy the weights, the second and last member, while taking their sha256."""
+def _copy_weights(bundle: Path, tar: tarfile.TarFile, facts: ModelFacts, *, target: Path) -> None:
+    """Copy the weights, the second and last member, and check their sha256 on the way."""
     digest, size = hashlib.sha256(), 0
-    with _next_file(bundle, tar, WEIGHTS, facts.size_bytes) as stream, target.open("wb") as out:
+    with _next_file(bundle, tar, WEIGHTS, largest=facts.size_bytes) as stream, target.open("wb") as out:
         while block := stream.read(BLOCK_BYTES):
             digest.update(block)
             size += out.write(block)
     if (digest.hexdigest(), size) != (facts.sha256, facts.size_bytes):
-        raise InputError(f"{bundle}: the weights are not those that {FACTS} names (sha256 differs); copy it again")
+        raise InputError(f"{bundle}: the sha256 of the weights differs from that in {FACTS}; copy the bundle again")
     if tar.next() is not None:
         raise InputError(f"{bundle}: holds more than {FACTS} and {WEIGHTS}; not a bundle of curate")
 
@@ -274,11 +277,11 @@ def _copy_weights(bundle: Path, tar: tarfile.TarFile, facts: ModelFacts, target:
 def _check_fit(bundle: Path, facts: ModelFacts, weights: Path) -> None:
     """Refuse weights that are not those of the timm model that the bundle names."""
     try:
-        found = _facts_of(facts.name, weights)
+        measured = _facts_of(facts.name, weights)
     except UsageError as error:
         raise InputError(f"{bundle}: {str(error).replace(str(weights), WEIGHTS)}") from error
-    if found.strides != facts.strides:
-        raise InputError(f"{bundle}: strides {facts.strides}, but {facts.name} has {found.strides}")
+    if measured.strides != facts.strides:
+        raise InputError(f"{bundle}: {FACTS} gives strides {facts.strides}, but {facts.name} has {measured.strides}")
 
 
 def _refuse_other(target: Path, facts: ModelFacts, force: bool) -> None:
@@ -290,18 +293,20 @@ def _refuse_other(target: Path, facts: ModelFacts, force: bool) -> None:
 
 
 def _write_facts(folder: Path, facts: ModelFacts) -> None:
-    with _written(folder / f"{facts.name}.json") as temporary:
+    with _replacing(folder / f"{facts.name}.json") as temporary:
         temporary.write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 @contextmanager
-def _written(target: Path) -> Iterator[Path]:
-    """Give a temporary file beside `target` that takes its place once it is written whole."""
+def _replacing(target: Path) -> Iterator[Path]:
+    """Give the name of a file to write, with the suffix of `target`; see `atomic_files.replacing_path`.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".curate-", dir=target.parent) as folder:
-            temporary = Path(folder) / f"new{target.suffix}"
+        with replacing_path(target, suffix=target.suffix) as temporary:
             yield temporary
-            os.replace(temporary, target)
     except OSError as error:
         raise WriteError(f"{target}: cannot be written ({error.strerror or error})") from error

@@ -1,8 +1,8 @@
-"""The backbone in the box: a small convolutional network whose weights ship with `curate`.
+"""The packaged backbone: a small convolutional network whose weights ship with `curate`, so that none is downloaded.
 
-It was distilled from the first three stages of a ResNet-18 on images drawn by code (`examples/backbone/`), so that
-audits run without a download. It is used as a timm backbone made with `features_only=True` is: RGB in 0-1, normalised
-by ImageNet's mean and standard deviation, goes in; a list of feature maps comes out.
+It was distilled from the first three stages of a ResNet-18 on images drawn by code (`examples/backbone/`). It is called
+like a timm backbone made with `features_only=True`: from RGB in 0-1, normalised by ImageNet's mean and standard
+deviation, to a list of feature maps.
 
     >>> backbone = load_packaged()
     >>> [tuple(level.shape) for level in backbone(torch.zeros(1, 3, 256, 256))]
@@ -30,7 +30,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 @dataclass(frozen=True)
 class PyramidInfo:
-    """What timm's `feature_info` says about a pyramid: channels and reduction (stride, px) of each level."""
+    """A stand-in for timm's `feature_info`: channels and reduction (stride in px) of each level."""
 
     levels: tuple[tuple[int, int], ...]
 
@@ -43,7 +43,7 @@ class PyramidInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class PackagedCard:
-    """What the model card beside the weights says: the facts that an audit records of its backbone."""
+    """The facts of the model card beside the weights that an audit records."""
 
     name: str
     sha256: str
@@ -55,12 +55,11 @@ class PackagedCard:
 class CompactPyramid(nn.Module):
     """Plain 3 x 3 convolutions from (B, 3, H, W) to maps at 1/4, 1/8 and 1/16 of the image's height and width.
 
-    Where most of the time goes into plain convolutions, a CPU runs near its peak: depthwise ones wait for memory.
-    The trunk is (32) - 64 - 96 - 192 channels wide; 1 x 1 heads map its levels to the teacher's 64, 128 and 256
-    channels, whose distances are what patch scorers compare.
+    Plain convolutions run near a CPU's peak, depthwise ones wait for memory. The trunk is (32) - 64 - 96 - 192 channels
+    wide; 1 x 1 heads map its levels to the teacher's 64, 128 and 256 channels, whose distances patch scorers compare.
 
     Args:
-        normalised: BatchNorm behind each convolution, for training; the shipped weights have it folded in.
+        normalised: with BatchNorm after each convolution, for training; in the shipped weights it is folded.
     """
 
     def __init__(self, *, normalised: bool = False) -> None:
@@ -119,7 +118,7 @@ def load_packaged() -> CompactPyramid:
     """Return the packaged backbone, frozen, for inference: fp32, channels_last, BatchNorm folded.
 
     Raises:
-        InputError: the weights are not those that the model card names.
+        InputError: the weights do not have the sha256 of the model card.
     """
     data, wanted = packaged_weights().read_bytes(), packaged_card().sha256
     if hashlib.sha256(data).hexdigest() != wanted:

@@ -1,11 +1,10 @@
 """From a batch of images to pooled vectors and patch descriptors.
 
-A patch descriptor joins the stages of the pyramid at one place of a grid of 16 px cells. Each stage is averaged
-over 3 x 3 of its own locations (locally aware features, Roth et al. 2022, PatchCore, §3.1), brought to the grid
-by averaging, and scaled to unit length at each place, so that no stage drowns another and the scale of the
-backbone does not matter. A seeded Gaussian projection (Johnson-Lindenstrauss) of each stage makes the whole of a fixed
-width. Unit length and projection are our own decisions: neither needs a fit, so a descriptor depends on its
-image alone and can be cached.
+A patch descriptor joins the stages of the pyramid at one position of a grid of 16 px cells. Each stage is averaged over
+3 x 3 of its own locations (locally aware features, Roth et al. 2022, PatchCore, §3.1), averaged down to the grid, and
+scaled to unit length at each position, so that no stage dominates and the scale of the backbone does not matter. A
+seeded Gaussian projection (Johnson-Lindenstrauss) of each stage gives a fixed width. Unit length and projection are our
+own: neither is fitted, so a descriptor depends on its image alone and can be cached.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ WIDTH = 128
 """Width of a patch descriptor after the projection."""
 
 RECIPE = ("mean3x3", "unit length by stage", "projected by stage", PATCH_PX, WIDTH)
-"""What a descriptor is, as a part of the cache's keys: change it with the code below."""
+"""How a descriptor is made, as a part of the cache's keys: change it with the code below."""
 
 
 def on_grid(features: Sequence[Tensor], strides: Sequence[int]) -> list[Tensor]:
@@ -47,14 +46,14 @@ def on_grid(features: Sequence[Tensor], strides: Sequence[int]) -> list[Tensor]:
 
 
 def projection(channels: int, width: int, seed: int) -> Tensor:
-    """Return a Gaussian projection, (channels, width), that keeps squared distances in the mean."""
+    """Return a Gaussian projection, (channels, width), that preserves squared distances in expectation."""
     generator = np.random.default_rng(np.random.SeedSequence((seed, channels, width)))
     matrix = generator.standard_normal((channels, width)) / np.sqrt(width)
     return torch.from_numpy(matrix.astype(np.float32))
 
 
 def stage_columns(stages: int, width: int) -> tuple[slice, ...]:
-    """Return which of a descriptor's `width` columns each stage fills, as evenly as can be."""
+    """Return the columns that each stage fills in a descriptor of `width`, shared as evenly as possible."""
     edges = [width * stage // stages for stage in range(stages + 1)]
     return tuple(slice(a, b) for a, b in pairwise(edges))
 
@@ -62,8 +61,8 @@ def stage_columns(stages: int, width: int) -> tuple[slice, ...]:
 def projection_by_stage(channels: Sequence[int], width: int, seed: int) -> Tensor:
     """Return one projection a stage as one matrix, (sum of channels, width), zero between the stages.
 
-    Stages stay apart in a descriptor, so that a student can learn one from another; squared distances are kept all
-    the same.
+    The stages stay apart in a descriptor, so that a student can learn one from another. Squared distances are still
+    preserved.
     """
     matrix = torch.zeros((sum(channels), width))
     top = 0
@@ -74,7 +73,7 @@ def projection_by_stage(channels: Sequence[int], width: int, seed: int) -> Tenso
 
 
 def describe(maps: Sequence[Tensor], matrix: Tensor) -> Tensor:
-    """Join the stages at each place of the grid, each at unit length, and project them.
+    """Join the stages at each position of the grid, each at unit length, and project them.
 
     Args:
         maps: one map a stage, (B, C, rows, columns).

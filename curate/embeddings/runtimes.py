@@ -1,7 +1,7 @@
-"""Run a frozen backbone faster: BatchNorm folded, channels last; in bfloat16, or by OpenVINO, where asked for.
+"""Ways to run a frozen backbone: on a CPU by torch or OpenVINO, on an accelerator by torch; in fp32 or bfloat16.
 
-`examples/backbone/speed.py` measures what each is worth on a machine. In fp32 all runtimes give the same scores to
-1e-3. bfloat16 is faster only where the CPU has instructions for it (AMX, AVX512-BF16), and rounds.
+In fp32 all ways give the same descriptors to 1e-3. bfloat16 rounds, and is faster only where the hardware has
+instructions for it (on CPUs AMX or AVX512-BF16). `examples/backbone/speed.py` measures them on a machine.
 """
 
 from __future__ import annotations
@@ -9,53 +9,80 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
-from enum import StrEnum
 from itertools import pairwise
-from typing import Any
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from curate.choices import Precision, Runtime
 from curate.errors import UsageError
 
-Run = Callable[[Tensor], list[Tensor]]
+__all__ = ["Forward", "Precision", "Runtime", "check_precision", "fold_batch_norms", "prepare", "prepare_on"]
+
+Forward = Callable[[Tensor], list[Tensor]]
 """From normalised images, (B, 3, H, W) fp32, to one map a stage, (B, C, H / stride, W / stride) fp32."""
-
-
-class Runtime(StrEnum):
-    """What runs the network; OpenVINO is the extra `openvino`."""
-
-    TORCH = "torch"
-    OPENVINO = "openvino"
-
-
-class Precision(StrEnum):
-    """In what numbers the network calculates."""
-
-    FP32 = "fp32"
-    BF16 = "bf16"
 
 
 def prepare(
     network: nn.Module, runtime: Runtime = Runtime.TORCH, *, precision: Precision = Precision.FP32, threads: int = 0
-) -> Run:
-    """Make a frozen network ready to run on this CPU.
+) -> Forward:
+    """Make a frozen network ready to run on this CPU, BatchNorm folded.
 
     Args:
         network: in evaluation mode; it is copied, not changed.
-        threads: for OpenVINO; 0 for its own choice. Torch has `torch.set_num_threads`.
+        threads: for OpenVINO; 0 lets it choose. Torch has `torch.set_num_threads`.
 
     Raises:
         UsageError: the runtime is not installed.
     """
     folded = fold_batch_norms(network)
-    if runtime is Runtime.OPENVINO:
-        return _openvino(folded, precision, threads)
-    return _torch(folded, precision)
+    match runtime:
+        case Runtime.TORCH:
+            return _torch(folded, precision)
+        case Runtime.OPENVINO:
+            return _openvino(folded, precision, threads)
+        case _:
+            assert_never(runtime)
 
 
-def _torch(network: nn.Module, precision: Precision) -> Run:
+def prepare_on(device: str, network: nn.Module, *, precision: Precision = Precision.FP32) -> Forward:
+    """Make a frozen network ready to run on an accelerator, in bfloat16 by autocast.
+
+    Args:
+        device: as torch names it, e.g. "cuda".
+        network: in evaluation mode; it is copied, not changed.
+
+    Returns:
+        What runs it on images that are on `device`. The maps stay there.
+
+    Raises:
+        UsageError: see `check_precision`.
+    """
+    check_precision(device, precision)
+    network = copy.deepcopy(network).to(device)
+    kind, autocast = torch.device(device).type, precision is Precision.BF16
+
+    def run(images: Tensor) -> list[Tensor]:
+        with torch.inference_mode(), torch.autocast(kind, dtype=torch.bfloat16, enabled=autocast):
+            maps = network(images)
+        return [level.float() for level in maps]
+
+    return run
+
+
+def check_precision(device: str, precision: Precision) -> None:
+    """Refuse a precision that a device cannot calculate in.
+
+    Raises:
+        UsageError: bfloat16 on a CUDA device without it.
+    """
+    if torch.device(device).type == "cuda" and precision is Precision.BF16 and not torch.cuda.is_bf16_supported():
+        raise UsageError(f"--precision bf16: the device {device} cannot calculate in bfloat16; use --precision fp32")
+
+
+def _torch(network: nn.Module, precision: Precision) -> Forward:
     kind = torch.bfloat16 if precision is Precision.BF16 else torch.float32
     network = network.to(kind).to(memory_format=torch.channels_last)
 
@@ -67,7 +94,7 @@ def _torch(network: nn.Module, precision: Precision) -> Run:
     return run
 
 
-def _openvino(network: nn.Module, precision: Precision, threads: int) -> Run:
+def _openvino(network: nn.Module, precision: Precision, threads: int) -> Forward:
     try:
         import openvino
     except ImportError as error:
@@ -100,8 +127,8 @@ def _converted(network: nn.Module) -> Any:
 def fold_batch_norms(network: nn.Module) -> nn.Module:
     """Return a copy with each BatchNorm folded into the convolution before it, where that changes nothing.
 
-    A convolution and the BatchNorm registered next to it are taken for a pair; since only running the network shows
-    that they are, the copy is thrown away if its maps differ.
+    A convolution and the BatchNorm registered right after it count as a pair. Only running the network shows whether
+    they are one, so an unfolded copy is returned if the maps differ.
     """
     folded = copy.deepcopy(network).eval()
     for parent in list(folded.modules()):

@@ -1,7 +1,7 @@
 """Several threads, each running torch on one core.
 
-For many products of middling size that beats one call spread over all cores, whose threads wait for each other at
-every step, and the more so while others decode images.
+For many matrix products of medium size this is faster than one call spread over all cores, whose threads wait for each
+other at every step, above all while other threads decode images.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ MOST = 8
 
 
 def lane_count() -> int:
-    """Return how many threads `one_core_each` gives: one a core, at most eight."""
+    """Return the number of threads of `one_core_each`: one a core, at most eight."""
     return max(1, min(MOST, os.cpu_count() or 1))
 
 
 @contextmanager
 def one_core_each(name: str) -> Iterator[ThreadPoolExecutor]:
-    """Give a pool of threads, among which torch's own threads are divided while the block runs."""
+    """Give a pool of threads; while the block runs, torch's own threads are divided among them."""
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, before // lane_count()))
     try:

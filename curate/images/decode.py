@@ -1,8 +1,8 @@
-"""An image file as pixels for the network: read, decoded, turned upright, resized, hashed.
+"""Read an image file as pixels for the network: decoded, turned upright, resized, hashed.
 
     bytes -> header -> pixels (<= 8 bits: Pillow; deeper: numbers, levels) -> resized -> DecodedImage
 
-Whatever a file holds, the answer is a `DecodedImage` or `ImageFacts` with a `skip_reason`: nothing is raised.
+Whatever a file holds, the result is a `DecodedImage`, or `ImageFacts` with a `skip_reason`; nothing is raised.
 Pillow and hashlib release the interpreter's lock, so threads decode in parallel.
 """
 
@@ -18,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from curate.findings import Code
 from curate.images import files, formats, integrity, orientation, rasters
-from curate.images.formats import Format, Header
+from curate.images.formats import FileFormat, Header
 from curate.images.levels import DecodeConfig, Levels, apply_levels
 from curate.records import DecodedImage, Finding, FloatArray, ImageFacts
 
@@ -39,31 +40,31 @@ Pixels = NDArray[np.uint8] | FloatArray
 SizeRule = Callable[[int, int], tuple[int, int]]
 
 DRAFT_MARGIN = 1.5
-"""A JPEG is decoded at 1/2, 1/4 or 1/8 as long as that leaves 1.5 times the wanted size. Measured on noisy 1280 x 1024
-to 384 px: 8 ms with resizing and hash instead of 13, both 0.8 grey levels from a full decode with Lanczos."""
+"""A JPEG is decoded at 1/2, 1/4 or 1/8 if that leaves at least 1.5 times the wanted size."""
+
 RESAMPLING = Image.Resampling.BICUBIC
 REDUCING_GAP = 1.5
-"""Box-reduce by whole factors down to 1.5 times the wanted size, then bicubic: 3 ms, bicubic alone 11, at 0.3
-grey levels' difference."""
+"""Box-reduce by whole factors down to 1.5 times the wanted size, then bicubic: faster, and nearly the same pixels."""
+
 SAMPLES_PER_PIXEL = 4
 REDUCED = "reduced:"
-"""Begins the duplicate key of a JPEG decoded at reduced scale: equal ones are a suspicion (`confirmed_keys`)."""
-SUFFIXES: dict[Format, tuple[str, ...]] = {
-    Format.PNG: (".png",),
-    Format.JPEG: (".jpg", ".jpeg"),
-    Format.BMP: (".bmp",),
-    Format.GIF: (".gif",),
-    Format.WEBP: (".webp",),
-    Format.TIFF: (".tif", ".tiff"),
-    Format.NETPBM: (".pgm", ".ppm"),
-    Format.JPEG2000: (".jp2",),
+"""Prefix of the duplicate key of a JPEG decoded at reduced scale; equal ones need `duplicates.confirmed_keys`."""
+SUFFIXES: dict[FileFormat, tuple[str, ...]] = {
+    FileFormat.PNG: (".png",),
+    FileFormat.JPEG: (".jpg", ".jpeg"),
+    FileFormat.BMP: (".bmp",),
+    FileFormat.GIF: (".gif",),
+    FileFormat.WEBP: (".webp",),
+    FileFormat.TIFF: (".tif", ".tiff"),
+    FileFormat.NETPBM: (".pgm", ".ppm"),
+    FileFormat.JPEG2000: (".jp2",),
 }
 KNOWN_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Picture:
-    """Resized pixels, the key of the full ones, and what was noticed."""
+class _Resized:
+    """Resized pixels, the duplicate key of the full ones, and findings."""
 
     pixels: Pixels
     duplicate_key: str
@@ -76,9 +77,9 @@ def read_file(file: Path, config: DecodeConfig) -> bytes | Finding:
 
 
 def read_image(file: Path, *, size: SizeRule, levels: Levels, config: DecodeConfig) -> DecodedImage | ImageFacts:
-    """Return the image in a file: `read_file`, then `decode_image`; and note a name that belies the content.
+    """Return the image in a file: `read_file`, `decode_image`, `check_suffix`.
 
-    Never raises for what the file holds; an error of `size` itself goes through.
+    Nothing that the file holds raises; only `size` itself may.
     """
     data = read_file(file, config)
     if isinstance(data, Finding):
@@ -92,12 +93,12 @@ def read_image(file: Path, *, size: SizeRule, levels: Levels, config: DecodeConf
 
 
 def unread(finding: Finding) -> ImageFacts:
-    """Return the facts of a file that gave no bytes."""
+    """Return the facts of a file that could not be read."""
     return ImageFacts(skip_reason=finding.message, findings=(finding,))
 
 
 def check_suffix(file: Path, data: bytes) -> tuple[Finding, ...]:
-    """Return the finding of a file named for one format and holding another; none for a name without a known one."""
+    """Return a finding if the suffix names another format than the content is; unknown suffixes give none."""
     suffix = file.suffix.lower()
     kind = integrity.attempt(lambda: formats.sniff(data))
     if isinstance(kind, Finding) or suffix not in KNOWN_SUFFIXES or suffix in SUFFIXES[kind]:
@@ -116,27 +117,31 @@ def decode_image(data: bytes, *, size: SizeRule, levels: Levels, config: DecodeC
         `ImageFacts` with a `skip_reason` where it cannot be decoded. `duplicate_key` is SHA-256 over the shape and
         the full upright pixels in one canonical form: (H, W) if all channels are equal, else (H, W, 3); uint8,
         or float32 after the levels. So grey, RGB and palette files of equal colours agree; 8 and 16 bits do not.
-        Of a JPEG read at reduced scale it is "reduced:" and the hash of the reduced pixels; `duplicates.confirmed_keys`
-        decodes the few in full for which that does not settle it.
+        For a JPEG read at reduced scale it is "reduced:" and the hash of the reduced pixels; where that is not enough,
+        `duplicates.confirmed_keys` decodes in full.
     """
-    known = ImageFacts(sha256=hashlib.sha256(data).hexdigest())
+    facts = ImageFacts(sha256=hashlib.sha256(data).hexdigest())
     header = integrity.attempt(lambda: formats.read_header(data))
     if isinstance(header, Finding):
-        return _skip(known, header)
+        return _skip(facts, header)
     width, height = header.upright
-    known = replace(known, width_px=width, height_px=height, mode=header.mode, bit_depth=header.bit_depth)
+    facts = replace(facts, width_px=width, height_px=height, mode=header.mode, bit_depth=header.bit_depth)
     too_large = _too_large(header, config)
     if too_large is not None:
-        return _skip(known, too_large)
+        return _skip(facts, too_large)
     target = size(width, height)
     read = _read_deep if header.deep else _read_shallow
-    picture = integrity.attempt(lambda: read(data, header, target, levels))
-    if isinstance(picture, Finding):
-        return _skip(known, picture)
-    found = (*header.notes, *picture.findings)
-    facts = replace(known, pixel_hash=_hash(picture.pixels), duplicate_key=picture.duplicate_key, findings=found)
-    picture.pixels.setflags(write=False)
-    return DecodedImage(facts=facts, pixels=picture.pixels)
+    resized = integrity.attempt(lambda: read(data, header, target, levels=levels))
+    if isinstance(resized, Finding):
+        return _skip(facts, resized)
+    facts = replace(
+        facts,
+        pixel_hash=_hash(resized.pixels),
+        duplicate_key=resized.duplicate_key,
+        findings=(*header.notes, *resized.findings),
+    )
+    resized.pixels.setflags(write=False)
+    return DecodedImage(facts=facts, pixels=resized.pixels)
 
 
 def full_key(file: Path, levels: Levels, config: DecodeConfig) -> str | Finding:
@@ -157,9 +162,9 @@ def _full_key(data: bytes, levels: Levels, config: DecodeConfig) -> str | Findin
 
 
 def header_pixels(data: bytes) -> int:
-    """Return how many pixels decoding a file's bytes has to hold, as its header says; 0 if it cannot be read.
+    """Return how many pixels decoding a file has to hold, by its header alone; 0 if that cannot be read.
 
-    Cheap: no pixel is decoded. Many bands count as more pixels, `SAMPLES_PER_PIXEL` samples as one.
+    A file of many bands counts as more pixels, `SAMPLES_PER_PIXEL` samples as one.
     """
     header = integrity.attempt(lambda: formats.read_header(data))
     if isinstance(header, Finding):
@@ -168,8 +173,8 @@ def header_pixels(data: bytes) -> int:
     return max(width * height, header.elements // SAMPLES_PER_PIXEL)
 
 
-def _skip(known: ImageFacts, finding: Finding) -> ImageFacts:
-    return replace(known, skip_reason=finding.message, findings=(finding,))
+def _skip(facts: ImageFacts, finding: Finding) -> ImageFacts:
+    return replace(facts, skip_reason=finding.message, findings=(finding,))
 
 
 def _too_large(header: Header, config: DecodeConfig) -> Finding | None:
@@ -178,11 +183,11 @@ def _too_large(header: Header, config: DecodeConfig) -> Finding | None:
         return None
     what = f"the image has {width} x {height} pixels ({header.elements} samples)"
     return Finding(
-        code=integrity.TOO_LARGE, message=f"{what}, more than --max-pixels {config.max_pixels} allows: raise it or crop"
+        code=Code.TOO_LARGE, message=f"{what}, more than --max-pixels {config.max_pixels} allows: raise it or crop"
     )
 
 
-def _read_shallow(data: bytes, header: Header, target: tuple[int, int], levels: Levels) -> _Picture:
+def _read_shallow(data: bytes, header: Header, target: tuple[int, int], *, levels: Levels) -> _Resized:
     wanted = orientation.swap(target, header.orientation)
     at_least = (int(wanted[0] * DRAFT_MARGIN), int(wanted[1] * DRAFT_MARGIN))
     shallow = rasters.read_shallow(data, header, at_least)
@@ -192,10 +197,10 @@ def _read_shallow(data: bytes, header: Header, target: tuple[int, int], levels: 
     key = _duplicate_key(array, header.upright if reduced else None)
     resized = image if image.size == target else image.resize(target, RESAMPLING, reducing_gap=REDUCING_GAP)
     pixels = np.array(resized.convert("RGB"))
-    return _Picture(pixels=pixels, duplicate_key=key, findings=shallow.notes + _emptiness(pixels, array))
+    return _Resized(pixels=pixels, duplicate_key=key, findings=shallow.notes + _emptiness(pixels, array))
 
 
-def _read_deep(data: bytes, header: Header, target: tuple[int, int], levels: Levels) -> _Picture:
+def _read_deep(data: bytes, header: Header, target: tuple[int, int], *, levels: Levels) -> _Resized:
     samples = rasters.read_deep(data, header)
     values, changed = apply_levels(samples.values, levels, inverted=samples.inverted)  # (H, W, 1 or 3)
     key = _duplicate_key(values)
@@ -204,31 +209,31 @@ def _read_deep(data: bytes, header: Header, target: tuple[int, int], levels: Lev
         channels = [_resize_float(values[..., channel], target) for channel in range(values.shape[2])]
         pixels = np.stack(channels * (3 // len(channels)), axis=2)
     findings = (*samples.notes, *changed, *_emptiness(pixels, values))
-    return _Picture(pixels=np.ascontiguousarray(pixels), duplicate_key=key, findings=findings)
+    return _Resized(pixels=np.ascontiguousarray(pixels), duplicate_key=key, findings=findings)
 
 
 def _resize_float(channel: FloatArray, target: tuple[int, int]) -> FloatArray:
-    """Return (H, W) float32 resized; bicubic overshoots at edges, so it is held in 0-255."""
+    """Return (H, W) float32 resized and clipped to 0-255: bicubic overshoots at edges."""
     image = Image.fromarray(np.ascontiguousarray(channel))
     resized: FloatArray = np.asarray(image.resize(target, RESAMPLING, reducing_gap=REDUCING_GAP))
     return resized.clip(0, 255)
 
 
 def _emptiness(pixels: Pixels, full: Pixels) -> tuple[Finding, ...]:
-    # the resized image first: the full one, ten times larger, is only looked at if that shows nothing
+    # the resized image first: the full one, ten times larger, is only checked if that has one colour
     if integrity.is_one_colour(pixels) and integrity.is_one_colour(full):
         return (integrity.one_colour(),)
     return ()
 
 
 def _duplicate_key(full: Pixels, reduced_from: tuple[int, int] | None = None) -> str:
-    """Return the key of full pixels, or of a JPEG's reduced ones and the size it was reduced from."""
+    """Return the key of full pixels, or of the reduced pixels of a JPEG and the size it was reduced from."""
     canonical = full[..., 0] if full.ndim == 3 and _is_grey(full) else full
     return _hash(canonical) if reduced_from is None else REDUCED + _hash(canonical, str(reduced_from).encode())
 
 
 def _is_grey(pixels: Pixels) -> bool:
-    """Return whether all channels are equal; the middle row answers for nearly every colour image."""
+    """Return whether all channels are equal; the middle row settles nearly every colour image."""
     return _channels_equal(pixels[len(pixels) // 2]) and _channels_equal(pixels)
 
 

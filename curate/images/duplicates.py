@@ -1,9 +1,9 @@
-"""Exact duplicates, and which images must not vouch for one another. Linear in the number of images.
+"""Exact duplicates and leakage groups, in time linear in the number of images.
 
-    facts -> confirmed_keys -> duplicate_groups -> kin
+    facts -> confirmed_keys -> duplicate_groups -> leakage_groups
 
-JPEGs are decoded at reduced scale, and what is equal there may differ in full: `confirmed_keys` decodes in full only
-those for which this matters, so that an image's facts never depend on the rest of its set.
+JPEGs are decoded at reduced scale, and images that are equal there may differ in full. `confirmed_keys` decodes in full
+only those for which this matters, so that an image's facts never depend on the rest of its set.
 """
 
 from __future__ import annotations
@@ -40,28 +40,28 @@ def confirmed_keys(
     """
     suspects = {facts[row].sha256: files[row] for row in _suspects(facts)}
     with ThreadPoolExecutor(THREADS, thread_name_prefix="confirm") as pool:
-        found = list(pool.map(lambda file: full_key(file, levels, config), suspects.values()))
-    keys = {sha256: sha256 if isinstance(key, Finding) else key for sha256, key in zip(suspects, found, strict=True)}
-    return [keys.get(known.sha256, known.duplicate_key) if known.duplicate_key else "" for known in facts]
+        decoded = list(pool.map(lambda file: full_key(file, levels, config), suspects.values()))
+    keys = {sha256: sha256 if isinstance(key, Finding) else key for sha256, key in zip(suspects, decoded, strict=True)}
+    return [keys.get(image.sha256, image.duplicate_key) if image.duplicate_key else "" for image in facts]
 
 
 def _suspects(facts: Sequence[ImageFacts]) -> Iterator[int]:
-    """Yield the rows whose reduced key does not settle what they are duplicates of."""
+    """Yield the rows whose reduced key does not tell for certain what they are duplicates of."""
     contents: dict[str, set[str]] = {}
     sizes: set[tuple[int, int]] = set()
-    for known in facts:
-        contents.setdefault(known.duplicate_key, set()).add(known.sha256)
-        if known.duplicate_key and not _is_reduced(known) and known.bit_depth <= SHALLOW_BITS:
-            sizes.add((known.width_px, known.height_px))
-    for row, known in enumerate(facts):
-        if _is_reduced(known) and (
-            len(contents[known.duplicate_key]) > 1 or (known.width_px, known.height_px) in sizes
+    for image in facts:
+        contents.setdefault(image.duplicate_key, set()).add(image.sha256)
+        if image.duplicate_key and not _is_reduced(image) and image.bit_depth <= SHALLOW_BITS:
+            sizes.add((image.width_px, image.height_px))
+    for row, image in enumerate(facts):
+        if _is_reduced(image) and (
+            len(contents[image.duplicate_key]) > 1 or (image.width_px, image.height_px) in sizes
         ):
             yield row
 
 
-def _is_reduced(known: ImageFacts) -> bool:
-    return known.duplicate_key.startswith(REDUCED)
+def _is_reduced(image: ImageFacts) -> bool:
+    return image.duplicate_key.startswith(REDUCED)
 
 
 def duplicate_groups(keys: Sequence[str]) -> IntArray:
@@ -77,22 +77,24 @@ def duplicate_pairs(groups: IntArray) -> Iterator[tuple[int, int]]:
         yield int(groups[other]), int(other)
 
 
-def kin(duplicates: IntArray, groups: Sequence[str]) -> IntArray:
-    """Return (N,) numbers, equal for images joined by any chain of duplicates and equal, non-empty user groups.
+def leakage_groups(duplicates: IntArray, groups: Sequence[str]) -> IntArray:
+    """Return (N,) leakage groups: images that may not speak for each other have equal numbers.
 
-    Scorers do not count kin as neighbours: a copy, or another shot of the same part, would vouch for its own defect.
-    The number is the smallest row of the kin.
+    Images are in one group if any chain of duplicates and of equal, non-empty user groups joins them: a copy, or
+    another shot of the same part, would confirm its own defect. The number is the smallest row of the group.
+
+    Args:
+        duplicates: (N,) as `duplicate_groups` returns them.
+        groups: (N,) the user's groups; "" for none.
     """
-    parent = np.arange(len(duplicates), dtype=np.int64).tolist()
-    for numbers in (duplicates.tolist(), duplicate_groups(groups).tolist()):
-        for row, other in enumerate(numbers):
-            low, high = sorted((_root(parent, row), _root(parent, other)))
-            parent[high] = low
-    return np.array([_root(parent, row) for row in range(len(parent))], dtype=np.int64)
+    from scipy.cluster.hierarchy import DisjointSet  # here, where it is needed: it loads half of scipy
 
-
-def _root(parent: list[int], row: int) -> int:
-    while parent[row] != row:
-        parent[row] = parent[parent[row]]  # path halving keeps the chains short
-        row = parent[row]
-    return row
+    joined = DisjointSet(range(len(duplicates)))
+    for numbers in (duplicates, duplicate_groups(groups)):
+        for first, other in duplicate_pairs(numbers):
+            joined.merge(first, other)
+    leakage = np.arange(len(duplicates), dtype=np.int64)
+    for rows in joined.subsets():
+        if len(rows) > 1:
+            leakage[list(rows)] = min(rows)
+    return leakage

@@ -1,4 +1,4 @@
-"""What a dataset is: one hash of all its files, labels, splits and groups."""
+"""The identity of a dataset: one hash of all its files, labels, splits and groups."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Walk a folder of images: hidden and foreign files counted, linked folders followed once, loops survived.
+"""Walk a folder of images: count hidden and other files, follow linked folders once, survive loops.
 
-Masks (pictures of where a defect is) are no images: all below a folder `ground_truth`; below one named `mask` or
-`masks` those that repeat the names of images beside it, since that may be a class as well.
+Masks (pictures of where a defect is) do not count as images: all below a folder `ground_truth`; below a folder `mask`
+or `masks`, which may be a class as well, only if they repeat the names of images beside it.
 """
 
 from __future__ import annotations
@@ -26,17 +26,25 @@ class FoundFile(NamedTuple):
     file: Path
 
 
+class _Folder(NamedTuple):
+    """A folder to walk: where it is, what the names of its files begin with, and whether they are masks."""
+
+    path: str
+    prefix: str
+    masks: bool
+
+
 @dataclass
 class _Walk:
     """Folders still to visit, and those seen by (device, inode): a folder reached twice is walked once."""
 
     ignored: Counter[str]
-    waiting: list[tuple[str, str, bool]]
-    links: list[tuple[str, str, bool]] = field(default_factory=list)
+    waiting: list[_Folder]
+    links: list[_Folder] = field(default_factory=list)
     seen: set[tuple[int, int]] = field(default_factory=set)
 
-    def next_folder(self) -> tuple[str, str, bool] | None:
-        """Return (path, prefix of names, whether it holds masks); real folders before links, so that they win."""
+    def next_folder(self) -> _Folder | None:
+        """Return the next folder; real folders come before links to them."""
         if not self.waiting and self.links:
             self.links.sort()
             self.waiting.append(self.links.pop(0))
@@ -44,16 +52,16 @@ class _Walk:
 
 
 def walk(root: Path, ignored: Counter[str]) -> Iterator[FoundFile]:
-    """Yield the image files below `root`, in no promised order, and count in `ignored` what is passed over.
+    """Yield the image files below `root`, in no promised order, and count in `ignored` all other entries.
 
-    What a folder `mask` or `masks` holds is among them: see `find_images`.
+    Files below a folder `mask` or `masks` are among them: see `find_images`.
 
     A link to a folder is followed unless that folder was walked already; a link to an image is an image, broken
-    or not. A folder that may not be opened is counted and passed over.
+    or not. A folder that cannot be opened is counted and skipped.
     """
-    state = _Walk(ignored=ignored, waiting=[(os.fspath(root), "", False)])
+    state = _Walk(ignored=ignored, waiting=[_Folder(os.fspath(root), "", masks=False)])
     while (folder := state.next_folder()) is not None:
-        yield from _scan(state, *folder)
+        yield from _scan(state, folder)
 
 
 def find_images(root: Path, ignored: Counter[str]) -> list[FoundFile]:
@@ -63,11 +71,11 @@ def find_images(root: Path, ignored: Counter[str]) -> list[FoundFile]:
     by folder and stem (`masks/scratch/01.png` for `defect/scratch/01.jpg`); else by the stem with an ending such as
     `_mask`, or by the stem alone if one image only has it. Where classes are numbered alike it names none.
     """
-    found = list(walk(root, ignored))
-    homes = [_mask_folder(file.name) for file in found]
-    masks = _folders_of_masks(found, homes)
-    images = [file for file, home in zip(found, homes, strict=True) if home not in masks]
-    ignored += Counter({"mask": len(found) - len(images)})  # in place; a count of 0 leaves no key
+    files = list(walk(root, ignored))
+    homes = [_mask_folder(file.name) for file in files]
+    masks = _folders_of_masks(files, homes)
+    images = [file for file, home in zip(files, homes, strict=True) if home not in masks]
+    ignored += Counter({"mask": len(files) - len(images)})  # in place; a count of 0 leaves no key
     return images
 
 
@@ -78,18 +86,18 @@ def _mask_folder(name: str) -> str:
     return "/".join(folders[:depth])
 
 
-def _folders_of_masks(found: Sequence[FoundFile], homes: Sequence[str]) -> set[str]:
-    """Return those of the folders `homes` whose files mostly name an image below the same parent; linear."""
+def _folders_of_masks(files: Sequence[FoundFile], homes: Sequence[str]) -> set[str]:
+    """Return those folders of `homes` in which at least half of the files name an image below the same parent."""
     beside: dict[str, Counter[tuple[str, str]]] = {_parent(home): Counter() for home in homes if home}
-    pictures = [file.name for file, home in zip(found, homes, strict=True) if not home] if beside else []
+    pictures = [file.name for file, home in zip(files, homes, strict=True) if not home] if beside else []
     for name in pictures:
         for folder in beside.keys() & _parents(name):
             beside[folder].update(_image_marks(name))
-    votes: Counter[str] = Counter()
-    for file, home in zip(found, homes, strict=True):
+    balances: Counter[str] = Counter()
+    for file, home in zip(files, homes, strict=True):
         if home:
-            votes[home] += 1 if _is_mask(file.name.removeprefix(f"{home}/"), beside[_parent(home)]) else -1
-    return {home for home, balance in votes.items() if balance >= 0}
+            balances[home] += 1 if _is_mask(file.name.removeprefix(f"{home}/"), beside[_parent(home)]) else -1
+    return {home for home, balance in balances.items() if balance >= 0}
 
 
 def _is_mask(name: str, images: Counter[tuple[str, str]]) -> bool:
@@ -121,15 +129,15 @@ def _stem(name: str) -> str:
     return name.rpartition("/")[2].rpartition(".")[0].lower()
 
 
-def _scan(state: _Walk, path: str, prefix: str, masks: bool) -> Iterator[FoundFile]:
+def _scan(state: _Walk, folder: _Folder) -> Iterator[FoundFile]:
     try:
-        status = os.stat(path)
+        status = os.stat(folder.path)
         identity = (status.st_dev, status.st_ino)
         if identity in state.seen:
             state.ignored["folder seen before"] += 1
             return
         state.seen.add(identity)
-        with os.scandir(path) as listing:
+        with os.scandir(folder.path) as listing:
             entries = sorted(listing, key=lambda entry: entry.name)
     except OSError:
         state.ignored["unreadable folder"] += 1
@@ -138,18 +146,19 @@ def _scan(state: _Walk, path: str, prefix: str, masks: bool) -> Iterator[FoundFi
         if entry.name.startswith("."):
             state.ignored["hidden"] += 1
         elif _is_folder(entry):
-            inside = (entry.path, f"{prefix}{entry.name}/", masks or entry.name.lower() in MASK_FOLDERS)
+            masks = folder.masks or entry.name.lower() in MASK_FOLDERS
+            inside = _Folder(entry.path, f"{folder.prefix}{entry.name}/", masks)
             (state.links if entry.is_symlink() else state.waiting).append(inside)
         elif os.path.splitext(entry.name)[1].lower() not in IMAGE_SUFFIXES:  # noqa: PTH122  four times as fast
             state.ignored["not an image"] += 1
-        elif masks:
+        elif folder.masks:
             state.ignored["mask"] += 1
         else:
-            yield FoundFile(f"{prefix}{entry.name}", Path(entry.path))
+            yield FoundFile(f"{folder.prefix}{entry.name}", Path(entry.path))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself: listed by its name, unreadable when decoded
+    except OSError:  # a link to itself: listed, and unreadable when decoded
         return False

@@ -1,7 +1,7 @@
-"""Image files by their content: which format, and what the header says.
+"""The format of an image file by its content, and what its header says.
 
-The format is told by the first bytes and only that decoder is called: a text named `.png` is refused,
-a JPEG named `.png` is read, and no decoder that nobody asked for (PostScript, PDF) is ever reached.
+The first bytes decide the format, and only its decoder is called: a text named `.png` is refused, a JPEG named `.png`
+is read, and no decoder of another format (PostScript, PDF) is ever reached.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from curate.findings import Code
 from curate.images import orientation, pnm, tiff
-from curate.images.integrity import NOT_AN_IMAGE, Unreadable, extra_channels, reduced_depth, several_pages
+from curate.images.integrity import Unreadable, extra_channels, reduced_depth, several_pages
 from curate.records import Finding
 
-# The one process-wide setting: Pillow's remarks about careless metadata, and its warning about images of more
-# than 89 megapixels (ours is a limit, --max-pixels), do not reach the user's stderr.
+# The one process-wide setting: keep Pillow's warnings of careless metadata, and of images of more than 89 megapixels
+# (--max-pixels is our limit), from the user's stderr.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-class Format(StrEnum):
+class FileFormat(StrEnum):
     """The file formats that are read, as messages name them."""
 
     PNG = "PNG"
@@ -56,10 +57,10 @@ class Header:
         mode, bit_depth: see `records.ImageFacts`.
         deep: samples do not fit 8 unsigned bits: they are read as numbers and mapped by `levels`.
         elements: samples to hold while decoding; may be far more than pixels for a TIFF of many bands.
-        notes: what the header alone gives to remark.
+        notes: findings from the header alone.
     """
 
-    format: Format
+    format: FileFormat
     stored: tuple[int, int]
     orientation: int
     mode: str
@@ -89,53 +90,53 @@ class TiffDecoder(TiffImageFile):
         ImageFile.ImageFile.load_prepare(self)
 
 
-DECODERS: Mapping[Format, Callable[[io.BytesIO], ImageFile.ImageFile]] = MappingProxyType(
+DECODERS: Mapping[FileFormat, Callable[[io.BytesIO], ImageFile.ImageFile]] = MappingProxyType(
     {
-        Format.PNG: PngImageFile,
-        Format.JPEG: _Jpeg,
-        Format.BMP: BmpImageFile,
-        Format.GIF: GifImageFile,
-        Format.WEBP: WebPImageFile,
-        Format.TIFF: TiffDecoder,
-        Format.NETPBM: PpmImageFile,
-        Format.JPEG2000: Jpeg2KImageFile,
+        FileFormat.PNG: PngImageFile,
+        FileFormat.JPEG: _Jpeg,
+        FileFormat.BMP: BmpImageFile,
+        FileFormat.GIF: GifImageFile,
+        FileFormat.WEBP: WebPImageFile,
+        FileFormat.TIFF: TiffDecoder,
+        FileFormat.NETPBM: PpmImageFile,
+        FileFormat.JPEG2000: Jpeg2KImageFile,
     }
 )
 DEEP_PNG_MODES: Mapping[int, str] = MappingProxyType({0: "I;16", 2: "RGB;16", 4: "LA;16", 6: "RGBA;16"})
 BITS_OF_MODE: Mapping[str, int] = MappingProxyType({"1": 1, "I;16": 16, "I;16B": 16, "I": 32, "F": 32})
 
 
-def sniff(data: bytes) -> Format:
-    """Return the format that the first bytes tell.
+def sniff(data: bytes) -> FileFormat:
+    """Return the format by the first bytes.
 
     Raises:
-        Unreadable: they tell none.
+        Unreadable: they are of no known format.
     """
     for start, kind in (
-        (b"\x89PNG\r\n\x1a\n", Format.PNG),
-        (b"\xff\xd8\xff", Format.JPEG),
-        (b"BM", Format.BMP),
-        (b"GIF8", Format.GIF),
-        (b"\0\0\0\x0cjP  \r\n\x87\n", Format.JPEG2000),
-        (b"\xff\x4f\xff\x51", Format.JPEG2000),
+        (b"\x89PNG\r\n\x1a\n", FileFormat.PNG),
+        (b"\xff\xd8\xff", FileFormat.JPEG),
+        (b"BM", FileFormat.BMP),
+        (b"GIF8", FileFormat.GIF),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", FileFormat.JPEG2000),
+        (b"\xff\x4f\xff\x51", FileFormat.JPEG2000),
     ):
         if data.startswith(start):
             return kind
     if data[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-        return Format.TIFF
+        return FileFormat.TIFF
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return Format.WEBP
+        return FileFormat.WEBP
     if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3] in b" \t\r\n#" and len(data) > 3:
-        return Format.NETPBM
-    raise Unreadable(NOT_AN_IMAGE, "the content is no image format that is read here: export the image again")
+        return FileFormat.NETPBM
+    raise Unreadable(Code.NOT_AN_IMAGE, "the content is no image format that is read here: export the image again")
 
 
 def read_header(data: bytes) -> Header:
-    """Return what the file says about itself; no pixel is decoded. Raises whatever the decoder does."""
+    """Return the header of a file; no pixel is decoded. Raises whatever the decoder raises."""
     kind = sniff(data)
-    if kind is Format.TIFF:
+    if kind is FileFormat.TIFF:
         return _tiff_header(data)
-    if kind is Format.NETPBM and data[1:2] in b"2356":
+    if kind is FileFormat.NETPBM and data[1:2] in b"2356":
         width, height, channels, largest = pnm.read_header(data)
         mode, deep = "RGB" if channels == 3 else "L", largest > 255
         return Header(
@@ -150,16 +151,16 @@ def read_header(data: bytes) -> Header:
     return _pillow_header(data, kind)
 
 
-def _pillow_header(data: bytes, kind: Format) -> Header:
+def _pillow_header(data: bytes, kind: FileFormat) -> Header:
     image = DECODERS[kind](io.BytesIO(data))
     mode, bits = image.mode, BITS_OF_MODE.get(image.mode, 8)
     deep = mode in ("I;16", "I;16B", "I", "F")
-    exif = orientation.png_exif(data) if kind is Format.PNG else image.info.get("exif", b"")
+    exif = orientation.png_exif(data) if kind is FileFormat.PNG else image.info.get("exif", b"")
     notes: list[Finding] = []
-    if kind is Format.PNG:
+    if kind is FileFormat.PNG:
         bits, deep = data[24], data[24] == 16
         mode = DEEP_PNG_MODES.get(data[25], mode) if deep else mode
-    if kind is Format.JPEG2000:
+    if kind is FileFormat.JPEG2000:
         bits = jpeg2000_bits(data)
         notes += [reduced_depth(bits)] if bits > 8 and not deep else []
     if _has_frames(image, kind):
@@ -176,8 +177,8 @@ def _pillow_header(data: bytes, kind: Format) -> Header:
     )
 
 
-def _has_frames(image: ImageFile.ImageFile, kind: Format) -> bool:
-    if kind not in (Format.GIF, Format.WEBP, Format.PNG):
+def _has_frames(image: ImageFile.ImageFile, kind: FileFormat) -> bool:
+    if kind not in (FileFormat.GIF, FileFormat.WEBP, FileFormat.PNG):
         return False
     try:
         return bool(getattr(image, "is_animated", False))
@@ -192,7 +193,7 @@ def _tiff_header(data: bytes) -> Header:
     notes += [extra_channels(page.samples, tiff.used_bands(page))] if page.extra else []
     mode = page.dtype if page.samples == 1 else f"{page.dtype}x{page.samples}"
     return Header(
-        format=Format.TIFF,
+        format=FileFormat.TIFF,
         stored=(page.width_px, page.height_px),
         orientation=orientation.valid(page.orientation),
         mode=mode,
@@ -204,6 +205,6 @@ def _tiff_header(data: bytes) -> Header:
 
 
 def jpeg2000_bits(data: bytes) -> int:
-    """Return the bits per channel that the codestream's size marker tells; 8 if there is none."""
+    """Return the bits per channel from the codestream's size marker; 8 if there is none."""
     at = data.find(b"\xff\x4f\xff\x51")
     return (data[at + 42] & 0x7F) + 1 if 0 <= at < len(data) - 42 else 8

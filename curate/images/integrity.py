@@ -1,7 +1,4 @@
-"""What is noticed about an image: the finding codes, and how a failed read becomes one sentence.
-
-The codes are explained in `rules/findings.toml`: what each means, why it matters, what to do.
-"""
+"""The findings of reading one image file: how a failed read becomes one sentence, and remarks on what was read."""
 
 from __future__ import annotations
 
@@ -12,46 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from curate.findings import Code
 from curate.records import Finding
 
-EMPTY = "IMG001"
-NOT_AN_IMAGE = "IMG002"
-TRUNCATED = "IMG003"
-DAMAGED = "IMG004"
-TOO_LARGE = "IMG005"
-NO_PERMISSION = "IMG006"
-VANISHED = "IMG007"
-NOT_A_FILE = "IMG008"
-NOT_READ = "IMG009"
-UNSUPPORTED = "IMG010"
-NO_MEMORY = "IMG011"
-SEVERAL_PAGES = "IMG020"
-CLIPPED = "IMG021"
-NOT_FINITE = "IMG022"
-ONE_COLOUR = "IMG023"
-TRANSPARENT = "IMG024"
-OTHER_FORMAT = "IMG025"
-REDUCED_DEPTH = "IMG026"
-EXTRA_CHANNELS = "IMG027"
-INVALID_NAME = "IMG030"
-
-UNREADABLE_CODES = frozenset(
-    (
-        EMPTY,
-        NOT_AN_IMAGE,
-        TRUNCATED,
-        DAMAGED,
-        TOO_LARGE,
-        NO_PERMISSION,
-        VANISHED,
-        NOT_A_FILE,
-        NOT_READ,
-        UNSUPPORTED,
-        NO_MEMORY,
-    )
-)
-TRANSIENT_CODES = frozenset((NO_MEMORY, UNSUPPORTED))
-"""What another run of the same file may read: with more memory free, or with a decoder installed since."""
+TRANSIENT_CODES = frozenset((Code.NO_MEMORY, Code.UNSUPPORTED))
+"""Another run may read the same file: with more memory free, or with a decoder installed since."""
 TRUNCATION_WORDS = ("truncat", "failed to read", "unexpected end", "not enough image data", "requires a buffer")
 UNSUPPORTED_WORDS = ("unknown pixel mode", "unsupported", "not supported", "cannot handle", "precision")
 
@@ -59,97 +21,103 @@ T = TypeVar("T")
 
 
 class Unreadable(Exception):
-    """Carries the finding of an image that cannot be used from where it is seen to `attempt`."""
+    """An image that cannot be used; `attempt` turns it into the finding that it carries."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
         self.finding = Finding(code=code, message=message)
 
 
 def attempt(step: Callable[[], T]) -> T | Finding:
-    """Return what `step` returns, or the finding that says why it could not be done: the one decode boundary."""
+    """Return what `step` returns, or the finding that says why it failed. Every decoder is called through here."""
     try:
         return step()
-    except Unreadable as reason:
-        return reason.finding
-    # Decoders are third-party code and a hostile file makes them raise anything (struct.error, IndexError,
-    # RecursionError, ...): whatever one file holds, the run goes on and the file becomes a row with a reason.
+    except Unreadable as unreadable:
+        return unreadable.finding
+    # Decoders are third-party code, and a hostile file makes them raise anything (struct.error, IndexError,
+    # RecursionError, ...). Whatever a file holds, the run goes on and the file becomes a row with a reason.
     except Exception as error:  # noqa: BLE001
         return failure(error)
 
 
 def needs_imagecodecs(compression: str) -> Unreadable:
-    """Return the error of a TIFF whose compression only the optional package imagecodecs decodes."""
+    """Return the error for a TIFF whose compression only the optional package imagecodecs decodes."""
     return Unreadable(
-        UNSUPPORTED,
+        Code.UNSUPPORTED,
         f"the compression {compression} needs a package: pip install imagecodecs, or save it as PNG or plain TIFF",
     )
 
 
 def failure(error: Exception) -> Finding:
     """Return the finding for what a decoder raised."""
-    told = f"{type(error).__name__}: {' '.join(str(error).split())}"[:160].rstrip(": ")
-    said = "".join(letter if letter.isprintable() else "?" for letter in told)
-    lower = said.lower()
+    one_line = f"{type(error).__name__}: {' '.join(str(error).split())}"[:160].rstrip(": ")
+    reason = "".join(letter if letter.isprintable() else "?" for letter in one_line)
+    lower = reason.lower()
     if isinstance(error, MemoryError):
-        return Finding(code=NO_MEMORY, message="memory ran out while decoding: lower --max-pixels or free memory")
+        return Finding(code=Code.NO_MEMORY, message="memory ran out while decoding: lower --max-pixels or free memory")
     if isinstance(error, Image.DecompressionBombError):
-        return Finding(code=TOO_LARGE, message=f"too many pixels for the decoder ({said}): save it smaller or tiled")
+        return Finding(
+            code=Code.TOO_LARGE, message=f"too many pixels for the decoder ({reason}): save it smaller or tiled"
+        )
     if isinstance(error, EOFError) or any(word in lower for word in TRUNCATION_WORDS):
-        return Finding(code=TRUNCATED, message=f"the file is cut short ({said}): copy it again from its source")
+        return Finding(code=Code.TRUNCATED, message=f"the file is cut short ({reason}): copy it again from its source")
     if isinstance(error, NotImplementedError) or any(word in lower for word in UNSUPPORTED_WORDS):
-        return Finding(code=UNSUPPORTED, message=f"a variety that is not supported ({said}): save it as PNG or TIFF")
-    return Finding(code=DAMAGED, message=f"the file is damaged ({said}): copy it again from its source")
+        return Finding(
+            code=Code.UNSUPPORTED, message=f"a variety that is not supported ({reason}): save it as PNG or TIFF"
+        )
+    return Finding(code=Code.DAMAGED, message=f"the file is damaged ({reason}): copy it again from its source")
 
 
 def is_one_colour(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> bool:
     """Return whether every pixel of (H, W) or (H, W, C) is the same."""
     first = pixels[0, 0]
-    # the middle row first: it decides for nearly every real image, at a thousandth of the cost
+    # the middle row first: it settles nearly every real image at a thousandth of the cost
     return bool((pixels[len(pixels) // 2] == first).all() and (pixels == first).all())
 
 
 def several_pages() -> Finding:
     """Say that only the first of several pages or frames is used."""
-    return Finding(code=SEVERAL_PAGES, message="the file has more than one page or frame: only the first is used")
+    return Finding(code=Code.SEVERAL_PAGES, message="the file has more than one page or frame: only the first is used")
 
 
 def transparent() -> Finding:
     """Say that transparent pixels were laid over black."""
-    return Finding(code=TRANSPARENT, message="parts are transparent: laid over black")
+    return Finding(code=Code.TRANSPARENT, message="parts are transparent: laid over black")
 
 
 def one_colour() -> Finding:
     """Say that an image shows nothing."""
-    return Finding(code=ONE_COLOUR, message="every pixel has the same colour: check camera, shutter and export")
+    return Finding(code=Code.ONE_COLOUR, message="every pixel has the same colour: check camera, shutter and export")
 
 
 def extra_channels(channels: int, used: int) -> Finding:
     """Say that channels beyond grey or RGB were left out."""
-    return Finding(code=EXTRA_CHANNELS, message=f"{channels} channels: only the first {used} used")
+    return Finding(code=Code.EXTRA_CHANNELS, message=f"{channels} channels: only the first {used} used")
 
 
 def reduced_depth(bits: int) -> Finding:
     """Say that a decoder gave 8 bits of a deeper image."""
-    return Finding(code=REDUCED_DEPTH, message=f"{bits}-bit colour JPEG 2000 is read with 8 bits: save it as TIFF")
+    return Finding(code=Code.REDUCED_DEPTH, message=f"{bits}-bit colour JPEG 2000 is read with 8 bits: save it as TIFF")
 
 
 def other_format(is_format: str, suffix: str) -> Finding:
     """Say that a file's content is not what its name claims."""
-    return Finding(code=OTHER_FORMAT, message=f"the file is named {suffix} but holds {is_format}: rename it")
+    return Finding(code=Code.OTHER_FORMAT, message=f"the file is named {suffix} but holds {is_format}: rename it")
 
 
 def clipped(share: float, black: float, white: float) -> Finding:
     """Say that a share (0-1) of the values lies outside the levels of the set."""
     message = f"{share:.2%} of the values lie outside the set's levels {black:g} to {white:g} and are clipped"
-    return Finding(code=CLIPPED, message=f"{message}: set --white-level if they matter")
+    return Finding(code=Code.CLIPPED, message=f"{message}: set --white-level if they matter")
 
 
 def not_finite(share: float) -> Finding:
     """Say that a share (0-1) of the values is NaN or infinite."""
-    return Finding(code=NOT_FINITE, message=f"{share:.2%} of the values are NaN or infinite and are set to black")
+    return Finding(code=Code.NOT_FINITE, message=f"{share:.2%} of the values are NaN or infinite and are set to black")
 
 
 def invalid_name(path: str) -> Finding:
     """Say that a file's name is not valid UTF-8; `path` is the escaped form."""
-    return Finding(code=INVALID_NAME, message=f"the name is not valid UTF-8, shown here as {path}: rename the file")
+    return Finding(
+        code=Code.INVALID_NAME, message=f"the name is not valid UTF-8, shown here as {path}: rename the file"
+    )

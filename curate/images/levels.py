@@ -1,9 +1,9 @@
-"""Black and white level of deep files: one policy for the whole set, so that its images stay comparable.
+"""The black and white level of deep files, one for the whole set, so that its images stay comparable.
 
-A 12-bit camera writes its counts into 16-bit files, and nothing in the file says that white is 4095. So the set
-is asked: among an even sample of its deep files, the largest count decides the smallest level of
-255, 1023, 4095, 16383, 65535, ... that holds it. Floating-point files are 0-1 or 0-255 if the sample
-fits there, else stretched over the sample's range. Signed data: black is the sample's smallest value.
+A 12-bit camera writes its counts into 16-bit files, and nothing in the file says that white is 4095. So white is the
+smallest of 255, 1023, 4095, 16383, 65535, ... that holds the largest count in an even sample of the set's deep files.
+Floating-point files are 0-1 or 0-255 if the sample fits there, else stretched over the sample's range. In signed data,
+black is the sample's smallest value.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class DecodeConfig:
 
     Attributes:
         max_pixels: larger images are not decoded but become unreadable rows.
-        white_level: the value that is white in files of more than 8 bits; None lets the set decide.
+        white_level: the value that is white in files of more than 8 bits; None to find it in the set.
     """
 
     max_pixels: int = 512_000_000
@@ -79,16 +79,16 @@ class Levels:
 
 
 def find_levels(files: Sequence[Path], config: DecodeConfig) -> Levels:
-    """Return the levels of a set; cheap where no file is deep: the heads of at most 1024 files are read.
+    """Return the levels of a set. Where no file is deep, only the heads of at most 1024 files are read.
 
-    Files that cannot be read are passed over here; decoding reports them.
+    Files that cannot be read are skipped here; decoding reports them.
     """
     if config.white_level is not None:
         return Levels(integer_white=config.white_level, float_white=config.white_level, origin="given")
     candidates = [file for file in files if file.suffix.lower() in MAY_BE_DEEP]
     deep = [file for file in spread(candidates, FILES_PEEKED) if is_deep(file)]
-    ranges = [found for file in spread(deep, FILES_READ) if (found := _range(file, config)) is not None]
-    return _decide(ranges)
+    ranges = (_range(file, config) for file in spread(deep, FILES_READ))
+    return _decide([values for values in ranges if values is not None])
 
 
 def spread(files: Sequence[Path], count: int) -> list[Path]:
@@ -99,7 +99,7 @@ def spread(files: Sequence[Path], count: int) -> list[Path]:
 
 
 def is_deep(file: Path) -> bool:
-    """Return whether the head of the file tells samples beyond 8 unsigned bits; False if it cannot be read."""
+    """Return whether the head of the file announces more than 8 unsigned bits a sample; False if it cannot be read."""
     return attempt(lambda: _peek(file)) is True
 
 
@@ -107,15 +107,15 @@ def _peek(file: Path) -> bool:
     with os.fdopen(open_regular(file), "rb") as stream:
         head = stream.read(HEAD_BYTES)
         kind = formats.sniff(head)
-        if kind is formats.Format.PNG:
+        if kind is formats.FileFormat.PNG:
             return head[24] == 16
-        if kind is formats.Format.JPEG2000:
+        if kind is formats.FileFormat.JPEG2000:
             return formats.jpeg2000_bits(head) > 8
-        if kind is formats.Format.TIFF:
+        if kind is formats.FileFormat.TIFF:
             stream.seek(0)
             page = tiff.read_page(stream)
             return page.bits > 8 or not page.dtype.startswith(("uint", "bool"))
-        return kind is formats.Format.NETPBM and formats.read_header(head).deep
+        return kind is formats.FileFormat.NETPBM and formats.read_header(head).deep
 
 
 def _range(file: Path, config: DecodeConfig) -> tuple[bool, float, float] | None:
@@ -123,8 +123,8 @@ def _range(file: Path, config: DecodeConfig) -> tuple[bool, float, float] | None
     data = read_file(file, config.max_pixels)
     if isinstance(data, Finding):
         return None
-    found = attempt(lambda: _extremes(data, config))
-    return None if isinstance(found, Finding) else found
+    extremes = attempt(lambda: _extremes(data, config))
+    return None if isinstance(extremes, Finding) else extremes
 
 
 def _extremes(data: bytes, config: DecodeConfig) -> tuple[bool, float, float] | None:
@@ -168,7 +168,7 @@ def _float_levels(ranges: Sequence[tuple[float, float]]) -> tuple[float, float]:
 
 
 def apply_levels(values: NDArray[Any], levels: Levels, *, inverted: bool = False) -> tuple[FloatArray, list[Finding]]:
-    """Return samples of any numeric type as float32 in 0-255, order kept, and what had to be changed.
+    """Return samples of any numeric type as float32 in 0-255, order kept, and findings on values that were changed.
 
     Args:
         values: any shape; NaN and infinite values become black.

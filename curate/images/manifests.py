@@ -1,8 +1,8 @@
 """Manifests (CSV, JSONL, Parquet with a column `path`) and Hugging Face's `metadata.*` (column `file_name`).
 
-Paths are relative to the manifest's folder and stay inside it: `..` that leaves it and absolute paths elsewhere are
-refused, by name only. Links inside the folder may lead where they like: whoever owns the folder made them.
-A row whose file is missing is kept: decoding reports it.
+Paths are relative to the manifest's folder and stay inside it: a `..` that leaves it and an absolute path elsewhere are
+refused, by name only. Links inside the folder may lead anywhere: the folder's owner made them. A row whose file is
+missing is kept; decoding reports it.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ PEEK_BYTES = 2**20
 CELLS = ("label", "split", "group")
 MOST_CHARACTERS = 1000
 
-Place = str
-"""Where a row stands, for messages: "line 3" or "row 3"."""
+Location = str
+"""Of a row in its manifest: "line 3" or "row 3"."""
 
 
-class Row(NamedTuple):
+class ManifestRow(NamedTuple):
     """One row: the file's name below the root with "/" between folders; "" where a column is missing."""
 
     name: str
@@ -43,7 +43,7 @@ class Row(NamedTuple):
     group: str
 
 
-def read_manifest(path: Path) -> list[Row]:
+def read_manifest(path: Path) -> list[ManifestRow]:
     """Return the rows of a manifest.
 
     Raises:
@@ -51,11 +51,11 @@ def read_manifest(path: Path) -> list[Row]:
     """
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: a dataset is a folder or a manifest ({', '.join(SUFFIXES)}), and this is neither")
-    return _rows(path, "path", path.parent)
+    return _rows(path, "path")
 
 
 def metadata_files(root: Path) -> list[Path]:
-    """Return the Hugging Face metadata files of a folder: in it, else in its split folders."""
+    """Return the Hugging Face metadata files of a folder: those in it, else those in its split folders."""
     for folders in ([root], [root / name for name in SPLIT_FOLDERS]):
         files = [folder / name for folder in folders for name in METADATA if (folder / name).is_file()]
         if files:
@@ -64,10 +64,10 @@ def metadata_files(root: Path) -> list[Path]:
 
 
 def names_files(path: Path) -> bool:
-    """Return whether a `metadata.*` has the column `file_name`: many other tools write files of that name."""
+    """Return whether a `metadata.*` has the column `file_name`; other tools write files of that name without it."""
     try:
         with path.open("rb") as file:
-            if path.suffix == ".parquet":  # the schema stands at the end
+            if path.suffix == ".parquet":  # the schema is at the end
                 file.seek(max(0, path.stat().st_size - PEEK_BYTES))
                 return b"file_name" in file.read()
             return b"file_name" in file.readline(PEEK_BYTES)
@@ -75,33 +75,34 @@ def names_files(path: Path) -> bool:
         return False
 
 
-def read_metadata(root: Path, files: Sequence[Path]) -> list[Row]:
+def read_metadata(root: Path, files: Sequence[Path]) -> list[ManifestRow]:
     """Return the rows of all metadata files, named below `root`; errors as for `read_manifest`."""
     return [
         row._replace(name=(file.parent.relative_to(root) / row.name).as_posix())
         for file in files
-        for row in _rows(file, "file_name", file.parent)
+        for row in _rows(file, "file_name")
     ]
 
 
-def _rows(path: Path, key: str, folder: Path) -> list[Row]:
+def _rows(path: Path, key: str) -> list[ManifestRow]:
     readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
-    home, real_home = os.fspath(folder.absolute()), os.fspath(folder.resolve())
-    rows: list[Row] = []
-    first: dict[str, Place] = {}
-    for place, cells in readers[path.suffix.lower()](path, key):
-        name = _inside(_cell(cells, key, path, place), home, real_home, path, place)
-        if name in first:
-            raise InputError(f"{path}, {place}: {name!r} is listed already in {first[name]}: remove one of them")
-        first[name] = place
-        label, split, group = (_short(_cell(cells, column, path, place), column, path, place) for column in CELLS)
-        rows.append(Row(name, label, split, group))
+    homes = (os.path.normpath(path.parent.absolute()), os.fspath(path.parent.resolve()))
+    rows: list[ManifestRow] = []
+    locations: dict[str, Location] = {}
+    for location, cells in readers[path.suffix.lower()](path, key):
+        where = f"{path}, {location}"
+        name = _inside(_cell(cells, key, where), homes, where)
+        if name in locations:
+            raise InputError(f"{where}: {name!r} is listed already in {locations[name]}: remove one of them")
+        locations[name] = location
+        label, split, group = (_short(_cell(cells, column, where), column, where) for column in CELLS)
+        rows.append(ManifestRow(name, label, split, group))
     if not rows:
         raise InputError(f"{path}: the manifest has no rows: list at least one image")
     return rows
 
 
-def _cell(cells: Mapping[str, Any], column: str, path: Path, place: Place) -> str:
+def _cell(cells: Mapping[str, Any], column: str, where: str) -> str:
     """Return a cell as text: "" for none and NaN, "1" for 1.0 (a column with gaps is of floats), "true" for True."""
     value = cells.get(column)
     if value is None or value != value:  # noqa: PLR0124  NaN alone differs from itself
@@ -111,29 +112,32 @@ def _cell(cells: Mapping[str, Any], column: str, path: Path, place: Place) -> st
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if not isinstance(value, str | int | float):
-        raise InputError(f"{path}, {place}: {column} is {type(value).__name__}: give a text or a number")
+        raise InputError(f"{where}: {column} is {type(value).__name__}: give a text or a number")
     return str(value)
 
 
-def _short(text: str, column: str, path: Path, place: Place) -> str:
+def _short(text: str, column: str, where: str) -> str:
     """Return a label, split or group as valid Unicode."""
     if len(text) > MOST_CHARACTERS:
-        told = f"{column} has {len(text)} characters, and {MOST_CHARACTERS} are allowed"
-        raise InputError(f"{path}, {place}: {told}: give a short name")
+        raise InputError(
+            f"{where}: {column} has {len(text)} characters, and {MOST_CHARACTERS} are allowed: give a short name"
+        )
     return unicode_name(text)
 
 
-def _inside(told: str, home: str, real_home: str, path: Path, place: Place) -> str:
-    """Return a row's path below the manifest's folder, "/" between folders."""
-    if not told.strip():
-        raise InputError(f"{path}, {place}: the path is empty: name an image or remove the row")
-    full = os.path.normpath(Path(home, told))
-    for folder in (os.path.normpath(home), real_home):
+def _inside(name: str, homes: tuple[str, str], where: str) -> str:
+    """Return a row's path below the manifest's folder, "/" between folders.
+
+    Args:
+        homes: that folder, as it was named and with links resolved.
+    """
+    if not name.strip():
+        raise InputError(f"{where}: the path is empty: name an image or remove the row")
+    full = os.path.normpath(Path(homes[0], name))
+    for folder in homes:
         if full.startswith(folder.rstrip(os.sep) + os.sep):
             return os.path.relpath(full, folder).replace(os.sep, "/")
-    raise InputError(
-        f"{path}, {place}: {told!r} leads out of the manifest's folder: move the manifest above the images"
-    )
+    raise InputError(f"{where}: {name!r} leads out of the manifest's folder: move the manifest above the images")
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -154,24 +158,24 @@ def _read_text(path: Path) -> str:
 
 def _check_columns(key: str, columns: Sequence[str], path: Path) -> None:
     if key not in columns:
-        there = ", ".join(columns) or "none"
-        raise InputError(f"{path}, line 1: there is no column {key!r} (columns: {there}): add or rename it")
+        present = ", ".join(columns) or "none"
+        raise InputError(f"{path}, line 1: there is no column {key!r} (columns: {present}): add or rename it")
     twice = next((name for name, count in Counter(columns).items() if name and count > 1), None)
     if twice is not None:
-        raise InputError(f"{path}, line 1: the column {twice!r} stands there twice: remove or rename one of them")
+        raise InputError(f"{path}, line 1: the column {twice!r} occurs twice: remove or rename one of them")
 
 
-def _read_csv(path: Path, key: str) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+def _read_csv(path: Path, key: str) -> Iterator[tuple[Location, Mapping[str, Any]]]:
     text = _read_text(path)
     head = text.partition("\n")[0]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(DELIMITERS, key=head.count), strict=True)
     columns: list[str] | None = None
     while True:
-        place = f"line {reader.line_num + 1}"
+        location = f"line {reader.line_num + 1}"
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise InputError(f"{path}, {place}: not valid CSV ({error}): quote the cells properly") from error
+            raise InputError(f"{path}, {location}: not valid CSV ({error}): quote the cells properly") from error
         if cells is None:
             return
         if columns is None:
@@ -180,12 +184,12 @@ def _read_csv(path: Path, key: str) -> Iterator[tuple[Place, Mapping[str, Any]]]
         elif cells:
             if len(cells) != len(columns):
                 raise InputError(
-                    f"{path}, {place}: {len(cells)} cells where the header has {len(columns)}: complete it"
+                    f"{path}, {location}: {len(cells)} cells where the header has {len(columns)}: complete it"
                 )
-            yield place, dict(zip(columns, cells, strict=True))
+            yield location, dict(zip(columns, cells, strict=True))
 
 
-def _read_jsonl(path: Path, key: str) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+def _read_jsonl(path: Path, key: str) -> Iterator[tuple[Location, Mapping[str, Any]]]:
     for number, line in enumerate(_read_text(path).split("\n"), 1):
         if not line.strip():
             continue
@@ -198,7 +202,7 @@ def _read_jsonl(path: Path, key: str) -> Iterator[tuple[Place, Mapping[str, Any]
         yield f"line {number}", cells
 
 
-def _read_parquet(path: Path, key: str) -> Iterator[tuple[Place, Mapping[str, Any]]]:
+def _read_parquet(path: Path, key: str) -> Iterator[tuple[Location, Mapping[str, Any]]]:
     try:
         with pa.parquet.ParquetFile(pa.BufferReader(_read_bytes(path))) as file:
             _check_columns(key, file.schema_arrow.names, path)

@@ -1,4 +1,4 @@
-"""How an image was taken: its light, and how sharp it is. A network that is made to see parts hardly sees either."""
+"""How an image was taken: its lighting and sharpness, to which features of a network hardly respond."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from numpy.typing import NDArray
 from curate.records import FloatArray, Optics
 
 LUMA = (0.299, 0.587, 0.114)
-"""Weights of red, green and blue in a grey (ITU-R BT.601)."""
+"""Weights of red, green and blue in grey (ITU-R BT.601)."""
 
 GREY = 4.0
-"""Added to both sides of a ratio of colours, so that black has none."""
+"""Added to both sides of a ratio of colours, so that black has a ratio of 1."""
 
 APART = 4
-"""Pixels apart: over that distance focus hardly changes how much they differ."""
+"""Distance in px over which focus hardly changes how much pixels differ."""
 
 ROUNDING, EVEN = 1 / 6, 0.1
-"""Mean squared difference of two grey values that rounding alone makes; and what hardly is a difference."""
+"""Mean squared difference of two grey values from rounding alone; and one that is negligible."""
 
 
 def measure(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> Optics:
@@ -34,7 +34,7 @@ def measure(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> Optics:
 
 
 def _sharpness(grey: FloatArray) -> float:
-    """Return how much neighbouring pixels differ (root mean square) beside pixels that are `APART`; see `Optics`."""
+    """Return how much neighbouring pixels differ (root mean square) relative to pixels `APART`; see `Optics`."""
     if min(grey.shape) <= APART:
         return 1.0
     near, far = (_difference(grey, apart) for apart in (1, APART))
@@ -42,7 +42,7 @@ def _sharpness(grey: FloatArray) -> float:
 
 
 def _difference(grey: FloatArray, apart: int) -> float:
-    """Return the mean squared difference of pixels so far apart, down and across, less what rounding makes."""
+    """Return the mean squared difference of pixels `apart` px apart, down and across, less that of rounding."""
     down, across = grey[apart:] - grey[:-apart], grey[:, apart:] - grey[:, :-apart]
     squares = (np.square(step, out=step).mean(dtype=np.float64) for step in (down, across))
     return max(float(sum(squares)) / 2 - ROUNDING, 0.0)

@@ -1,6 +1,6 @@
 """EXIF orientation: read from the bytes, applied to images and arrays.
 
-Read here and not by Pillow, whose EXIF reader warns about every camera that writes it carelessly.
+Not read by Pillow, whose EXIF reader warns about every camera that writes it carelessly.
 """
 
 from __future__ import annotations

@@ -10,7 +10,8 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.images.integrity import DAMAGED, TRUNCATED, Unreadable
+from curate.findings import Code
+from curate.images.integrity import Unreadable
 
 _GAP = rb"(?:\s|#[^\n]*\n)+"
 _HEADER = re.compile(rb"P([2356])" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,9})" + _GAP + rb"(\d{1,5})\s")
@@ -20,10 +21,12 @@ def read_header(data: bytes) -> tuple[int, int, int, int]:
     """Return (width, height, channels, largest value) of a map; channels are 1 or 3."""
     match = _HEADER.match(data)
     if match is None:
-        raise Unreadable(DAMAGED, "the header of the Netpbm file cannot be read: save the image again")
+        raise Unreadable(Code.DAMAGED, "the header of the Netpbm file cannot be read: save the image again")
     kind, width, height, largest = (int(group) for group in match.groups())
     if not width or not height or not 0 < largest < 65536:
-        raise Unreadable(DAMAGED, f"the Netpbm file claims {width} x {height} pixels up to {largest}: save it again")
+        raise Unreadable(
+            Code.DAMAGED, f"the Netpbm file claims {width} x {height} pixels up to {largest}: save it again"
+        )
     return width, height, 3 if kind in (3, 6) else 1, largest
 
 
@@ -32,11 +35,11 @@ def read_samples(data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
     width, height, channels, largest = read_header(data)
     match = _HEADER.match(data)
     start, count = match.end() if match else 0, width * height * channels
-    values = _plain(data, start, count) if data[1:2] in b"23" else _binary(data, start, count, largest)
+    values = _plain(data, start, count) if data[1:2] in b"23" else _binary(data, start, count, largest=largest)
     if len(values) < count:
-        raise Unreadable(TRUNCATED, f"the file is cut short ({len(values)} of {count} values): copy it again")
+        raise Unreadable(Code.TRUNCATED, f"the file is cut short ({len(values)} of {count} values): copy it again")
     if values.max() > largest:
-        raise Unreadable(DAMAGED, f"the file is damaged (a value above its largest, {largest}): save it again")
+        raise Unreadable(Code.DAMAGED, f"the file is damaged (a value above its largest, {largest}): save it again")
     pixels = values.reshape(height, width, channels)
     if largest > 255:
         deep: NDArray[np.uint16] = pixels.astype(np.uint16)
@@ -45,7 +48,7 @@ def read_samples(data: bytes) -> NDArray[np.uint8] | NDArray[np.uint16]:
     return stretched
 
 
-def _binary(data: bytes, start: int, count: int, largest: int) -> NDArray[np.uint16]:
+def _binary(data: bytes, start: int, count: int, *, largest: int) -> NDArray[np.uint16]:
     kind = np.dtype(np.uint8) if largest < 256 else np.dtype(">u2")
     values: NDArray[np.uint16] = np.frombuffer(
         data, kind, count=min(count, (len(data) - start) // kind.itemsize), offset=start

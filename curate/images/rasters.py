@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,28 +14,29 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from curate.findings import Code
 from curate.images import orientation, pnm, tiff
-from curate.images.formats import DECODERS, Format, Header, TiffDecoder
-from curate.images.integrity import UNSUPPORTED, Unreadable, attempt, transparent
+from curate.images.formats import DECODERS, FileFormat, Header, TiffDecoder
+from curate.images.integrity import Unreadable, attempt, transparent
 from curate.records import Finding
 
 PILLOW_READS_WHOLE = frozenset(("uint16", "int16", "int32", "float32"))
-"""Single-band TIFF samples that Pillow's libtiff gives without loss, with every compression."""
+"""Single-band TIFF samples that Pillow's libtiff decodes without loss, whatever the compression."""
 LIBTIFF_HALVES = ("RGB;16L", "RGB;16B") if sys.byteorder == "little" else ("RGB;16B", "RGB;16L")
 """Raw modes that keep the high, then the low bytes of libtiff's samples, which have the machine's byte order."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShallowImage:
-    """An upright image of mode L or RGB and what was noticed on the way."""
+    """An upright image of mode L or RGB, and remarks from decoding it."""
 
     image: Image.Image
     notes: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Samples:
-    """The pixels of a deep file, upright: (H, W, 1 or 3) numbers as stored; `inverted` where 0 is white."""
+class DeepImage:
+    """The pixels of a file of more than 8 bits: (H, W, 1 or 3) numbers as stored; `inverted` where 0 is white."""
 
     values: NDArray[Any]
     inverted: bool = False
@@ -48,9 +49,9 @@ def read_shallow(data: bytes, header: Header, at_least: tuple[int, int] | None =
     Args:
         at_least: stored (width, height) that a JPEG may be reduced to while it is decoded; None for full size.
     """
-    if header.format is Format.NETPBM and data[1:2] in b"2356":
+    if header.format is FileFormat.NETPBM and data[1:2] in b"2356":
         return ShallowImage(image=_from_pixels(pnm.read_samples(data).astype(np.uint8)))
-    if header.format is Format.TIFF:
+    if header.format is FileFormat.TIFF:
         return _shallow_tiff(data, header)
     image = DECODERS[header.format](io.BytesIO(data))
     if at_least is not None and isinstance(image, JpegImageFile):
@@ -99,32 +100,31 @@ def flatten(image: Image.Image) -> tuple[Image.Image, tuple[Finding, ...]]:
     return black, (transparent(),)
 
 
-def read_deep(data: bytes, header: Header) -> Samples:
-    """Return the samples of a deep file as stored, upright, alpha laid over black."""
-    samples = _deep_samples(data, header)
-    values = orientation.turn_array(samples.values, header.orientation)
-    return Samples(values=values, inverted=samples.inverted, notes=samples.notes)
+def read_deep(data: bytes, header: Header) -> DeepImage:
+    """Return the pixels of a deep file, upright, alpha laid over black."""
+    stored = _deep_samples(data, header)
+    return replace(stored, values=orientation.turn_array(stored.values, header.orientation))
 
 
-def _deep_samples(data: bytes, header: Header) -> Samples:
-    if header.format is Format.TIFF:
+def _deep_samples(data: bytes, header: Header) -> DeepImage:
+    if header.format is FileFormat.TIFF:
         return _deep_tiff(data)
-    if header.format is Format.PNG:
+    if header.format is FileFormat.PNG:
         values = _deep_png(data, header.mode)
-        return _over_black(values, values.shape[2] - 1) if values.shape[2] in (2, 4) else Samples(values=values)
-    if header.format is Format.NETPBM:
-        return Samples(values=pnm.read_samples(data))
+        return _over_black(values, values.shape[2] - 1) if values.shape[2] in (2, 4) else DeepImage(values=values)
+    if header.format is FileFormat.NETPBM:
+        return DeepImage(values=pnm.read_samples(data))
     stored: NDArray[Any] = np.asarray(DECODERS[header.format](io.BytesIO(data)))
-    if header.format is Format.JPEG2000 and stored.dtype == np.uint16:
+    if header.format is FileFormat.JPEG2000 and stored.dtype == np.uint16:
         stored = np.right_shift(stored, max(0, 16 - header.bit_depth))  # Pillow stretches to 16 bits
-    return Samples(values=stored.reshape(*stored.shape[:2], -1))
+    return DeepImage(values=stored.reshape(*stored.shape[:2], -1))
 
 
 def _deep_png(data: bytes, mode: str) -> NDArray[np.uint16]:
     """Return (H, W, channels) of a 16-bit PNG.
 
-    Pillow keeps 16 bits of grey only. For colour it is asked twice, for the high and for the low bytes: as
-    big-endian and as little-endian 16-bit samples, of which it keeps the upper half each time.
+    Pillow keeps 16 bits of grey only. Colour is decoded twice, as big-endian and as little-endian 16-bit samples:
+    Pillow keeps the upper half each time, once the high and once the low bytes.
     """
     if mode == "I;16":
         return np.asarray(PngImageFile(io.BytesIO(data)), dtype=np.uint16)[..., None]
@@ -141,12 +141,13 @@ def _joined(high: NDArray[np.uint8], low: NDArray[np.uint8]) -> NDArray[np.uint1
 
 
 def _as_raw(image: ImageFile, raw_mode: str) -> NDArray[np.uint8]:
-    told = image.tile[0].args
-    image.tile = [image.tile[0]._replace(args=(raw_mode, *told[1:]) if isinstance(told, tuple) else raw_mode)]
+    arguments = image.tile[0].args
+    raw = (raw_mode, *arguments[1:]) if isinstance(arguments, tuple) else raw_mode
+    image.tile = [image.tile[0]._replace(args=raw)]
     return np.asarray(image)
 
 
-def _deep_tiff(data: bytes) -> Samples:
+def _deep_tiff(data: bytes) -> DeepImage:
     page = tiff.read_page(io.BytesIO(data))
     if page.samples == 1 and page.dtype in PILLOW_READS_WHOLE:
         image = TiffDecoder(io.BytesIO(data))
@@ -159,8 +160,8 @@ def _deep_tiff(data: bytes) -> Samples:
 def _tiff_samples(data: bytes, page: tiff.TiffPage) -> NDArray[Any]:
     try:
         return tiff.read_samples(data)
-    except Unreadable as lacking:
-        if lacking.finding.code != UNSUPPORTED or not _libtiff_knows(page):
+    except Unreadable as unreadable:
+        if unreadable.finding.code != Code.UNSUPPORTED or not _libtiff_knows(page):
             raise
         samples = attempt(lambda: _libtiff_colour(data, page))
         if isinstance(samples, Finding):
@@ -174,7 +175,7 @@ def _libtiff_knows(page: tiff.TiffPage) -> bool:
 
 
 def _libtiff_colour(data: bytes, page: tiff.TiffPage) -> NDArray[np.uint16]:
-    """Return (H, W, 3) of a 16-bit RGB TIFF from Pillow's libtiff, which knows LZW and ZSTD; two halves as for PNG."""
+    """Return (H, W, 3) of a 16-bit RGB TIFF from Pillow's libtiff, which decodes LZW and ZSTD; in halves as a PNG."""
     high, low = (_as_raw(TiffDecoder(io.BytesIO(data)), raw_mode) for raw_mode in LIBTIFF_HALVES)
     return orientation.turn_array(_joined(high, low), _inverse(orientation.valid(page.orientation)))
 
@@ -183,14 +184,14 @@ def _inverse(turn: int) -> int:
     return {6: 8, 8: 6}.get(turn, turn)
 
 
-def _bands(samples: NDArray[Any], page: tiff.TiffPage) -> Samples:
+def _bands(samples: NDArray[Any], page: tiff.TiffPage) -> DeepImage:
     """Return grey or RGB of (H, W, bands) samples."""
     used = tiff.used_bands(page)
     if page.colours == 4:
-        return Samples(values=_cmyk_to_rgb(samples[..., :4]))
+        return DeepImage(values=_cmyk_to_rgb(samples[..., :4]))
     if page.alpha > 0 and page.alpha < samples.shape[2]:
         return _over_black(samples[..., [*range(used), page.alpha]], used)
-    return Samples(values=samples[..., :used], inverted=page.photometric == tiff.MIN_IS_WHITE)
+    return DeepImage(values=samples[..., :used], inverted=page.photometric == tiff.MIN_IS_WHITE)
 
 
 def _full_scale(kind: np.dtype[Any]) -> float:
@@ -204,11 +205,11 @@ def _cmyk_to_rgb(samples: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(light * full).astype(samples.dtype)
 
 
-def _over_black(samples: NDArray[Any], alpha: int) -> Samples:
+def _over_black(samples: NDArray[Any], alpha: int) -> DeepImage:
     """Return the channels before `alpha`, laid over black where they are transparent."""
     full = _full_scale(samples.dtype)
     opacity, colour = samples[..., alpha:], samples[..., :alpha]
     if (opacity >= full).all():
-        return Samples(values=colour)
+        return DeepImage(values=colour)
     laid = colour.astype(np.float64) * (opacity.astype(np.float64) / full)
-    return Samples(values=laid.astype(samples.dtype), notes=(transparent(),))
+    return DeepImage(values=laid.astype(samples.dtype), notes=(transparent(),))

@@ -8,7 +8,7 @@ from pathlib import Path
 from curate.images import formats
 from curate.images.decode import DecodeConfig
 from curate.images.files import read_file
-from curate.images.formats import Format
+from curate.images.formats import FileFormat
 from curate.images.integrity import attempt
 from curate.images.levels import spread
 from curate.records import Finding
@@ -20,17 +20,17 @@ TAIL_BYTES = 64 * 2**10
 def native_sizes(files: Sequence[Path], count: int, config: DecodeConfig) -> list[tuple[int, int]]:
     """Return the upright (width, height) in px of up to `count` files, evenly spaced.
 
-    Only the ends of a file are read where they tell its header. Files that cannot be read are passed over here;
-    decoding reports them.
+    Only the ends of a file are read where they hold its header. Files that cannot be read are skipped here; decoding
+    reports them.
     """
-    found = (_size(file, config) for file in spread(files, count))
-    return [size for size in found if size is not None]
+    sizes = (_size(file, config) for file in spread(files, count))
+    return [size for size in sizes if size is not None]
 
 
 def _size(file: Path, config: DecodeConfig) -> tuple[int, int] | None:
     data = _ends(file, config)
     size = None if isinstance(data, Finding) else _header_size(data)
-    if size is None and not isinstance(data, Finding) and len(data) >= HEAD_BYTES:  # the header may stand further on
+    if size is None and not isinstance(data, Finding) and len(data) >= HEAD_BYTES:  # the header may come later
         whole = read_file(file, config.max_pixels)
         size = None if isinstance(whole, Finding) else _header_size(whole)
     return size
@@ -39,7 +39,11 @@ def _size(file: Path, config: DecodeConfig) -> tuple[int, int] | None:
 def _ends(file: Path, config: DecodeConfig) -> bytes | Finding:
     """Return the head of a file, and of a PNG the tail too: its orientation may follow the pixels."""
     data = read_file(file, config.max_pixels, first_bytes=HEAD_BYTES)
-    if isinstance(data, Finding) or len(data) < HEAD_BYTES or attempt(lambda: formats.sniff(data)) is not Format.PNG:
+    if (
+        isinstance(data, Finding)
+        or len(data) < HEAD_BYTES
+        or attempt(lambda: formats.sniff(data)) is not FileFormat.PNG
+    ):
         return data
     return read_file(file, config.max_pixels, first_bytes=HEAD_BYTES, last_bytes=TAIL_BYTES)
 

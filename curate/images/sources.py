@@ -1,7 +1,7 @@
-"""Where images come from: a folder in one of four layouts, a manifest, or a list of files on stdin.
+"""List the images of a dataset: a folder in one of four layouts, a manifest, or a list of files on stdin.
 
-`list_images` recognises the layout, or takes the one that was asked for, and returns every image file in
-the order of its path. Nothing is opened here but manifests: a file that cannot be read is found by decoding.
+`list_images` recognises the layout, or takes the one that was asked for, and returns every image file in the order of
+its path. Only manifests are opened here; decoding finds the files that cannot be read.
 
 Labels and splits by layout:
     flat          none; sub-folders are searched too
@@ -40,8 +40,8 @@ SPLITS = frozenset(manifests.SPLIT_FOLDERS)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One image file before the listing is put in order; `name` is its path below the root, as the system gives it."""
+class LayoutFile:
+    """One image file of a dataset; `name` is its path below the root as the system gives it, not yet valid Unicode."""
 
     name: str
     file: Path
@@ -51,12 +51,12 @@ class Entry:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """What a layout found."""
+class LayoutFiles:
+    """The image files that a layout lists, in no order yet, and how many entries it ignored, by reason."""
 
     root: Path
     layout: Layout
-    entries: Sequence[Entry]
+    entries: Sequence[LayoutFile]
     ignored: Counter[str]
 
 
@@ -76,14 +76,14 @@ def list_images(
         InputError: a manifest that cannot be used.
         NothingToAudit: not one image.
     """
-    found = _find(dataset, layout, stdin)
-    entries = _of_split(found, split)
+    listed = _list_layout(dataset, layout, stdin)
+    entries = _of_split(listed, split)
     if not entries:
-        raise NothingToAudit(_nothing(dataset, found))
-    return _listing(found, entries)
+        raise NothingToAudit(_nothing(dataset, listed))
+    return _listing(listed, entries)
 
 
-def _find(dataset: str | Path, layout: Layout | None, stdin: BinaryIO | None) -> Found:
+def _list_layout(dataset: str | Path, layout: Layout | None, stdin: BinaryIO | None) -> LayoutFiles:
     if str(dataset) == STDIN:
         _must_fit(layout, (Layout.FILE_LIST,), "standard input holds a list of files")
         return _file_list(stdin or sys.stdin.buffer)
@@ -116,69 +116,69 @@ def _must_fit(layout: Layout | None, allowed: Sequence[Layout], what: str) -> No
         raise UsageError(f"{what}, which the layout {layout} cannot read: use {' or '.join(allowed)}")
 
 
-def _flat(root: Path) -> Found:
+def _flat(root: Path) -> LayoutFiles:
     ignored: Counter[str] = Counter()
-    entries = [Entry(name=found.name, file=found.file) for found in find_images(root, ignored)]
-    return Found(root=root, layout=Layout.FLAT, entries=entries, ignored=ignored)
+    entries = [LayoutFile(name=image.name, file=image.file) for image in find_images(root, ignored)]
+    return LayoutFiles(root=root, layout=Layout.FLAT, entries=entries, ignored=ignored)
 
 
-def _classes(root: Path) -> Found:
+def _classes(root: Path) -> LayoutFiles:
     ignored: Counter[str] = Counter()
     images = find_images(root, ignored)
-    outside = [found.name for found in images if "/" not in found.name]
+    outside = [image.name for image in images if "/" not in image.name]
     if outside:
         raise UsageError(
-            f"{_shown(root)}: the layout classes wants every image in a folder, but {len(outside)} lie outside, "
+            f"{_shown(root)}: the layout classes needs every image in a folder, but {len(outside)} lie outside, "
             f"such as {unicode_name(outside[0])}: move them or use the layout flat"
         )
-    tops = {found.name.partition("/")[0].lower() for found in images}
+    tops = {image.name.partition("/")[0].lower() for image in images}
     with_splits = tops <= SPLITS and not _shows_mvtec(root)
-    entries = [_class_entry(found, with_splits) for found in images]
-    return Found(root=root, layout=Layout.CLASSES, entries=entries, ignored=ignored)
+    entries = [_class_entry(image, with_splits) for image in images]
+    return LayoutFiles(root=root, layout=Layout.CLASSES, entries=entries, ignored=ignored)
 
 
-def _class_entry(found: FoundFile, with_splits: bool) -> Entry:
-    label, split = found.name.rpartition("/")[0], ""
+def _class_entry(image: FoundFile, with_splits: bool) -> LayoutFile:
+    label, split = image.name.rpartition("/")[0], ""
     if with_splits:
         split, _, label = label.partition("/")
-    return Entry(name=found.name, file=found.file, label=unicode_name(label), split=unicode_name(split))
+    return LayoutFile(name=image.name, file=image.file, label=unicode_name(label), split=unicode_name(split))
 
 
-def _mvtec(root: Path) -> Found:
+def _mvtec(root: Path) -> LayoutFiles:
     if not _shows_mvtec(root):
-        raise UsageError(f"{_shown(root)}: the layout mvtec wants a folder train/good, which is not there")
+        raise UsageError(f"{_shown(root)}: the layout mvtec needs a folder train/good, which is not there")
     ignored: Counter[str] = Counter()
-    entries = [entry for found in find_images(root, ignored) if (entry := _mvtec_entry(found, ignored)) is not None]
-    return Found(root=root, layout=Layout.MVTEC, entries=entries, ignored=ignored)
+    entries = [entry for image in find_images(root, ignored) if (entry := _mvtec_entry(image, ignored)) is not None]
+    return LayoutFiles(root=root, layout=Layout.MVTEC, entries=entries, ignored=ignored)
 
 
-def _mvtec_entry(found: FoundFile, ignored: Counter[str]) -> Entry | None:
-    parts = found.name.split("/")
+def _mvtec_entry(image: FoundFile, ignored: Counter[str]) -> LayoutFile | None:
+    parts = image.name.split("/")
     if len(parts) < 3:
         ignored["outside the layout"] += 1
         return None
-    return Entry(name=found.name, file=found.file, split=unicode_name(parts[0]), label=unicode_name(parts[1]))
+    return LayoutFile(name=image.name, file=image.file, split=unicode_name(parts[0]), label=unicode_name(parts[1]))
 
 
-def _manifest(path: Path) -> Found:
+def _manifest(path: Path) -> LayoutFiles:
     folder = path.parent.resolve()
     rows = manifests.read_manifest(path)
     entries = [_from_row(row, folder, row.split) for row in rows]
-    return Found(root=folder, layout=Layout.MANIFEST, entries=entries, ignored=Counter())
+    return LayoutFiles(root=folder, layout=Layout.MANIFEST, entries=entries, ignored=Counter())
 
 
-def _huggingface(root: Path) -> Found:
+def _huggingface(root: Path) -> LayoutFiles:
     files = manifests.metadata_files(root)
     if not files:
-        raise UsageError(f"{_shown(root)}: the layout huggingface wants a metadata.csv, .jsonl or .parquet there")
+        raise UsageError(f"{_shown(root)}: the layout huggingface needs a metadata.csv, .jsonl or .parquet there")
     entries = [
         _from_row(row, root, row.split or _folder_split(row.name)) for row in manifests.read_metadata(root, files)
     ]
     ignored: Counter[str] = Counter()
-    listed = {entry.name for entry in entries}
-    ignored["not in the metadata"] = sum(found.name not in listed for found in find_images(root, ignored))
+    names = {entry.name for entry in entries}
+    ignored["not in the metadata"] = sum(image.name not in names for image in find_images(root, ignored))
     ignored["not an image"] -= len(files)
-    return Found(root=root, layout=Layout.HUGGINGFACE, entries=entries, ignored=+ignored)
+    return LayoutFiles(root=root, layout=Layout.HUGGINGFACE, entries=entries, ignored=+ignored)
 
 
 def _folder_split(name: str) -> str:
@@ -186,21 +186,21 @@ def _folder_split(name: str) -> str:
     return first if slash and first in manifests.SPLIT_FOLDERS else ""
 
 
-def _from_row(row: manifests.Row, folder: Path, split: str) -> Entry:
-    return Entry(name=row.name, file=folder / row.name, label=row.label, split=split, group=row.group)
+def _from_row(row: manifests.ManifestRow, folder: Path, split: str) -> LayoutFile:
+    return LayoutFile(name=row.name, file=folder / row.name, label=row.label, split=split, group=row.group)
 
 
-def _file_list(stream: BinaryIO) -> Found:
-    """Read one path a line, or NUL-separated where a NUL byte occurs; the root is the deepest folder above all."""
+def _file_list(stream: BinaryIO) -> LayoutFiles:
+    """Read one path a line, or NUL-separated if a NUL byte occurs; the root is the deepest folder above all files."""
     data = stream.read()
     lines = data.split(b"\0") if b"\0" in data else [line.removesuffix(b"\r") for line in data.split(b"\n")]
-    # abspath, not resolve: a link in the list stays the link that was named
+    # abspath, not resolve: a link in the list stays a link
     named = [os.path.abspath(os.fsdecode(line)) for line in lines if line]  # noqa: PTH100
     files = list(dict.fromkeys(named))
     root = _common_folder(files) if files else Path.cwd()
-    entries = [Entry(name=Path(file).relative_to(root).as_posix(), file=Path(file)) for file in files]
+    entries = [LayoutFile(name=Path(file).relative_to(root).as_posix(), file=Path(file)) for file in files]
     ignored = Counter({"listed twice": len(named) - len(files)})
-    return Found(root=root, layout=Layout.FILE_LIST, entries=entries, ignored=+ignored)
+    return LayoutFiles(root=root, layout=Layout.FILE_LIST, entries=entries, ignored=+ignored)
 
 
 def _common_folder(files: Sequence[str]) -> Path:
@@ -210,45 +210,45 @@ def _common_folder(files: Sequence[str]) -> Path:
         raise UsageError(f"{STDIN}: the files listed lie on different drives: list those of one drive a run") from error
 
 
-FOLDER_LAYOUTS: Mapping[Layout, Callable[[Path], Found]] = MappingProxyType(
+FOLDER_LAYOUTS: Mapping[Layout, Callable[[Path], LayoutFiles]] = MappingProxyType(
     {Layout.FLAT: _flat, Layout.CLASSES: _classes, Layout.MVTEC: _mvtec, Layout.HUGGINGFACE: _huggingface}
 )
 
 
-def _of_split(found: Found, split: str | None) -> Sequence[Entry]:
-    wanted = TRAIN if split is None and found.layout is Layout.MVTEC else split
-    if wanted is None or wanted == ALL_SPLITS or not found.entries:
-        return found.entries
-    splits = sorted({entry.split for entry in found.entries} - {""})
+def _of_split(listed: LayoutFiles, split: str | None) -> Sequence[LayoutFile]:
+    wanted = TRAIN if split is None and listed.layout is Layout.MVTEC else split
+    if wanted is None or wanted == ALL_SPLITS or not listed.entries:
+        return listed.entries
+    splits = sorted({entry.split for entry in listed.entries} - {""})
     if split is not None and split not in splits:
         there = f"it has {', '.join([*splits, ALL_SPLITS])}" if splits else "it has no splits: leave --split out"
-        raise UsageError(f"{_shown(found.root)}: there is no split {split!r}, {there}")
-    chosen = [entry for entry in found.entries if entry.split == wanted]
-    if len(chosen) < len(found.entries):
-        found.ignored["other split"] += len(found.entries) - len(chosen)
+        raise UsageError(f"{_shown(listed.root)}: there is no split {split!r}, {there}")
+    chosen = [entry for entry in listed.entries if entry.split == wanted]
+    if len(chosen) < len(listed.entries):
+        listed.ignored["other split"] += len(listed.entries) - len(chosen)
     return chosen
 
 
-def _nothing(dataset: str | Path, found: Found) -> str:
+def _nothing(dataset: str | Path, listed: LayoutFiles) -> str:
     what = "standard input" if str(dataset) == STDIN else _shown(Path(dataset))
-    passed = ", ".join(f"{count} {reason}" for reason, count in sorted(found.ignored.items()))
+    passed = ", ".join(f"{count} {reason}" for reason, count in sorted(listed.ignored.items()))
     if passed:
         return f"{what}: no image to audit (passed over: {passed}): check the path, or choose a --layout or --split"
     return f"{what}: no image to audit, nothing is there: check the path"
 
 
-def _listing(found: Found, entries: Sequence[Entry]) -> Listing:
+def _listing(listed: LayoutFiles, entries: Sequence[LayoutFile]) -> Listing:
     names = list(unique_names(entry.name for entry in entries))
     order = sorted(range(len(entries)), key=names.__getitem__)
     return Listing(
-        root=found.root,
-        layout=found.layout,
+        root=listed.root,
+        layout=listed.layout,
         paths=tuple(names[row] for row in order),
         files=tuple(entries[row].file for row in order),
         labels=tuple(entries[row].label for row in order),
         splits=tuple(entries[row].split for row in order),
         groups=tuple(entries[row].group for row in order),
-        ignored=dict(sorted(found.ignored.items())),
+        ignored=dict(sorted(listed.ignored.items())),
         findings=tuple(_name_findings(names[row], entries[row].name) for row in order),
     )
 

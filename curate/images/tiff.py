@@ -1,4 +1,4 @@
-"""TIFF as tifffile reads it: the first page's header, and samples of any depth, layout and band count."""
+"""Read TIFF by tifffile: the first page's header, and samples of any depth, layout and band count."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from curate.images.integrity import TRUNCATED, Unreadable, needs_imagecodecs
+from curate.findings import Code
+from curate.images.integrity import Unreadable, needs_imagecodecs
 
-# without a handler of its own, tifffile's remarks about odd files would reach stderr by logging's last resort
+# without a handler of its own, tifffile's remarks on unusual files would reach stderr by logging's last resort
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 MIN_IS_WHITE, RGB, SEPARATED = 0, 2, 5
@@ -104,10 +105,10 @@ def _has_next(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> bool:
     handle.seek(page.offset)
     (tags,) = struct.unpack(form.tagnoformat, handle.read(form.tagnosize))
     handle.seek(page.offset + form.tagnosize + tags * form.tagsize)
-    told = handle.read(form.offsetsize)
-    if len(told) < form.offsetsize:
+    pointer = handle.read(form.offsetsize)
+    if len(pointer) < form.offsetsize:
         return False
-    (offset,) = struct.unpack(form.offsetformat, told)
+    (offset,) = struct.unpack(form.offsetformat, pointer)
     return offset not in (0, page.offset) and offset < handle.size
 
 
@@ -124,7 +125,7 @@ def read_samples(data: bytes) -> NDArray[Any]:
         segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))
         expected = math.prod(page.chunked)
         if len(segments) < expected or any(not length or start + length > len(data) for start, length in segments):
-            raise Unreadable(TRUNCATED, "the file is cut short (strips of pixels are missing): copy it again")
+            raise Unreadable(Code.TRUNCATED, "the file is cut short (strips of pixels are missing): copy it again")
         samples, axes = _decoded(page), page.axes
     for axis in set(axes) - set("YXS"):  # a volume: its first plane
         samples, axes = samples.take(0, axis=axes.index(axis)), axes.replace(axis, "")
@@ -136,7 +137,7 @@ def read_samples(data: bytes) -> NDArray[Any]:
 def _decoded(page: tifffile.TiffPage) -> NDArray[Any]:
     try:
         samples: NDArray[Any] = page.asarray(maxworkers=1)
-    except (ImportError, ValueError, KeyError) as error:  # which one: tifffile's own stand-ins differ by codec
+    except (ImportError, ValueError, KeyError) as error:  # which one depends on the codec
         if isinstance(error, ImportError) or "imagecodecs" in str(error):
             raise needs_imagecodecs(getattr(page.compression, "name", str(page.compression))) from error
         raise

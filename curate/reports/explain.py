@@ -1,4 +1,4 @@
-"""Why one image was judged as it was: what an audit says of it, in one place."""
+"""Why one image was judged as it was: all that an audit holds about it, in one place."""
 
 from __future__ import annotations
 
@@ -12,37 +12,25 @@ import numpy as np
 import pyarrow.compute as pc
 from PIL import Image
 
+from curate.audit.folder import OWN_MAP
+from curate.audit.maps import FLAGGED_MAPS, KEPT_MAPS, blend_heat_map
+from curate.audit.parquet import Audit
 from curate.errors import CouldNotFinish, InputError
 from curate.findings import catalogue
 from curate.images.decode import DecodeConfig, read_image
 from curate.images.levels import Levels
 from curate.images.names import unicode_name
-from curate.records import DecodedImage
-from curate.reports.cards import nominal_set, votes_of, why_mute
-from curate.reports.maps import KEPT_MAPS, overlay
-from curate.reports.parquet import Audit
-from curate.reports.place import OWN_MAP
+from curate.records import DecodedImage, FloatArray
+from curate.reports.audit_rows import nominal_set
+from curate.reports.scored_views import ScoredView, scored_views
 
-VIEWS = ("flow", "student", "neighbours")
-CANDIDATES = 3
+LEAST_PROBABILITY = 0.001
+"""Probabilities below this are read off a curve, not off images, and shown as "under 0.001"."""
 
-LEAST_TOLD = 0.001
-"""Probabilities below this are not told apart in words."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """One view's score against the fence of the image's label, on the view's own scale; None where unknown.
-
-    `votes` are those that the view has in the hybrid; `mute` says why it has no say in the image's class, "" where it
-    has.
-    """
-
-    name: str
-    score: float | None
-    fence: float | None
-    votes: float | None
-    mute: str
+COPIED_COLUMNS = (
+    *("path", "label", "split", "verdict", "suggested_label", "skip_reason"),
+    *("anomaly_score", "confidence", "p_value", "q_value", "round_rejected"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,21 +46,21 @@ class Reason:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """What an audit says of one image.
+    """What an audit holds about one image.
 
     Attributes:
         path, label, split, verdict, suggested_label, skip_reason: as in images.parquet.
-        nominal_set: what it was judged among: its label, or a kind of images within it.
-        anomaly_score: 0 is the median of its nominal set, 1 the fence; of an image flagged by OOD003, how far out its
-            light is; None if it was not judged.
+        nominal_set: what it was judged among: its label, or a subpopulation within it.
+        anomaly_score: 0 is the median of its nominal set, 1 the threshold; of an image flagged by OOD003, the score of
+            its lighting and focus; None if it was not judged.
         confidence, p_value, q_value: as in images.parquet.
         round_rejected: None if no round rejected it.
         views: each view that scored it.
         rounds: rows of rounds.parquet of its nominal set.
         findings: in words.
-        nearest: paths of the kept images most like it, nearest first.
+        nearest: paths of the most similar kept images, nearest first.
         duplicate_of: path of the image whose pixels it repeats; "" for none.
-        map: file of its anomaly map; "" where none was drawn.
+        map: file of its heat map; "" where none was drawn.
     """
 
     path: str
@@ -87,7 +75,7 @@ class Explanation:
     p_value: float | None
     q_value: float | None
     round_rejected: int | None
-    views: tuple[View, ...]
+    views: tuple[ScoredView, ...]
     rounds: tuple[dict[str, Any], ...]
     findings: tuple[Reason, ...]
     nearest: tuple[str, ...]
@@ -99,98 +87,84 @@ class Explanation:
         return asdict(self)
 
     def lines(self) -> list[str]:
-        """Say it in words, a line each."""
+        """Return the explanation in words, a line each."""
         return [
             f"{self.path}: {self.verdict}" + (f", looks like {self.suggested_label!r}" if self.suggested_label else ""),
             *([f"not judged: {self.skip_reason}"] if self.skip_reason else []),
-            *self._figures(),
-            *(f"{reason.code} {reason.title}{self._told(reason)}" for reason in self.findings),
+            *self._score_lines(),
+            *(f"{reason.code} {reason.title}{self._details(reason)}" for reason in self.findings),
             *(_round_line(row, self.round_rejected) for row in self.rounds),
-            *([f"the same pixels as {self.duplicate_of}"] if self.duplicate_of else []),
+            *([f"same pixels as {self.duplicate_of}"] if self.duplicate_of else []),
             *(f"nearest kept image {number}: {path}" for number, path in enumerate(self.nearest, 1)),
-            *([f"where it is odd: {self.map}"] if self.map else []),
+            *([f"heat map: {self.map}"] if self.map else []),
         ]
 
-    def _told(self, reason: Reason) -> str:
-        """Return a reason's message and cure, unless they are said already: why an image was not judged says both."""
+    def _details(self, reason: Reason) -> str:
+        """Return a reason's message and cure, unless `skip_reason`, which has both, was printed already."""
         return "" if reason.message == self.skip_reason else f": {reason.message}. {reason.cure}"
 
-    def _figures(self) -> list[str]:
+    def _score_lines(self) -> list[str]:
         if self.anomaly_score is None:
             return []
         name = f" of {self.nominal_set!r}" if self.nominal_set else ""
-        lines = [f"score {self.anomaly_score:.2f} (0 is the median{name}, 1 the fence)"]
-        for view in self.views:
-            score = "none" if view.score is None else f"{view.score:.4g}"
-            fence = "none" if view.fence is None else f"{view.fence:.4g}"
-            judged = f"no say, {view.mute}" if view.mute else f"its fence {fence}{_beyond(view)}{self._votes(view)}"
-            lines.append(f"  {view.name:<10} {score}, {judged}")
-        told = (("confidence", self.confidence), ("p", self.p_value), ("q", self.q_value))
-        known = [f"{what} {_chance(value)}" for what, value in told if value is not None]
+        weighted = sum(view.weight is not None for view in self.views) > 1
+        probabilities = (("confidence", self.confidence), ("p", self.p_value), ("q", self.q_value))
+        parts = [f"{what} {_probability(value)}" for what, value in probabilities if value is not None]
         among = f" among {self.nominal_set!r}" if self.nominal_set else ""
-        return lines + ([f"nominal{among}: {', '.join(known)}"] if known else [])
-
-    def _votes(self, view: View) -> str:
-        """Return a view's votes in words, unless it decides alone."""
-        several = sum(other.votes is not None for other in self.views) > 1
-        return f", {view.votes:.2g} votes in the hybrid" if several and view.votes is not None else ""
-
-
-def _chance(value: float) -> str:
-    """Return a probability in words; one that small is read off a curve, not off images."""
-    return f"under {LEAST_TOLD:g}" if value < LEAST_TOLD else f"{value:.3g}"
+        return [
+            f"anomaly score {self.anomaly_score:.2f} (median{name} 0, threshold 1)",
+            *(_view_line(view, weighted=weighted) for view in self.views),
+            *([f"nominal{among}: {', '.join(parts)}"] if parts else []),
+        ]
 
 
-def _beyond(view: View) -> str:
-    return ", above" if view.score is not None and view.fence is not None and view.score > view.fence else ""
+def _view_line(view: ScoredView, *, weighted: bool) -> str:
+    """Return a view's score and threshold, and its weight where several views have one."""
+    if view.abstains:
+        judged = f"abstains: {view.reason}" if view.reason else "abstains"
+    elif view.threshold is None:
+        judged = "no threshold"
+    else:
+        judged = f"{'above its ' if view.above_threshold else ''}threshold {view.threshold:.4g}"
+    weight = f", weight {view.weight:.2g}" if weighted and view.weight is not None and not view.abstains else ""
+    return f"  {view.name:<10} {view.score:.4g}, {judged}{weight}"
+
+
+def _probability(value: float) -> str:
+    return f"under {LEAST_PROBABILITY:g}" if value < LEAST_PROBABILITY else f"{value:.3g}"
 
 
 def _round_line(row: Mapping[str, Any], rejected: int | None) -> str:
-    share = "" if row["contamination"] is None else f", contamination {row['contamination']:.1%}"
-    fence = "no fence" if row["fence"] is None else f"fence {row['fence']:.4g}"
-    here = ": rejected here" if rejected == row["round"] else ""
+    contamination = "" if row["contamination"] is None else f", contamination {row['contamination']:.1%}"
+    threshold = "no threshold" if row["fence"] is None else f"threshold {row['fence']:.4g}"
+    here = "; this image was rejected" if rejected == row["round"] else ""
     counts = f"{row['kept']} kept, {row['rejected']} rejected, {row['reinstated']} reinstated"
-    return f"round {row['round']}: {fence}, {counts}{share}{here}"
+    return f"round {row['round']}: {threshold}, {counts}{contamination}{here}"
 
 
 def explain(audit: Audit, image: str) -> Explanation:
-    """Gather what an audit says of an image.
+    """Gather what an audit holds about an image.
 
     Args:
         audit: as read.
         image: its path in the dataset, absolute, or the end of it if that is unique.
 
     Raises:
-        InputError: no image of the audit is meant, or several are.
+        InputError: the audit has no such image, or several.
     """
     path = find_path(audit, image)
     row = _rows(audit, "images", path)[0]
-    scores = {name: row[f"score_{name}"] for name in VIEWS}
-    among = nominal_set(row)
-    fences = _fences(audit, among)
-    copies = _rows(audit, "duplicates", path)
-    same = ("path", "label", "split", "verdict", "suggested_label", "skip_reason", "anomaly_score")
-    more = ("confidence", "p_value", "q_value", "round_rejected")
-    found = _rows(audit, "findings", path)
+    duplicates, findings = _rows(audit, "duplicates", path), _rows(audit, "findings", path)
+    judged = row["anomaly_score"] is not None
     return Explanation(
-        **{name: row[name] for name in same + more},
-        nominal_set=among,
-        views=tuple(
-            View(
-                name=n,
-                score=s,
-                fence=fences.get(n),
-                votes=votes_of(audit.run, among, n),
-                mute=why_mute(audit.run, among, n),
-            )
-            for n, s in scores.items()
-            if s is not None
-        ),
-        rounds=tuple(_rows(audit, "rounds", among, key="nominal_set")) if row["anomaly_score"] is not None else (),
-        findings=tuple(_reason(finding) for finding in found),
+        **{name: row[name] for name in COPIED_COLUMNS},
+        nominal_set=nominal_set(row),
+        views=scored_views(audit, row),
+        rounds=tuple(_rows(audit, "rounds", nominal_set(row), key="nominal_set")) if judged else (),
+        findings=tuple(_reason(finding) for finding in findings),
         nearest=tuple(row["nearest"] or ()),
-        duplicate_of=copies[0]["duplicate_of"] if copies else "",
-        map=next((shown for finding in found if (shown := _map_file(audit, finding["map"]))), ""),
+        duplicate_of=duplicates[0]["duplicate_of"] if duplicates else "",
+        map=next((file for finding in findings if (file := _map_file(audit, finding["map"]))), ""),
     )
 
 
@@ -199,28 +173,25 @@ def find_path(audit: Audit, image: str) -> str:
     paths: list[str] = audit.tables["images"]["path"].to_pylist()
     root = str(audit.run.get("dataset", "")).rstrip("/")
     asked = unicode_name(image)
-    for told in (asked, asked.removeprefix(f"{root}/")):
-        if told in set(paths):
-            return told
+    for candidate in (asked, asked.removeprefix(f"{root}/")):
+        if candidate in set(paths):
+            return candidate
     ends = [path for path in paths if path.endswith("/" + asked.removeprefix("./"))]
     if len(ends) == 1:
         return ends[0]
     if ends:
-        raise InputError(f"{asked}: {len(ends)} images end so, such as {ends[0]} and {ends[1]}: give more of the path")
+        raise InputError(
+            f"{asked}: {len(ends)} images have paths that end so, such as {ends[0]} and {ends[1]}; "
+            "give more of the path"
+        )
     close = difflib.get_close_matches(asked, paths, 1, 0) if paths else []
-    told = f"; the closest is {close[0]}" if close else ""
-    raise InputError(f"{asked}: not an image of the audit {unicode_name(str(audit.path))}{told}")
+    hint = f"; the closest is {close[0]}" if close else ""
+    raise InputError(f"{asked}: not an image of the audit {unicode_name(str(audit.path))}{hint}")
 
 
 def _rows(audit: Audit, table: str, value: str, *, key: str = "path") -> list[dict[str, Any]]:
-    there = audit.tables[table]
-    rows: list[dict[str, Any]] = there.filter(pc.equal(there[key], value)).to_pylist()
+    rows: list[dict[str, Any]] = audit.tables[table].filter(pc.equal(audit.tables[table][key], value)).to_pylist()
     return rows
-
-
-def _fences(audit: Audit, label: str) -> dict[str, float]:
-    told = (audit.run.get("fences") or {}).get(label) or {}
-    return {n: float(f["value"]) for n, f in told.items() if isinstance(f, dict) and isinstance(f.get("value"), float)}
 
 
 def _reason(finding: Mapping[str, Any]) -> Reason:
@@ -234,36 +205,29 @@ def _reason(finding: Mapping[str, Any]) -> Reason:
     )
 
 
-def _map_file(audit: Audit, told: str | None) -> str:
-    """Return the file of a map; an audit may name no other."""
-    folder, _, name = (told or "").rpartition("/")
-    if audit.path is None or folder != "maps" or not OWN_MAP.fullmatch(name):
+def _map_file(audit: Audit, name: str | None) -> str:
+    """Return the file of a heat map; an audit may name no file but its own."""
+    folder, _, file_name = (name or "").rpartition("/")
+    if audit.path is None or folder != "maps" or not OWN_MAP.fullmatch(file_name):
         return ""
-    file = audit.path / folder / name
+    file = audit.path / folder / file_name
     return unicode_name(str(file)) if file.is_file() else ""
 
 
-def _levels(told: Any) -> Levels:
-    try:
-        return Levels(**told)
-    except TypeError:  # not what this version wrote: what is not deep needs none
-        return Levels()
-
-
-def draw_map(audit: Audit, path: str, image: Path, target: Path) -> None:
+def draw_map(audit: Audit, path: str, image: Path, *, target: Path) -> None:
     """Draw an image's anomaly map over it, at the image's own size, into a PNG.
+
+    Args:
+        audit: as read.
+        path: of the image in the audit.
+        image: its file.
+        target: the PNG.
 
     Raises:
         InputError: the audit holds no map of this image.
         CouldNotFinish: the image cannot be read any more.
     """
-    maps = _rows(audit, "maps", path)
-    if not maps or len(maps[0]["values"]) != maps[0]["rows"] * maps[0]["columns"]:
-        raise InputError(
-            f"{path}: the audit holds no anomaly map of it: maps are of the 200 worst flagged "
-            f"images, of the {KEPT_MAPS} kept ones with the highest scores and {KEPT_MAPS} of groups apart (SET004)"
-        )
-    anomaly_map = np.array(maps[0]["values"], dtype=np.float32).reshape(maps[0]["rows"], maps[0]["columns"])
+    anomaly_map = _anomaly_map(audit, path)
     settings, scale = audit.run.get("settings") or {}, audit.run.get("map_scale") or {}
     config = DecodeConfig(max_pixels=settings.get("max_pixels", DecodeConfig().max_pixels))
     levels = _levels(audit.run.get("levels"))
@@ -273,4 +237,23 @@ def draw_map(audit: Audit, path: str, image: Path, target: Path) -> None:
     low, high = float(scale.get("low", anomaly_map.min())), float(scale.get("high", anomaly_map.max()))
     picture = np.rint(decoded.pixels).astype(np.uint8)
     with target.open("wb") as file:
-        Image.fromarray(overlay(picture, anomaly_map, low, high)).save(file, format="PNG")
+        Image.fromarray(blend_heat_map(picture, anomaly_map, low=low, high=high)).save(file, format="PNG")
+
+
+def _anomaly_map(audit: Audit, path: str) -> FloatArray:
+    """Return the anomaly map of an image, (rows, columns)."""
+    maps = _rows(audit, "maps", path)
+    if not maps or len(maps[0]["values"]) != maps[0]["rows"] * maps[0]["columns"]:
+        raise InputError(
+            f"{path}: the audit holds no anomaly map of this image. It stores maps of the {FLAGGED_MAPS} most "
+            f"anomalous flagged images, of the {KEPT_MAPS} kept images with the highest scores, and of {KEPT_MAPS} in "
+            "small groups apart (SET004)"
+        )
+    return np.array(maps[0]["values"], dtype=np.float32).reshape(maps[0]["rows"], maps[0]["columns"])
+
+
+def _levels(fields: Any) -> Levels:
+    try:
+        return Levels(**fields)
+    except TypeError:  # not what this version wrote: images of 8 bits need none
+        return Levels()

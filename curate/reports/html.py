@@ -1,4 +1,4 @@
-"""`report.html`: an audit as one page that people look at.
+"""`report.html`: an audit as one page for people.
 
     tables -> words, figures, cards -> thumbnails -> one file, and a folder beside it for what exceeds the budget
 
@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,16 +21,20 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from curate.atomic_files import replace_text
+from curate.audit.folder import OWN_THUMBNAIL, REPORT
+from curate.audit.parquet import Audit
 from curate.errors import UsageError, WriteError
 from curate.images.names import printable
-from curate.records import Progress, Verdict, no_progress
+from curate.progress import Progress, no_progress
+from curate.records import Verdict
 from curate.reports import panels, story
-from curate.reports.cards import NEAREST_SHOWN, Pages, cards, number, wanted
-from curate.reports.leftovers import Leftovers
+from curate.reports.archived_thumbnails import ArchivedThumbnails
+from curate.reports.audit_rows import NEAREST_SHOWN, AuditRows
+from curate.reports.cards import cards, thumbnail_sizes
+from curate.reports.numbers import counted, finite, percent
 from curate.reports.originals import Originals, originals
-from curate.reports.parquet import Audit
-from curate.reports.place import OWN_THUMBNAIL, REPORT, umask
-from curate.reports.thumbnails import INLINE_BYTES, Shelf, Thumbnails, Wanted, draw
+from curate.reports.thumbnails import INLINE_BYTES, ThumbnailBudget, Thumbnails, ThumbnailSizes, draw_thumbnails
 
 GENERATOR = "curate report"
 TEMPLATE, STYLE = "report.html.j2", "report.css"
@@ -41,36 +44,37 @@ TABLE_ROWS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """All that a page shows but its thumbnails, which a report inlines and the review page asks for one by one."""
+    """A page without its thumbnails, which a report inlines and the review page requests one by one."""
 
-    pages: Pages
+    rows: AuditRows
     classes: Sequence[panels.ClassPanel]
     map: panels.MapPanel | None
 
     @cached_property
     def cards(self) -> list[dict[str, Any]]:
-        """The flagged images, worst first, as the script reads them."""
-        return cards(self.pages, self.pages.flagged)
+        """The flagged images, most anomalous first, as the script reads them."""
+        return cards(self.rows, self.rows.flagged)
 
     @cached_property
-    def below(self) -> list[dict[str, Any]]:
-        """The kept images to look at, as the script reads them."""
-        return cards(self.pages, self.pages.below)
+    def kept_cards(self) -> list[dict[str, Any]]:
+        """The kept images to review, as the script reads them."""
+        return cards(self.rows, self.rows.kept_to_review)
 
     @property
-    def wanted(self) -> Wanted:
+    def thumbnail_sizes(self) -> ThumbnailSizes:
         """The thumbnails that the page shows, the most important first."""
-        return wanted(self.pages, self.map.dots if self.map else ())
+        return thumbnail_sizes(self.rows, self.map.dots if self.map else ())
 
 
 def prepare(audit: Audit, decided: frozenset[str] = frozenset()) -> Page:
     """Draw the figures of an audit's page.
 
     Args:
+        audit: with the tables of `curate.audit.schema`.
         decided: paths of images that have a card in any case.
     """
-    pages = Pages(audit, decided)
-    return Page(pages=pages, classes=panels.class_panels(pages), map=panels.map_panel(pages))
+    rows = AuditRows(audit, decided)
+    return Page(rows=rows, classes=panels.class_panels(rows), map=panels.map_panel(rows))
 
 
 def write_report(
@@ -86,7 +90,7 @@ def write_report(
 
     Args:
         folder: where the audit lies at the moment; its `path` is where it will lie.
-        audit: with the tables of `curate.reports.schema`.
+        audit: with the tables of `curate.audit.schema`.
         file: of the page; None for `report.html` in `folder`. Its thumbnails go into `<name>-thumbnails` beside it.
         dataset: where the dataset lies now; None for where it was scanned.
         inline_bytes: how much of the page its thumbnails and maps may take; maps are always in it.
@@ -96,18 +100,22 @@ def write_report(
         The page.
 
     Raises:
-        UsageError: `file` is there and is no report, or `dataset` is no folder.
+        UsageError: `file` exists and is no report, or `dataset` is no folder.
         WriteError: the page cannot be written.
     """
     page, images = prepare(audit), originals(audit, dataset)
     target = file or folder / REPORT
     _refuse_strangers(target)
     beside = target.with_name(f"{target.stem}-thumbnails")
-    maps_bytes = sum(len(card["veil"] or "") for card in (*page.cards, *page.below))
-    shelf = Shelf(beside, max(0, inline_bytes - maps_bytes))
+    maps_bytes = sum(len(card["overlay"] or "") for card in (*page.cards, *page.kept_cards))
+    budget = ThumbnailBudget(beside, max(0, inline_bytes - maps_bytes))
     try:
-        thumbnails = _thumbnails(page, images, folder, shelf, progress)
-        _replace(target, render(page, thumbnails, images))
+        if images.available:
+            thumbnails = draw_thumbnails(page.thumbnail_sizes, images.picture, budget, progress=progress)
+        else:
+            archived = ArchivedThumbnails(page.rows, folder)
+            thumbnails = draw_thumbnails(archived.sizes, archived.picture, budget, progress=progress)
+        replace_text(target, render(page, thumbnails, images))
         _tidy(beside, thumbnails.beside)
     except OSError as error:
         raise WriteError(
@@ -118,31 +126,27 @@ def write_report(
 
 def thumbnail_count(audit: Audit) -> int:
     """Return how many images a report decodes at most: what its progress counts."""
-    pages = Pages(audit)
-    return min(len(pages.images), (1 + NEAREST_SHOWN) * len(pages.shown) + panels.KEPT_DOTS)
-
-
-def _thumbnails(page: Page, images: Originals, folder: Path, shelf: Shelf, progress: Progress) -> Thumbnails:
-    if images.there:
-        return draw(page.wanted, images.picture, shelf, progress=progress)
-    left = Leftovers(page.pages, folder)
-    return draw(left.wanted, left.picture, shelf, progress=progress)
+    rows = AuditRows(audit)
+    return min(len(rows.images), (1 + NEAREST_SHOWN) * len(rows.shown) + panels.KEPT_DOTS)
 
 
 def render(page: Page, thumbnails: Thumbnails, images: Originals, *, review: Mapping[str, Any] | None = None) -> str:
     """Return the page as HTML.
 
     Args:
+        page: see `prepare`.
+        thumbnails: of the page.
+        images: of the dataset.
         review: what the review page needs beside the report; None for a report.
     """
     values: dict[str, Any] = {
         "generator": GENERATOR,
-        "version": str(page.pages.audit.run.get("curate", "")),
+        "version": str(page.rows.audit.run.get("curate", "")),
         "policy": policy(beside=bool(thumbnails.beside), review=review is not None),
         "style": _asset(STYLE),
         "scripts": [_asset(name) for name in _scripts(review is not None)],
         "review": review is not None,
-        "data": _data(page, thumbnails, images, review),
+        "data": _data(page, thumbnails, images, review=review),
     }
     return _environment().get_template(TEMPLATE).render(values | _first_screen(page, images) | _tables(page))
 
@@ -186,7 +190,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "allow_nan": False, "separators": (",", ":")}
-    environment.filters |= {"percent": story.percent}
+    environment.filters |= {"percent": percent, "counted": counted}
     return environment
 
 
@@ -195,60 +199,59 @@ def _asset(name: str) -> str:
     return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
 
 
-def _data(page: Page, thumbnails: Thumbnails, images: Originals, review: Mapping[str, Any] | None) -> dict[str, Any]:
+def _data(page: Page, thumbnails: Thumbnails, images: Originals, *, review: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what the script reads: the cards, the thumbnails' addresses, and the name of every image shown."""
-    pages, shown = page.pages, page.wanted
     return {
         "cards": page.cards,
-        "thumbnails": {f"{row}-{kind}": address for (row, kind), address in thumbnails.addresses.items()},
-        "gaps": {str(row): why for row, why in thumbnails.gaps.items()},
-        "gone": not images.there,
+        "thumbnails": {f"{row}-{size}": address for (row, size), address in thumbnails.addresses.items()},
+        "missing": {str(row): reason for row, reason in thumbnails.missing.items()},
+        "gone": not images.available,
         "root": str(images.root).rstrip("/"),
-        "images": {str(row): _caption(pages, row) for row in shown},
+        "images": {str(row): _caption(page.rows, row) for row in page.thumbnail_sizes},
         "dots": list(page.map.dots) if page.map else [],
-        "below": page.below,
+        "kept_to_review": page.kept_cards,
         "review": review,
     }
 
 
-def _caption(pages: Pages, row: int) -> dict[str, Any]:
-    image = pages.images[row]
+def _caption(rows: AuditRows, row: int) -> dict[str, Any]:
+    image = rows.images[row]
     return {
         "shown": printable(image["path"]),
         "label": image["label"],
         "verdict": image["verdict"],
-        "score": number(image["anomaly_score"]),
+        "score": finite(image["anomaly_score"]),
         "size": [image["width_px"], image["height_px"]],
     }
 
 
 def _first_screen(page: Page, images: Originals) -> dict[str, Any]:
-    pages, run = page.pages, page.pages.audit.run
-    counts = story.verdicts(pages)
-    labels = sorted({pages.images[row]["label"] for row in pages.shown})
+    rows, run = page.rows, page.rows.audit.run
+    counts = story.verdicts(rows)
+    labels = sorted({rows.images[row]["label"] for row in rows.shown})
     return {
         "name": printable(Path(str(run.get("dataset", ""))).name or "dataset"),
-        "headline": story.headline(pages),
-        "unjudged": story.unjudged(pages),
-        "total": len(pages.images),
+        "headline": story.headline(rows),
+        "unjudged": story.unjudged(rows),
+        "total": len(rows.images),
         "counts": [(verdict.value, story.VERDICT_WORDS[verdict], counts[verdict]) for verdict in Verdict],
         "contamination": story.contamination(run),
-        "settings": story.settings(pages),
-        "next_steps": story.next_steps(pages),
-        "gone": "" if images.there else printable(str(images.root)),
-        "views": pages.views,
+        "settings": story.settings(rows),
+        "next_steps": story.next_steps(rows),
+        "gone": "" if images.available else printable(str(images.root)),
+        "views": rows.views,
         "labels": [(label, story.label_words(label)) for label in labels],
-        "flagged": len(pages.flagged),
-        "below": len(pages.below),
+        "flagged": len(rows.flagged),
+        "kept_to_review": len(rows.kept_to_review),
     }
 
 
 def _tables(page: Page) -> dict[str, Any]:
-    pages = page.pages
-    unreadable = [i for i in pages.images if i["verdict"] == Verdict.UNREADABLE]
+    rows = page.rows
+    unreadable = [i for i in rows.images if i["verdict"] == Verdict.UNREADABLE]
     return {
         "classes": page.classes,
-        "other_classes": panels.other_classes(pages),
+        "other_classes": panels.other_classes(rows),
         "map": page.map,
         "table_rows": TABLE_ROWS,
         "unreadable": [
@@ -256,39 +259,26 @@ def _tables(page: Page) -> dict[str, Any]:
         ],
         "duplicates": [
             (printable(pair["path"]), printable(pair["duplicate_of"]), pair["kind"], pair["same_label"])
-            for pair in pages.duplicates
+            for pair in rows.duplicates
         ],
-        "noticed": story.noticed(pages),
-        "worst": [(card["shown"], card["verdict"], card["score"], _main(card)) for card in page.cards[:TABLE_ROWS]],
+        "other_findings": story.other_findings(rows),
+        "worst": [(c["shown"], c["verdict"], c["score"], _first_reason(c)) for c in page.cards[:TABLE_ROWS]],
     }
 
 
-def _main(card: Mapping[str, Any]) -> str:
+def _first_reason(card: Mapping[str, Any]) -> str:
     return next((reason["message"] for reason in card["reasons"]), "")
 
 
 def _refuse_strangers(target: Path) -> None:
-    """Refuse to write over anything but an earlier report."""
+    """Refuse to overwrite anything but an earlier report."""
     if not os.path.lexists(target):
         return
     if target.is_file() and not target.is_symlink():
-        with target.open("rb") as there:
-            if GENERATOR.encode() in there.read(1000):
+        with target.open("rb") as file:
+            if GENERATOR.encode() in file.read(1000):
                 return
-    raise UsageError(f"{target}: is there and is no report of curate; choose another name with -o")
-
-
-def _replace(target: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    handle, name = tempfile.mkstemp(prefix=".curate-", suffix=".html", dir=target.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-        Path(name).chmod(0o666 & ~umask())
-        os.replace(name, target)
-    finally:
-        with suppress(FileNotFoundError):
-            Path(name).unlink()
+    raise UsageError(f"{target}: exists and is no report of curate; choose another name with -o")
 
 
 def _tidy(beside: Path, used: frozenset[str]) -> None:

@@ -1,8 +1,8 @@
-"""The dataset's own images, asked for by their row in an audit: what the scan saw, and never anything else.
+"""The images of an audited dataset, asked for by their row in the audit: only files that the scan read.
 
-A row names a path below the dataset; paths that are absolute or climb out of it are refused whoever wrote the
-audit. Links in a dataset are common and followed, so one rule stands behind that: a picture is given only of a
-file whose bytes are those that were scanned (its sha256). A link that now leads elsewhere shows nothing.
+A row names a path below the dataset. Absolute paths and paths that climb out of it are refused, whoever wrote the
+audit. Links are common in datasets and followed; so a picture is given only of a file whose sha256 is the scanned
+one. A link that leads elsewhere since the scan shows nothing.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
+from curate.audit.maps import Picture
+from curate.audit.parquet import Audit
 from curate.errors import UsageError
 from curate.images.decode import DecodeConfig, read_image
 from curate.images.levels import Levels
+from curate.images.scale import fit_longest_side
 from curate.records import ImageFacts
-from curate.reports.maps import Picture
-from curate.reports.parquet import Audit
 
 ESCAPED_BYTE = re.compile(rb"\\x([89a-f][0-9a-f])")
 """Only bytes beyond ASCII were ever escaped: no name may become `..` or `/` on the way back."""
@@ -44,16 +45,18 @@ class Originals:
     levels: Levels
 
     @property
-    def there(self) -> bool:
+    def available(self) -> bool:
         """Tell whether the dataset's folder can be found."""
         return self.root.is_dir()
 
     def picture(self, row: int, longest_px: int) -> Picture | str:
-        """Return an image, (H, W, 3) RGB, its longest side at most `longest_px`; or in words why there is none."""
+        """Return an image, (H, W, 3) RGB, its longest side at most `longest_px`; or why there is none, in words."""
         file = self.file(row)
         if file is None:
             return OUTSIDE
-        image = read_image(file, size=lambda w, h: _fit(w, h, longest_px), levels=self.levels, config=self.decode)
+        image = read_image(
+            file, size=lambda w, h: fit_longest_side(w, h, longest_px), levels=self.levels, config=self.decode
+        )
         facts = image if isinstance(image, ImageFacts) else image.facts
         if not facts.sha256 and isinstance(image, ImageFacts):
             return image.skip_reason
@@ -68,19 +71,20 @@ class Originals:
         if not path or ".." in parts or path.startswith("/") or Path(path).is_absolute() or Path(path).drive:
             return None
         file = self.root / path
-        if "\\x" in path and not os.path.lexists(file):  # a name that is not UTF-8 stands escaped in the audit
+        if "\\x" in path and not os.path.lexists(file):  # the audit escapes names that are not UTF-8
             return self.root / os.fsdecode(_unescape(path))
         return file
 
 
 def originals(audit: Audit, dataset: Path | None = None) -> Originals:
-    """Return the images that an audit speaks of.
+    """Return the images of an audit.
 
     Args:
+        audit: with its table of images.
         dataset: where the dataset lies now; None for where it was scanned.
 
     Raises:
-        UsageError: there is no such folder; not where it is the audit's own that is gone.
+        UsageError: `dataset` is no folder. A missing folder that the audit itself names is no error.
     """
     if dataset is not None and not dataset.is_dir():
         raise UsageError(f"--dataset {dataset}: no such folder; give the folder that the audit's paths start from")
@@ -97,9 +101,4 @@ def originals(audit: Audit, dataset: Path | None = None) -> Originals:
 
 
 def _unescape(path: str) -> bytes:
-    return ESCAPED_BYTE.sub(lambda found: bytes.fromhex(found[1].decode()), path.encode())
-
-
-def _fit(width: int, height: int, longest_px: int) -> tuple[int, int]:
-    scale = min(1.0, longest_px / max(width, height))
-    return max(1, round(width * scale)), max(1, round(height * scale))
+    return ESCAPED_BYTE.sub(lambda match: bytes.fromhex(match[1].decode()), path.encode())

@@ -10,27 +10,29 @@ import numpy as np
 
 from curate.records import FloatArray, IntArray, Verdict
 from curate.reports import plots
-from curate.reports.cards import FLAGGED, Pages, fence_of, number, votes_of
-from curate.reports.story import label_words, percent
+from curate.reports.audit_rows import FLAGGED, AuditRows
+from curate.reports.numbers import counted, finite, percent
+from curate.reports.story import label_words
+from curate.scorers import HYBRID
 
 CLASSES_SHOWN = 24
-"""Classes with a figure of their own: those with the most flagged images; the others are rows of a table."""
+"""Nominal sets with a figure of their own: those with the most flagged images; the others are rows of a table."""
 SCORES_SHOWN = 5.0
-"""Higher scores are counted in the last bar, so that one wild image does not flatten all others."""
+"""Higher scores are counted in the last bar, so that one extreme image does not flatten all others."""
 BINS, KEPT_DOTS = 40, 1000
 SPREAD = 0.99
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassPanel:
-    """One class: its scores against the fence, and its rounds.
+    """One nominal set: its scores, its thresholds and its rounds.
 
     Attributes:
         label: as shown.
         svg, words: the histogram, and what it shows.
         bins: from, to, kept, flagged of every bar that is not empty.
-        fences: view, fence on its own scale.
-        votes: view, its votes in the hybrid, where there are several.
+        thresholds: view, its threshold on its own scale.
+        weights: view, its weight in the joined score, where there are several.
         rounds_svg, rounds: the figure ("" for a single round) and the rows of `rounds.parquet`.
     """
 
@@ -38,8 +40,8 @@ class ClassPanel:
     svg: str
     words: str
     bins: Sequence[tuple[str, str, int, int]]
-    fences: Sequence[tuple[str, float]]
-    votes: Sequence[tuple[str, float]]
+    thresholds: Sequence[tuple[str, float]]
+    weights: Sequence[tuple[str, float]]
     rounds_svg: str
     rounds: Sequence[Mapping[str, Any]]
 
@@ -53,48 +55,60 @@ class MapPanel:
     dots: Sequence[int]
 
 
-def class_panels(pages: Pages) -> list[ClassPanel]:
-    """Return a panel for the classes with the most flagged images, in the order of their names."""
-    return [_class_panel(pages, label, number) for number, label in enumerate(sorted(_shown_labels(pages)))]
+def class_panels(rows: AuditRows) -> list[ClassPanel]:
+    """Return a panel for the nominal sets with the most flagged images, in the order of their names."""
+    return [_class_panel(rows, name, number) for number, name in enumerate(sorted(_sets_shown(rows)))]
 
 
-def other_classes(pages: Pages) -> list[tuple[str, int, int]]:
-    """Return label, images and flagged images of the classes that have no panel."""
-    shown = set(_shown_labels(pages))
+def other_classes(rows: AuditRows) -> list[tuple[str, int, int]]:
+    """Return name, images and flagged images of the nominal sets that have no panel."""
+    shown = set(_sets_shown(rows))
     return [
-        (label_words(label), len(found["kept"]) + len(found["flagged"]), len(found["flagged"]))
-        for label, found in pages.scores.items()
-        if label not in shown
+        (label_words(name), len(scores["kept"]) + len(scores["flagged"]), len(scores["flagged"]))
+        for name, scores in rows.scores.items()
+        if name not in shown
     ]
 
 
-def _shown_labels(pages: Pages) -> list[str]:
-    """Return the labels with the most flagged images, as many as have a panel."""
-    return sorted(pages.scores, key=lambda label: (-len(pages.scores[label]["flagged"]), label))[:CLASSES_SHOWN]
+def _sets_shown(rows: AuditRows) -> list[str]:
+    """Return the nominal sets with the most flagged images, as many as have a panel."""
+    return sorted(rows.scores, key=lambda name: (-len(rows.scores[name]["flagged"]), name))[:CLASSES_SHOWN]
 
 
-def _class_panel(pages: Pages, label: str, place: int) -> ClassPanel:
-    kept, flagged = (np.asarray(pages.scores[label][group], dtype=np.float32) for group in ("kept", "flagged"))
+def _class_panel(audit_rows: AuditRows, name: str, number: int) -> ClassPanel:
+    """Return the panel of a nominal set; `number` keeps the ids of its figures apart from those of other panels."""
+    kept, flagged = (np.asarray(audit_rows.scores[name][group], dtype=np.float32) for group in ("kept", "flagged"))
     edges = _edges(np.concatenate([kept, flagged]))
     kept_shown, flagged_shown = (np.clip(scores, edges[0], edges[-1]) for scores in (kept, flagged))
-    rounds = pages.rounds.get(label, [])
-    views = ("hybrid", *pages.views)
-    fences = [(view, fence) for view in views if (fence := fence_of(pages.audit.run, label, view)) is not None]
-    votes = [(view, told) for view in pages.views if (told := votes_of(pages.audit.run, label, view)) is not None]
+    rounds = audit_rows.rounds.get(name, [])
+    weights = _weights(audit_rows, name)
     return ClassPanel(
-        label=label_words(label),
-        svg=plots.histogram(kept_shown, flagged_shown, edges, f"h{place}-"),
+        label=label_words(name),
+        svg=plots.histogram(kept_shown, flagged_shown, edges, mark=f"h{number}-"),
         words=_histogram_words(kept, flagged, edges),
         bins=_bins(kept_shown, flagged_shown, edges),
-        fences=fences,
-        votes=votes if len(votes) > 1 else [],
-        rounds_svg=plots.rounds(rounds, f"r{place}-") if len(rounds) > 1 else "",
+        thresholds=_thresholds(audit_rows, name),
+        weights=weights if len(weights) > 1 else [],
+        rounds_svg=plots.rounds(rounds, f"r{number}-") if len(rounds) > 1 else "",
         rounds=rounds,
     )
 
 
+def _thresholds(rows: AuditRows, name: str) -> list[tuple[str, float]]:
+    views = rows.audit.views.get(name, {})
+    words = {HYBRID: "joined score"} | {view: view for view in rows.views}
+    thresholds = {view: finite(views[view].threshold) for view in words if view in views}
+    return [(words[view], threshold) for view, threshold in thresholds.items() if threshold is not None]
+
+
+def _weights(rows: AuditRows, name: str) -> list[tuple[str, float]]:
+    views = rows.audit.views.get(name, {})
+    weights = {view: finite(views[view].weight) for view in rows.views if view in views}
+    return [(view, weight) for view, weight in weights.items() if weight is not None]
+
+
 def _edges(scores: FloatArray) -> FloatArray:
-    """Return bins that have the fence, 1, for an edge, so that no bar holds kept and flagged images alike."""
+    """Return bins that have the threshold, 1, for an edge, so that no bar holds kept and flagged images alike."""
     low, high = min(float(scores.min()), 0.0), max(1.2, min(float(scores.max()), SCORES_SHOWN))
     width = (high - low) / BINS
     below, above = int(np.ceil((1 - low) / width)), int(np.ceil((high - 1) / width))
@@ -102,12 +116,12 @@ def _edges(scores: FloatArray) -> FloatArray:
 
 
 def _histogram_words(kept: FloatArray, flagged: FloatArray, edges: FloatArray) -> str:
-    both = np.concatenate([kept, flagged])
-    low, high = (float(value) for value in np.quantile(both, [0.05, 0.95]))
-    words = f"{len(both):,} images, {len(flagged):,} flagged. Nine in ten score between {low:.2f} and {high:.2f}"
-    words += f", the highest {float(both.max()):.2f}; the fence is 1."
-    beyond = int((both > edges[-1]).sum())
-    return words + (f" {beyond:,} beyond {edges[-1]:.1f} are counted in the last bar." if beyond else "")
+    scores = np.concatenate([kept, flagged])
+    low, high = (float(value) for value in np.quantile(scores, [0.05, 0.95]))
+    words = f"{counted(len(scores), 'image')}, {len(flagged):,} flagged. 90 % of the scores lie between {low:.2f} and "
+    words += f"{high:.2f}; the highest is {float(scores.max()):.2f}, the threshold 1."
+    beyond = int((scores > edges[-1]).sum())
+    return words + (f" The last bar includes {counted(beyond, 'score')} above {edges[-1]:.1f}." if beyond else "")
 
 
 def _bins(kept: FloatArray, flagged: FloatArray, edges: FloatArray) -> list[tuple[str, str, int, int]]:
@@ -116,45 +130,49 @@ def _bins(kept: FloatArray, flagged: FloatArray, edges: FloatArray) -> list[tupl
     return [(f"{start:.2f}", f"{end:.2f}", k, f) for start, end, k, f in bars if k or f]
 
 
-def map_panel(pages: Pages) -> MapPanel | None:
+def map_panel(audit_rows: AuditRows) -> MapPanel | None:
     """Return the map of the set; None where the audit has no coordinates."""
-    rows = [row for row, image in enumerate(pages.images) if _at(image) is not None]
+    rows = [row for row, image in enumerate(audit_rows.images) if _coordinates(image) is not None]
     if len(rows) < 3:
         return None
-    kept = [row for row in rows if pages.images[row]["verdict"] not in FLAGGED]
-    groups = [[row for row in pages.flagged if _at(pages.images[row]) and _is(pages, row, v)] for v in FLAGGED]
-    drawn = [kept[i] for i in _even(len(kept), KEPT_DOTS)]
-    svg = plots.scatter(_points(pages, drawn), [_points(pages, group) for group in groups], "m-")
-    words = _map_words(_points(pages, kept), _points(pages, [row for group in groups for row in group]))
+    kept = [row for row in rows if audit_rows.images[row]["verdict"] not in FLAGGED]
+    groups = [_flagged_on_map(audit_rows, verdict) for verdict in FLAGGED]
+    flagged = [row for group in groups for row in group]
+    drawn = [kept[i] for i in _evenly_spaced(len(kept), KEPT_DOTS)]
+    svg = plots.scatter(_points(audit_rows, drawn), [_points(audit_rows, group) for group in groups], "m-")
+    words = _map_words(_points(audit_rows, kept), _points(audit_rows, flagged))
     if len(drawn) < len(kept):
-        words += f" Of the kept images {len(drawn):,} are drawn, evenly over the list."
-    return MapPanel(svg=svg, words=words, dots=[*drawn, *(row for group in groups for row in group)])
+        words += f" Only {len(drawn):,} of the kept images are drawn, evenly spaced in the list."
+    return MapPanel(svg=svg, words=words, dots=[*drawn, *flagged])
 
 
-def _is(pages: Pages, row: int, verdict: Verdict) -> bool:
-    return bool(pages.images[row]["verdict"] == verdict)
+def _flagged_on_map(rows: AuditRows, verdict: Verdict) -> list[int]:
+    images = rows.images
+    return [row for row in rows.flagged if _coordinates(images[row]) and images[row]["verdict"] == verdict]
 
 
-def _at(image: Mapping[str, Any]) -> tuple[float, float] | None:
-    x, y = number(image.get("pca_1")), number(image.get("pca_2"))
+def _coordinates(image: Mapping[str, Any]) -> tuple[float, float] | None:
+    x, y = finite(image.get("pca_1")), finite(image.get("pca_2"))
     return None if x is None or y is None else (x, y)
 
 
-def _points(pages: Pages, rows: Sequence[int]) -> FloatArray:
-    return np.asarray([_at(pages.images[row]) for row in rows], dtype=np.float32).reshape(len(rows), 2)
+def _points(audit_rows: AuditRows, rows: Sequence[int]) -> FloatArray:
+    points = [_coordinates(audit_rows.images[row]) for row in rows]
+    return np.asarray(points, dtype=np.float32).reshape(len(rows), 2)
 
 
-def _even(count: int, wanted: int) -> IntArray:
-    return np.unique(np.linspace(0, max(0, count - 1), min(count, wanted)).astype(np.int64))
+def _evenly_spaced(count: int, most: int) -> IntArray:
+    return np.unique(np.linspace(0, max(0, count - 1), min(count, most)).astype(np.int64))
 
 
 def _map_words(kept: FloatArray, flagged: FloatArray) -> str:
-    """Say how many of the flagged images lie apart from the kept ones: beyond where 99 % of these lie."""
-    words = f"{len(kept):,} kept images as dots, {len(flagged):,} flagged ones marked."
+    """Return how many flagged images lie apart from the kept ones: beyond where 99 % of these lie."""
+    words = f"Dots: {counted(len(kept), 'kept image')}; larger marks: {counted(len(flagged), 'flagged image')}."
     if len(kept) < 10 or not len(flagged):
         return words
-    middle, spread = np.median(kept, axis=0), np.std(kept, axis=0) + 1e-12
-    reach = np.quantile(np.linalg.norm((kept - middle) / spread, axis=1), SPREAD)
-    apart = int((np.linalg.norm((flagged - middle) / spread, axis=1) > reach).sum())
-    words += f" {apart:,} of the flagged lie apart, farther from the middle than {percent(SPREAD)} of the kept."
-    return words + " One small defect hardly moves an image on this map, which shows images as a whole."
+    centre, spread = np.median(kept, axis=0), np.std(kept, axis=0) + 1e-12
+    reach = np.quantile(np.linalg.norm((kept - centre) / spread, axis=1), SPREAD)
+    apart = int((np.linalg.norm((flagged - centre) / spread, axis=1) > reach).sum())
+    words += f" {counted(apart, 'flagged image')} {'lies' if apart == 1 else 'lie'} farther from the centre than "
+    words += f"{percent(SPREAD)} of the kept images."
+    return words + " The map compares whole images, so a small defect hardly moves an image on it."

@@ -1,8 +1,8 @@
 """The plots of a report, drawn by matplotlib and cleaned into SVG that may stand inline.
 
-A page under a strict Content-Security-Policy takes no style of an element's own, so styles become attributes;
-colours become classes (`ink-kept`), which the page's style sheet colours for light, dark and paper. The figures
-hold numbers and our own words alone, never a name of the dataset.
+A strict Content-Security-Policy forbids inline styles, so styles become attributes and colours become classes
+(`fill-kept`, `stroke-kept`), which the page's style sheet defines for light, dark and print. The figures hold numbers
+and our own words alone, never a name of the dataset.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INKS: Mapping[str, str] = {
-    "#010101": "ink-text",
-    "#020202": "ink-grid",
-    "#030303": "ink-kept",
-    "#040404": "ink-flagged",
-    "#050505": "ink-fence",
-    "#060606": "ink-other",
-    "#070707": "ink-band",
+COLOURS: Mapping[str, str] = {
+    "#010101": "text",
+    "#020202": "grid",
+    "#030303": "kept",
+    "#040404": "flagged",
+    "#050505": "threshold",
+    "#060606": "other",
+    "#070707": "band",
 }
-TEXT, GRID, KEPT, FLAGGED, FENCE, OTHER, BAND = INKS
-"""Stand-ins for colours; `clean` turns them into the classes."""
+TEXT, GRID, KEPT, FLAGGED, THRESHOLD, OTHER, BAND = COLOURS
+"""Placeholders for colours; `clean` turns them into classes."""
 
 STYLE: Mapping[str, Any] = {
     "svg.hashsalt": "curate",  # the same audit gives the same bytes
@@ -62,8 +62,8 @@ COUNTS_BEFORE_LOG = 60
 """With more images than this in one bar, a single flagged one could not be seen on a linear scale."""
 
 
-def histogram(kept: FloatArray, flagged: FloatArray, edges: FloatArray, mark: str) -> str:
-    """Draw anomaly scores of one class, flagged ones above the fence at 1.
+def histogram(kept: FloatArray, flagged: FloatArray, edges: FloatArray, *, mark: str) -> str:
+    """Draw the anomaly scores of one nominal set, with the threshold at 1.
 
     Args:
         kept, flagged: the scores.
@@ -74,11 +74,11 @@ def histogram(kept: FloatArray, flagged: FloatArray, edges: FloatArray, mark: st
     top = float(np.max(np.sum(counts, axis=0), initial=1))
     with _drawing():
         figure, (axes,) = _figure(6.0, 2.1, 1)
-        for below, bars, ink in ((0, counts[0], KEPT), (counts[0], counts[1], FLAGGED)):
-            axes.bar(edges[:-1], bars, np.diff(edges) * 0.92, bottom=below, align="edge", color=ink, linewidth=0)
-        axes.axvline(1, color=FENCE, linewidth=1.4, dashes=(5, 3))
-        axes.annotate("fence", (1, 1), (4, -1), ("data", "axes fraction"), textcoords="offset points", va="top")
-        axes.set_xlabel("anomaly score: 0 the median image, 1 the fence")
+        for bottom, bars, colour in ((0, counts[0], KEPT), (counts[0], counts[1], FLAGGED)):
+            axes.bar(edges[:-1], bars, np.diff(edges) * 0.92, bottom=bottom, align="edge", color=colour, linewidth=0)
+        axes.axvline(1, color=THRESHOLD, linewidth=1.4, dashes=(5, 3))
+        axes.annotate("threshold", (1, 1), (4, -1), ("data", "axes fraction"), textcoords="offset points", va="top")
+        axes.set_xlabel("anomaly score (median image 0, threshold 1)")
         axes.set_ylabel("images")
         if top > COUNTS_BEFORE_LOG:
             axes.set_yscale("symlog", linthresh=1, base=10)
@@ -89,25 +89,25 @@ def histogram(kept: FloatArray, flagged: FloatArray, edges: FloatArray, mark: st
 
 
 def rounds(numbers: Sequence[Mapping[str, Any]], mark: str) -> str:
-    """Draw how the fence and the rejected images of one class went from round to round.
+    """Draw the threshold and the rejected images of one nominal set, round by round.
 
     Args:
-        numbers: the class's rows of `rounds.parquet`, in order, at least one.
+        numbers: the set's rows of `rounds.parquet`, in order, at least one.
         mark: see `histogram`.
     """
-    at = [row["round"] for row in numbers]
+    x = [row["round"] for row in numbers]
     with _drawing():
         figure, (left, right) = _figure(6.0, 1.9, 2)
-        left.fill_between(at, _reals(numbers, "q1"), _reals(numbers, "q3"), color=BAND, linewidth=0)
-        left.plot(at, _reals(numbers, "fence"), color=FENCE, marker="o", markersize=3.5, linewidth=1.4)
-        left.set_ylabel("fence; band: Q1 to Q3")
-        for shift, name, ink in ((-0.2, "rejected", FLAGGED), (0.2, "reinstated", OTHER)):
-            right.bar([r + shift for r in at], _reals(numbers, name), 0.38, color=ink, linewidth=0)
+        left.fill_between(x, _reals(numbers, "q1"), _reals(numbers, "q3"), color=BAND, linewidth=0)
+        left.plot(x, _reals(numbers, "fence"), color=THRESHOLD, marker="o", markersize=3.5, linewidth=1.4)
+        left.set_ylabel("threshold; band: Q1 to Q3")
+        for shift, name, colour in ((-0.2, "rejected", FLAGGED), (0.2, "reinstated", OTHER)):
+            right.bar([r + shift for r in x], _reals(numbers, name), 0.38, color=colour, linewidth=0)
         right.set_ylabel("rejected, reinstated")
         right.locator_params("y", integer=True)
         for axes in (left, right):
             axes.set_xlabel("round")
-            axes.set_xticks(at if len(at) <= 12 else at[:: -(-len(at) // 12)])
+            axes.set_xticks(x if len(x) <= 12 else x[:: -(-len(x) // 12)])
         return clean(figure, mark)
 
 
@@ -142,7 +142,7 @@ def _reals(numbers: Sequence[Mapping[str, Any]], name: str) -> list[float]:
 
 
 def _drawing() -> AbstractContextManager[None]:
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it tells the user of its font cache
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it logs that it builds a font cache
     from matplotlib import rc_context
 
     return rc_context(cast("Any", STYLE))
@@ -171,7 +171,7 @@ def clean(figure: Figure, mark: str) -> str:
         _plain(element, used, mark)
     for size in ("width", "height"):
         svg.attrib.pop(size, None)
-    svg.set("aria-hidden", "true")  # its figure says it in words
+    svg.set("aria-hidden", "true")  # the page describes each figure in words
     return ElementTree.tostring(svg, encoding="unicode")
 
 
@@ -206,8 +206,8 @@ def _plain(element: ElementTree.Element, used: set[str], mark: str) -> None:
 def _unstyle(element: ElementTree.Element) -> None:
     classes = []
     for what, value in _declarations(element.attrib.pop("style", "")):
-        if value in INKS and what in ("fill", "stroke"):
-            classes.append(f"{what}-{INKS[value]}")
+        if value in COLOURS and what in ("fill", "stroke"):
+            classes.append(f"{what}-{COLOURS[value]}")
         elif what in KEPT_STYLES:
             element.set(what, value)
     if classes:

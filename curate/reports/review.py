@@ -1,7 +1,7 @@
-"""`curate review`: the report as a page on this machine, on which people decide about each image that it shows.
+"""`curate review`: the report as a local page on which people decide about each image that it shows.
 
-The server listens on 127.0.0.1 alone, and every address begins with a token that only who started it knows. An
-image is asked for by its row in the audit, never by a path, and comes decoded and made small, never as a file.
+The server listens on 127.0.0.1 only, and every address begins with a token that only the user who started it has. An
+image is requested by its row in the audit, never by a path, and sent as a thumbnail, never as a file.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from curate.audit.decisions import LONGEST_NOTE, Decided, Decision, Decisions, Stale, hashes_of
+from curate.audit.parquet import Audit
 from curate.errors import CouldNotFinish, InputError, UsageError, WriteError
-from curate.reports.decisions import LONGEST_NOTE, Decided, Decision, Decisions, Stale, hashes_of
+from curate.reports.archived_thumbnails import ArchivedThumbnails
 from curate.reports.html import Page, policy, prepare, render
-from curate.reports.leftovers import Leftovers
 from curate.reports.originals import Originals, originals
-from curate.reports.parquet import Audit
-from curate.reports.thumbnails import Kind, Thumbnails, encode_all
+from curate.reports.thumbnails import PictureSource, Thumbnails, ThumbnailSize, ThumbnailSizes, encode_all
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 CACHED, LARGEST_BODY = 2000, 16_384
-EXTRA_MISSING = "review needs starlette and uvicorn: pip install 'curate[review]'"
+EXTRA_MISSING = "review needs starlette and uvicorn: run pip install 'curate[review]'"
 SAFE_HEADERS = {
     "cache-control": "no-store",
     "referrer-policy": "no-referrer",
@@ -44,51 +44,57 @@ SAFE_HEADERS = {
 
 
 class BadRequest(Exception):
-    """A request that the page itself would not make."""
+    """A request that the page itself never makes."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Desk:
-    """What lies on the reviewer's desk: the page, the images and the decisions of one audit."""
+class ReviewSession:
+    """One audit under review: its page, its images and its decisions."""
 
     page: Page
     images: Originals
-    left: Leftovers
+    archived: ArchivedThumbnails
     decisions: Decisions
 
     def html(self) -> str:
         """Return the page; its thumbnails are addresses below the page's own."""
-        wanted = self.page.wanted if self.images.there else self.left.wanted
-        addresses = {(row, kind): f"picture/{row}/{kind}" for row, kinds in wanted.items() for kind in kinds}
+        addresses = {(row, size): f"picture/{row}/{size}" for row, sizes in self._sizes.items() for size in sizes}
         return render(self.page, Thumbnails(addresses=addresses), self.images, review={"decisions": self.state()})
 
     def state(self) -> dict[str, dict[str, Any]]:
         """Return the decisions by row, as JSON values."""
-        row_of = self.page.pages.row_of
-        return {str(row_of[path]): as_json(found) for path, found in self.decisions.all().items() if path in row_of}
+        row_of, decisions = self.page.rows.row_of, self.decisions.all()
+        return {str(row_of[path]): as_json(decided) for path, decided in decisions.items() if path in row_of}
 
-    def picture(self, row: int, kind: Kind) -> bytes | None:
-        """Return a thumbnail as WebP; None where the page shows none such or there is no picture."""
-        wanted = self.page.wanted if self.images.there else self.left.wanted
-        if kind not in wanted.get(row, ()):
+    def picture(self, row: int, size: ThumbnailSize) -> bytes | None:
+        """Return a thumbnail as WebP; None where the page shows no such thumbnail or there is no picture."""
+        if size not in self._sizes.get(row, ()):
             return None
-        made = encode_all(row, (kind,), self.images.picture if self.images.there else self.left.picture)
-        return None if isinstance(made, str) else made[kind]
+        thumbnails = encode_all(row, (size,), self._source)
+        return None if isinstance(thumbnails, str) else thumbnails[size]
 
-    def decide(self, asked: Mapping[str, Any]) -> Decided:
-        """Change a decision as a page asks for it.
+    def decide(self, request: Mapping[str, Any]) -> Decided:
+        """Change a decision as a page requests it.
 
         Raises:
-            BadRequest: it asks for something that no page would.
+            BadRequest: no page makes such a request.
             Stale: another change came first.
         """
-        row, decision, note, seen = (asked.get(key) for key in ("row", "decision", "note", "revision"))
-        shown = self.page.pages.shown
+        row, decision, note, seen = (request.get(key) for key in ("row", "decision", "note", "revision"))
+        shown = self.page.rows.shown
         if not (isinstance(row, int) and isinstance(seen, int) and isinstance(note, str) and row in shown):
-            raise BadRequest("row, decision, note and revision of an image of the page are due")
+            raise BadRequest("a request needs row, decision, note and revision of an image on the page")
         if decision not in set(Decision) or len(note) > LONGEST_NOTE:
-            raise BadRequest("the decision is keep, reject, unsure or empty, the note not longer than 2,000 characters")
-        return self.decisions.decide(self.page.pages.images[row]["path"], Decision(decision), note, seen=seen)
+            raise BadRequest("the decision must be keep, reject, unsure or empty; the note may have 2,000 characters")
+        return self.decisions.decide(self.page.rows.images[row]["path"], Decision(decision), note, seen=seen)
+
+    @property
+    def _sizes(self) -> ThumbnailSizes:
+        return self.page.thumbnail_sizes if self.images.available else self.archived.sizes
+
+    @property
+    def _source(self) -> PictureSource:
+        return self.images.picture if self.images.available else self.archived.picture
 
 
 def as_json(decided: Decided) -> dict[str, Any]:
@@ -96,26 +102,31 @@ def as_json(decided: Decided) -> dict[str, Any]:
     return {"decision": decided.decision.value, "note": decided.note, "revision": decided.revision}
 
 
-def desk(audit: Audit, dataset: Path | None = None) -> Desk:
-    """Lay out an audit for review.
+def review_session(audit: Audit, dataset: Path | None = None) -> ReviewSession:
+    """Open an audit for review.
+
+    Args:
+        audit: as read from its folder.
+        dataset: where the dataset lies now; None for where it was scanned.
 
     Raises:
-        UsageError: `dataset` is no folder.
+        UsageError: `dataset` is no folder, or the audit has none.
         InputError: `decisions.parquet` is damaged.
     """
     if audit.path is None:
-        raise UsageError("an audit that was not written cannot be reviewed")
+        raise UsageError("an audit must be written to a folder before it can be reviewed")
     decisions = Decisions(audit.path, hashes_of(audit))
     page = prepare(audit, frozenset(decisions.all()))
-    return Desk(
-        page=page, images=originals(audit, dataset), left=Leftovers(page.pages, audit.path), decisions=decisions
-    )
+    archived = ArchivedThumbnails(page.rows, audit.path)
+    return ReviewSession(page=page, images=originals(audit, dataset), archived=archived, decisions=decisions)
 
 
-def application(desk: Desk, token: str, hosts: frozenset[str]) -> Starlette:
+def application(session: ReviewSession, token: str, hosts: frozenset[str]) -> Starlette:
     """Return the web application: the page, its pictures, and the decisions, all below `/<token>/`.
 
     Args:
+        session: see `review_session`.
+        token: part of every address.
         hosts: values of the Host header that are answered: no other name may lead here.
     """
     from starlette.applications import Starlette
@@ -123,58 +134,58 @@ def application(desk: Desk, token: str, hosts: frozenset[str]) -> Starlette:
     from starlette.responses import HTMLResponse, JSONResponse, Response
     from starlette.routing import Route
 
-    pictures = lru_cache(CACHED)(desk.picture)
+    pictures = lru_cache(CACHED)(session.picture)
     headers = {"content-security-policy": policy(beside=False, review=True) + "; frame-ancestors 'none'"}
 
     async def page(request: Request) -> Response:
-        return HTMLResponse(await run_in_threadpool(desk.html), headers=headers)
+        return HTMLResponse(await run_in_threadpool(session.html), headers=headers)
 
     async def picture(request: Request) -> Response:
-        kind = request.path_params["kind"]
-        known = kind in set(Kind)
-        data = await run_in_threadpool(pictures, request.path_params["row"], Kind(kind)) if known else None
+        size = request.path_params["size"]
+        exists = size in set(ThumbnailSize)
+        data = await run_in_threadpool(pictures, request.path_params["row"], ThumbnailSize(size)) if exists else None
         return Response(data, media_type="image/webp") if data else Response(status_code=404)
 
     async def decisions(request: Request) -> Response:
-        return JSONResponse(await run_in_threadpool(desk.state))
+        return JSONResponse(await run_in_threadpool(session.state))
 
     async def decide(request: Request) -> Response:
-        status, said = await _decide(desk, request)
-        return JSONResponse(said, status)
+        status, body = await _decide(session, request)
+        return JSONResponse(body, status)
 
-    routes = {"/": page, "/picture/{row:int}/{kind}": picture, "/decisions": decisions}
+    routes = {"/": page, "/picture/{row:int}/{size}": picture, "/decisions": decisions}
     return Starlette(
         routes=[
-            *(Route(f"/{{token}}{path}", _guard(answer, token, hosts)) for path, answer in routes.items()),
-            Route("/{token}/decide", _guard(decide, token, hosts), methods=["POST"]),
+            *(Route(f"/{{token}}{path}", _authorized(endpoint, token, hosts)) for path, endpoint in routes.items()),
+            Route("/{token}/decide", _authorized(decide, token, hosts), methods=["POST"]),
         ]
     )
 
 
-Answer = Callable[["Request"], Awaitable["Response"]]
+Endpoint = Callable[["Request"], Awaitable["Response"]]
 
 
-def _guard(answer: Answer, token: str, hosts: frozenset[str]) -> Answer:
-    """Answer only who knows the token, came by the right name, and not from another site's page."""
+def _authorized(endpoint: Endpoint, token: str, hosts: frozenset[str]) -> Endpoint:
+    """Return an endpoint that answers only requests with the token and the right host, not from another site."""
     from starlette.responses import Response
 
-    async def guarded(request: Request) -> Response:
+    async def authorized(request: Request) -> Response:
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
-        known = secrets.compare_digest(request.path_params["token"].encode(), token.encode())
+        has_token = secrets.compare_digest(request.path_params["token"].encode(), token.encode())
         from_here = host in hosts and origin in (None, f"http://{host}")
-        made = await answer(request) if known and from_here else Response("not found", 404)
-        made.headers.update(SAFE_HEADERS)
-        return made
+        response = await endpoint(request) if has_token and from_here else Response("not found", 404)
+        response.headers.update(SAFE_HEADERS)
+        return response
 
-    return guarded
+    return authorized
 
 
-async def _decide(desk: Desk, request: Request) -> tuple[int, dict[str, Any]]:
+async def _decide(session: ReviewSession, request: Request) -> tuple[int, dict[str, Any]]:
     """Return the HTTP status and the JSON object that answer a change."""
     from starlette.concurrency import run_in_threadpool
 
     try:
-        return 200, as_json(await run_in_threadpool(desk.decide, await _body(request)))
+        return 200, as_json(await run_in_threadpool(session.decide, await _body(request)))
     except BadRequest as error:
         return 400, {"error": str(error)}
     except Stale as stale:
@@ -187,35 +198,35 @@ async def _body(request: Request) -> Mapping[str, Any]:
     """Return the JSON object of a request.
 
     Raises:
-        BadRequest: it is none, is too large, or is not declared as JSON, as a form of another site could not.
+        BadRequest: it is no JSON object, is too large, or is not declared as JSON, which forms of other sites cannot.
     """
     if request.headers.get("content-type", "").partition(";")[0] != "application/json":
-        raise BadRequest("JSON is due")
+        raise BadRequest("the body must be JSON")
     data = b""
     async for chunk in request.stream():
         data += chunk
         if len(data) > LARGEST_BODY:
-            raise BadRequest("too large")
+            raise BadRequest("the body is too large")
     try:
-        asked = json.loads(data)
+        body = json.loads(data)
     except ValueError as error:
-        raise BadRequest("JSON is due") from error
-    if not isinstance(asked, dict):
-        raise BadRequest("a JSON object is due")
-    return asked
+        raise BadRequest("the body must be JSON") from error
+    if not isinstance(body, dict):
+        raise BadRequest("the body must be a JSON object")
+    return body
 
 
-class Server:
-    """Answers for a desk when it is called, until it is stopped or the user presses Ctrl-C."""
+class ReviewServer:
+    """Serves a review session when called, until it is stopped or the user presses Ctrl-C."""
 
-    def __init__(self, app: Starlette, door: socket.socket) -> None:
+    def __init__(self, app: Starlette, listener: socket.socket) -> None:
         import uvicorn
 
         config = uvicorn.Config(app, log_level="error", access_log=False, server_header=False, lifespan="off")
-        self._server, self._door = uvicorn.Server(config), door
+        self._server, self._listener = uvicorn.Server(config), listener
 
     def __call__(self) -> None:
-        self._server.run(sockets=[self._door])
+        self._server.run(sockets=[self._listener])
 
     def stop(self) -> None:
         """End the call; for other threads."""
@@ -223,10 +234,11 @@ class Server:
 
 
 @contextmanager
-def listening(desk: Desk, port: int = 0) -> Iterator[tuple[str, Server]]:
+def listening(session: ReviewSession, port: int = 0) -> Iterator[tuple[str, ReviewServer]]:
     """Give the address of a review page and the server that answers there once it is called.
 
     Args:
+        session: see `review_session`.
         port: 0 for any that is free.
 
     Raises:
@@ -234,13 +246,13 @@ def listening(desk: Desk, port: int = 0) -> Iterator[tuple[str, Server]]:
     """
     if not all(find_spec(name) for name in ("starlette", "uvicorn")):
         raise CouldNotFinish(EXTRA_MISSING)
-    with socket.socket() as door:
-        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            door.bind((HOST, port))
+            listener.bind((HOST, port))
         except OSError as error:
-            raise CouldNotFinish(f"--port {port}: {error.strerror}; leave it out to take a free one") from error
-        door.listen()
-        token, number = secrets.token_urlsafe(24), door.getsockname()[1]
+            raise CouldNotFinish(f"--port {port}: {error.strerror}; leave --port out to take a free one") from error
+        listener.listen()
+        token, number = secrets.token_urlsafe(24), listener.getsockname()[1]
         hosts = frozenset((f"{HOST}:{number}", f"localhost:{number}"))
-        yield f"http://{HOST}:{number}/{token}/", Server(application(desk, token, hosts), door)
+        yield f"http://{HOST}:{number}/{token}/", ReviewServer(application(session, token, hosts), listener)

@@ -1,4 +1,4 @@
-"""The first screen of a report in words: what was found, how sure, with which settings, what to do next."""
+"""The first screen of a report in words: the result, its uncertainty, the settings, and what to do next."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from curate.findings import NOT_JUDGED, FindingText, catalogue
+from curate.findings import Code, FindingText, catalogue
 from curate.images.names import printable, unicode_name
 from curate.records import Verdict
-from curate.reports.cards import FLAGGED, Pages, nominal_set, number, why_mute
+from curate.reports.audit_rows import FLAGGED, AuditRows, nominal_set
+from curate.reports.numbers import counted, finite, percent
 
 VERDICT_WORDS: Mapping[str, str] = {
     Verdict.KEEP: "kept",
     Verdict.MISLABELLED: "mislabelled",
     Verdict.NEAR_OOD: "unlike the set",
-    Verdict.DUPLICATE: "copies",
+    Verdict.DUPLICATE: "duplicates",
     Verdict.UNREADABLE: "unreadable",
 }
+NAMED = 5
+"""Nominal sets that a sentence names; it says that there are more."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Noticed:
+class OtherFinding:
     """A finding that does not flag an image by itself: its text, how many images have it, the first of them."""
 
     text: FindingText
@@ -31,146 +34,169 @@ class Noticed:
     example: str
 
 
-def headline(pages: Pages) -> str:
-    """Return the verdict on the set in one sentence."""
-    counts = verdicts(pages)
+def headline(rows: AuditRows) -> str:
+    """Return the result for the set in one or two sentences."""
+    counts = verdicts(rows)
     flagged = sum(counts[verdict] for verdict in FLAGGED)
-    readable = len(pages.images) - counts[Verdict.UNREADABLE]
-    if not flagged:
-        what = f"Nothing stands out among the {_count(readable, 'image')} that can be read"
-    else:
-        kinds = [
-            f"{counts[Verdict.MISLABELLED]:,} by a local defect or a wrong label" * bool(counts[Verdict.MISLABELLED]),
-            f"{counts[Verdict.NEAR_OOD]:,} unlike the set" * bool(counts[Verdict.NEAR_OOD]),
+    readable = len(rows.images) - counts[Verdict.UNREADABLE]
+    if flagged:
+        reasons = [
+            f"{counts[Verdict.MISLABELLED]:,} for a local defect or a wrong label" * bool(counts[Verdict.MISLABELLED]),
+            f"{counts[Verdict.NEAR_OOD]:,} as unlike the set" * bool(counts[Verdict.NEAR_OOD]),
         ]
-        verb = "does" if flagged == 1 else "do"
-        what = f"{flagged:,} of {_count(readable, 'image')} {verb} not look nominal: {_join(kinds)}"
-    rest = [
-        f"{_count(counts[Verdict.DUPLICATE], 'copy', 'copies')} of another image" * bool(counts[Verdict.DUPLICATE]),
-        f"{_count(counts[Verdict.UNREADABLE], 'file')} that cannot be read" * bool(counts[Verdict.UNREADABLE]),
+        verb = "is" if flagged == 1 else "are"
+        result = f"{flagged:,} of {counted(readable, 'image')} {verb} flagged: {_join(reasons)}."
+    else:
+        result = f"No image is flagged among {counted(readable, 'readable image')}."
+    others = [
+        counted(counts[Verdict.DUPLICATE], "duplicate") * bool(counts[Verdict.DUPLICATE]),
+        counted(counts[Verdict.UNREADABLE], "unreadable file") * bool(counts[Verdict.UNREADABLE]),
     ]
-    more = _join(rest)
-    return f"{what}; besides, {more}." if more else f"{what}."
+    return f"{result} Also: {_join(others)}." if any(others) else result
 
 
-def unjudged(pages: Pages) -> str:
-    """Return the classes that were too small to be judged as one sentence; "" if there is none."""
-    labels = {
-        nominal_set(pages.images[pages.row_of[path]])
-        for path, found in pages.findings.items()
-        if path in pages.row_of and any(finding["code"] == NOT_JUDGED for finding in found)
+def unjudged(rows: AuditRows) -> str:
+    """Return the nominal sets that were too small to be judged as one sentence; "" if there is none."""
+    sets = {
+        nominal_set(rows.images[rows.row_of[path]])
+        for path, findings in rows.findings.items()
+        if path in rows.row_of and any(finding["code"] == Code.NOT_JUDGED for finding in findings)
     }
-    names = ", ".join(label_words(label) for label in sorted(labels)[:5])
-    return f"Too few images to judge: {names}{', and more' if len(labels) > 5 else ''}." if labels else ""
+    return f"Too few images to judge: {_some([label_words(name) for name in sorted(sets)])}." if sets else ""
 
 
-def verdicts(pages: Pages) -> Counter[str]:
+def verdicts(rows: AuditRows) -> Counter[str]:
     """Return how many images have each verdict."""
-    return Counter(image["verdict"] for image in pages.images)
+    return Counter(image["verdict"] for image in rows.images)
 
 
 def contamination(run: Mapping[str, Any]) -> str:
     """Return the estimated share of anomalous images with its interval; "" where the audit has none."""
-    found = run.get("contamination") or {}
-    estimate, low, high = (number(found.get(key)) for key in ("estimate", "low", "high"))
+    estimated = run.get("contamination") or {}
+    estimate, low, high = (finite(estimated.get(key)) for key in ("estimate", "low", "high"))
     if estimate is None:
         return ""
     return percent(estimate) + (f" ({percent(low)} to {percent(high)})" if low is not None and high is not None else "")
 
 
-def settings(pages: Pages) -> list[tuple[str, str]]:
+def settings(rows: AuditRows) -> list[tuple[str, str]]:
     """Return the settings that a reader must know to judge the result, name and value."""
-    run = pages.audit.run
+    run = rows.audit.run
     chosen, backbone = run.get("settings", {}), run.get("backbone", {})
-    fence = chosen.get("fence")
-    rows = [
+    threshold = chosen.get("threshold", chosen.get("fence"))
+    pairs = [
         ("dataset", printable(str(run.get("dataset", "")))),
         ("read as", printable(str(run.get("recognised", "")))),
-        ("judged apart", _kinds_words(pages) or "classes alone (--no-kinds)" * (chosen.get("kinds") is False)),
-        ("views", ", ".join(_view_words(run, view) for view in sorted(run.get("scorers", {}))) or "none"),
-        ("fence", f"{fence}, up to {_count(int(chosen.get('rounds', 1)), 'round')}" if fence else ""),
-        ("rounds ended", printable(str(run.get("rounds_ended", "")))),
+        ("subpopulations", _subpopulations(rows)),
+        ("views", ", ".join(_view_words(rows, view) for view in rows.views) or "none"),
+        ("threshold", f"{threshold}, up to {counted(int(chosen.get('rounds', 1)), 'round')}" if threshold else ""),
+        ("rounds ended", _rounds_ended(rows)),
         ("false discovery rate", "" if chosen.get("fdr") is None else percent(chosen["fdr"])),
-        ("at most rejected", "" if chosen.get("max_share") is None else f"{percent(chosen['max_share'])} of a class"),
+        ("rejection cap", "" if chosen.get("max_share") is None else f"{percent(chosen['max_share'])} of a class"),
         ("backbone", f"{backbone.get('name', '')} at {run.get('long_px', '?')} px"),
         ("seed", str(chosen.get("seed", ""))),
         ("curate", str(run.get("curate", ""))),
     ]
-    return [(name, value) for name, value in rows if value]
+    return [(name, value) for name, value in pairs if value]
 
 
-def _kinds_words(pages: Pages) -> str:
-    """Say of how many kinds the images of each class are; "" where all are of one."""
-    found: dict[str, set[str]] = {}
-    for image in pages.images:
-        if number(image["anomaly_score"]) is not None:
-            found.setdefault(image["label"], set()).add(nominal_set(image))
-    told = [
-        f"{len(sets)} kinds of images in {label_words(label) if label else 'the set'}"
-        for label, sets in found.items()
-        if len(sets) > 1
+def _subpopulations(rows: AuditRows) -> str:
+    """Return how many subpopulations each class has; "" where each has one."""
+    sets: dict[str, set[str]] = {}
+    for image in rows.images:
+        if finite(image["anomaly_score"]) is not None:
+            sets.setdefault(image["label"], set()).add(nominal_set(image))
+    parts = [
+        f"{len(names)} in {label_words(label) if label else 'the set'}"
+        for label, names in sets.items()
+        if len(names) > 1
     ]
-    return ", ".join(sorted(told)[:5]) + (", and more" if len(told) > 5 else "")
+    chosen = rows.audit.run.get("settings", {})
+    off = chosen.get("subpopulations", chosen.get("kinds")) is False  # older audits call them kinds
+    return _some(sorted(parts)) or "not looked for (--no-subpopulations)" * off
 
 
-def _view_words(run: Mapping[str, Any], view: str) -> str:
-    """Return a view's name, and in how many classes it has no say."""
-    told = run.get("scorers")
-    by_label = told.get(view) if isinstance(told, Mapping) else None
-    labels = list(by_label) if isinstance(by_label, Mapping) else []
-    mute = [label for label in labels if why_mute(run, label, view)]
-    if not mute:
+def _rounds_ended(rows: AuditRows) -> str:
+    """Return why the rounds ended, for each nominal set that says so; older audits hold one sentence for all."""
+    ended = rows.audit.run.get("rounds_ended") or ""
+    if not isinstance(ended, Mapping):
+        return printable(str(ended))
+    sentences = {str(name): printable(str(sentence)) for name, sentence in ended.items() if sentence}
+    if len(rows.scores) < 2:
+        return next(iter(sentences.values()), "")
+    return _some([f"{label_words(name)}: {sentence}" for name, sentence in sorted(sentences.items())], "; ")
+
+
+def _view_words(rows: AuditRows, view: str) -> str:
+    """Return a view's name, and in how many nominal sets it abstains."""
+    by_set = {name: views[view] for name, views in rows.audit.views.items() if view in views}
+    abstaining = [name for name in by_set if by_set[name].abstains]
+    if not abstaining:
         return view
-    reason = printable(why_mute(run, mute[0], view))
-    where = "" if len(labels) == 1 else f" in {len(mute)} of {len(labels)} classes; in {label_words(mute[0])}"
-    return f"{view} (no say{where}: {reason})"
+    reason, where = printable(by_set[abstaining[0]].reason), ""
+    if len(by_set) > 1:
+        where = f" in {len(abstaining)} of {len(by_set)} nominal sets, such as {label_words(abstaining[0])}"
+    return f"{view} (abstains{where}: {reason})" if reason else f"{view} (abstains{where})"
 
 
-def next_steps(pages: Pages) -> list[tuple[str, str]]:
+def next_steps(rows: AuditRows) -> list[tuple[str, str]]:
     """Return what to do now: a sentence and the command for it, which may be empty."""
-    audit = shlex.quote(unicode_name(str(pages.audit.path or "AUDIT")))
-    counts, steps = verdicts(pages), list[tuple[str, str]]()
-    if pages.flagged:
-        steps.append(("Look at the flagged images below, the worst come first, and decide on each:", review(audit)))
-    if counts[Verdict.KEEP] < len(pages.images):
-        steps.append(("Write the cleaned set (it obeys your decisions, and can be undone):", f"curate prune {audit}"))
+    audit = shlex.quote(unicode_name(str(rows.audit.path or "AUDIT")))
+    counts, steps = verdicts(rows), list[tuple[str, str]]()
+    if rows.flagged:
+        steps.append(("Review the flagged images, most anomalous first, and decide on each:", review_command(audit)))
+    if counts[Verdict.KEEP] < len(rows.images):
+        steps.append(("Write the cleaned set. Your decisions apply, and you can undo it:", f"curate prune {audit}"))
     if counts[Verdict.UNREADABLE]:
-        steps.append(("Copy the unreadable files again from their source, or remove them.", ""))
-    if any(not pair["same_label"] for pair in pages.duplicates):
-        steps.append(("Equal images carry different labels: one of the two is wrong. See the copies below.", ""))
-    if pages.apart:
-        told = f"{_count(len(pages.apart), 'image')} such as {printable(pages.apart[0])} lie apart in a group (SET004)"
-        steps.append((f"{told}: another product, view or lamp? Look whether they belong here.", ""))
-    if pages.more:
+        one = counts[Verdict.UNREADABLE] == 1
+        files, them = ("file", "it") if one else ("files", "them")
+        steps.append((f"Copy the unreadable {files} again from the source, or remove {them}.", ""))
+    if any(not pair["same_label"] for pair in rows.duplicates):
         steps.append(
-            (
-                f"By the estimated contamination, about {_count(pages.more, 'image')} more may be anomalous than are "
-                "flagged: look at the kept images with the highest scores (below; all by anomaly_score in "
-                "images.parquet); reject the defects among them, or move them to where they belong and scan again.",
-                "" if pages.flagged else review(audit),
-            )
+            ("Correct the labels of duplicates that have different labels. They are listed under Duplicates.", "")
         )
-    return steps or [("Nothing needs to be done: train on the set as it is.", "")]
+    if rows.in_small_groups:
+        steps.append((_small_groups_words(rows), ""))
+    if rows.anomalies_not_flagged:
+        steps.append((_not_flagged_words(rows), "" if rows.flagged else review_command(audit)))
+    return steps or [("Nothing to do: train on the set as it is.", "")]
 
 
-def review(audit: str) -> str:
+def _small_groups_words(rows: AuditRows) -> str:
+    images = counted(len(rows.in_small_groups), "image")
+    return (
+        f"Check whether {images}, such as {printable(rows.in_small_groups[0])}, belong in this set: they form small "
+        "groups apart from the rest (SET004), perhaps another product, view or lighting."
+    )
+
+
+def _not_flagged_words(rows: AuditRows) -> str:
+    more = counted(rows.anomalies_not_flagged, "more image")
+    return (
+        f"Review the kept images with the highest scores: by the estimated contamination, about {more} may be "
+        "anomalous than are flagged. This page shows the highest; images.parquet has all (anomaly_score). Reject "
+        "defects; move images of another class to their folder and scan again."
+    )
+
+
+def review_command(audit: str) -> str:
     """Return the command that opens the review page."""
     return f"curate review {audit}"
 
 
-def noticed(pages: Pages) -> list[Noticed]:
-    """Return what was seen of files that is no reason to flag them: code by code."""
+def other_findings(rows: AuditRows) -> list[OtherFinding]:
+    """Return the findings that are no reason to flag a readable file, code by code."""
     paths: dict[str, list[str]] = {}
-    for path, found in pages.findings.items():
-        if path in pages.row_of and pages.images[pages.row_of[path]]["verdict"] != Verdict.UNREADABLE:
-            for finding in found:
+    for path, findings in rows.findings.items():
+        if path in rows.row_of and rows.images[rows.row_of[path]]["verdict"] != Verdict.UNREADABLE:
+            for finding in findings:
                 if finding["score"] is None and not finding["code"].startswith("DUP"):
                     paths.setdefault(finding["code"], []).append(path)
-    known = catalogue()
+    texts = catalogue()
     return [
-        Noticed(text=known[code], images=len(having), example=printable(min(having)))
+        OtherFinding(text=texts[code], images=len(having), example=printable(min(having)))
         for code, having in sorted(paths.items())
-        if code in known
+        if code in texts
     ]
 
 
@@ -179,15 +205,10 @@ def label_words(label: str) -> str:
     return printable(label) if label else "(no label)"
 
 
-def percent(share: float) -> str:
-    """Return a share, 0-1, in per cent: one decimal below ten."""
-    value = 100 * share
-    return f"{value:.0f} %" if value >= 10 or value == round(value) else f"{value:.1f} %"
-
-
-def _count(number: int, one: str, many: str = "") -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
-
-
 def _join(parts: list[str]) -> str:
     return " and ".join(part for part in parts if part)
+
+
+def _some(parts: list[str], separator: str = ", ") -> str:
+    """Return the first few parts, and that there are more."""
+    return separator.join(parts[:NAMED]) + (f"{separator}and more" if len(parts) > NAMED else "")

@@ -6,17 +6,17 @@ from collections import Counter
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from curate.audit.folder import REPORT
+from curate.audit.parquet import Audit
 from curate.images.names import unicode_name
 from curate.records import Verdict
-from curate.reports.parquet import Audit
-from curate.reports.place import REPORT
 
 WORST = 10
 
 
 @dataclass(frozen=True)
-class Worst:
-    """One of the worst images: its score against the fence at 1, and why."""
+class WorstImage:
+    """One of the most anomalous images: its anomaly score (threshold 1), and why."""
 
     path: str
     score: float
@@ -32,7 +32,7 @@ class Summary:
         images: files found, also the unreadable ones.
         layout: how the dataset was read.
         verdicts: images by verdict, in the order keep ... unreadable; those without images left out.
-        worst: flagged images, worst first, ten at most.
+        worst: flagged images, most anomalous first, ten at most.
         codes: how many images have each finding.
         next_steps: lines that say where the audit is and what to do.
     """
@@ -40,7 +40,7 @@ class Summary:
     images: int
     layout: str
     verdicts: dict[str, int]
-    worst: tuple[Worst, ...]
+    worst: tuple[WorstImage, ...]
     codes: dict[str, int]
     next_steps: tuple[str, ...]
 
@@ -50,7 +50,7 @@ class Summary:
 
 
 def summarise(audit: Audit) -> Summary:
-    """Count an audit's verdicts and findings and pick its worst images."""
+    """Count an audit's verdicts and findings and pick its most anomalous images."""
     table = audit.tables["images"]
     verdicts = Counter(table["verdict"].to_pylist())
     codes = Counter(audit.tables["findings"]["code"].to_pylist())
@@ -64,19 +64,19 @@ def summarise(audit: Audit) -> Summary:
     )
 
 
-def _worst(audit: Audit) -> tuple[Worst, ...]:
+def _worst(audit: Audit) -> tuple[WorstImage, ...]:
     """Return the flagged images of highest anomaly score, each with its first scored finding."""
     reasons: dict[str, str] = {}
     findings = audit.tables["findings"]
-    scored = zip(*(findings[c].to_pylist() for c in ("path", "message", "score")), strict=True)
-    for path, message, score in scored:
+    columns = (findings[name].to_pylist() for name in ("path", "message", "score"))
+    for path, message, score in zip(*columns, strict=True):
         if score is not None:
             reasons.setdefault(path, message)
     images = audit.tables["images"].select(["path", "anomaly_score", "verdict"]).to_pylist()
     flagged = [i for i in images if i["verdict"] in (Verdict.MISLABELLED, Verdict.NEAR_OOD)]
     flagged.sort(key=lambda i: (-i["anomaly_score"], i["path"]))
     return tuple(
-        Worst(i["path"], i["anomaly_score"], i["verdict"], reasons.get(i["path"], "")) for i in flagged[:WORST]
+        WorstImage(i["path"], i["anomaly_score"], i["verdict"], reasons.get(i["path"], "")) for i in flagged[:WORST]
     )
 
 
@@ -84,9 +84,9 @@ def _next_steps(audit: Audit, verdicts: Counter[str]) -> tuple[str, ...]:
     lines = [f"Audit: {unicode_name(str(audit.path))}"] if audit.path else []
     if audit.path and (audit.path / REPORT).is_file():
         page = unicode_name(str(audit.path / REPORT))
-        lines.append(f"Look at {page}: the flagged images, where each is odd, nominal ones beside it.")
+        lines.append(f"Open {page}: it shows the flagged images with heat maps, and nominal images beside them.")
     if verdicts[Verdict.KEEP] < audit.tables["images"].num_rows:
         lines.append(
-            "Then read findings.parquet; the rows of images.parquet with verdict == 'keep' are the cleaned set."
+            "All reasons are in findings.parquet. The cleaned set: the rows of images.parquet with verdict == 'keep'."
         )
     return tuple(lines)

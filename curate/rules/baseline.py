@@ -1,8 +1,8 @@
-"""Findings that are known and accepted, each with a reason, an owner and a day when that ends.
+"""Accepted violations of rules, each with a reason, an owner and a day of expiry.
 
 An entry names a rule and a content: the sha256 of the image's file ("path:" and the path where the file could not be
-read), or "set:" and the fingerprint of the dataset for what is true of the set as a whole. A changed image is another
-content.
+read), or "set:" and the fingerprint of the dataset where the set as a whole breaks the rule. A changed image has
+another content, so its entry no longer applies.
 """
 
 from __future__ import annotations
@@ -15,14 +15,16 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from curate.atomic_files import replace_text
 from curate.errors import InputError, WriteError
 from curate.toml_files import first_fault, read_toml
 
+SET = "set:"
 HEAD = "# What `curate check` accepts, written by --update-baseline; reason, owner and expires are yours to edit.\n"
 
 
 class Entry(BaseModel):
-    """One accepted finding. `path` and `group` only tell a reader where it was."""
+    """One accepted violation. `path`, and `group` where it is about an image, only inform the reader."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -43,19 +45,19 @@ class Entry(BaseModel):
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What makes it the same finding: rule, content, and for the set as a whole the group."""
-        return self.rule, self.content, self.group if self.content.startswith("set:") else ""
+        """What identifies the violation: rule, content, and for the set as a whole the group."""
+        return self.rule, self.content, self.group if self.content.startswith(SET) else ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """The accepted findings of a file.
+    """The entries of a baseline file.
 
     Attributes:
         path: the file.
         entries: in the file's order.
         places: `file:line` of each entry.
-        today: the day that decides what has expired.
+        today: entries that expire before this day no longer apply.
     """
 
     path: Path
@@ -64,32 +66,32 @@ class Baseline:
     today: date
 
     def accepted(self, rule: str) -> dict[tuple[str, str], Entry]:
-        """Return the entries of a rule that hold today, by content and group; "" for the group of an image."""
+        """Return the entries of a rule that apply today, by content and group; the group of an image is ""."""
         return {entry.key[1:]: entry for entry in self.entries if entry.rule == rule and entry.expires >= self.today}
 
     def notes(self, checked: Sequence[str], used: Iterable[tuple[str, str, str]]) -> tuple[str, ...]:
-        """Return a sentence for each entry that has expired, or accepts nothing any more.
+        """Return a sentence for each entry that has expired or no longer accepts anything.
 
         Args:
             checked: the codes of the rules that were checked; entries of others are left alone.
             used: the keys of the entries that accepted something.
         """
-        known, told = set(used), list[str]()
+        used_keys, notes = set(used), list[str]()
         for entry, place in zip(self.entries, self.places, strict=True):
             what = f"{place}: {entry.rule} for {entry.path or entry.group or 'the set'}"
             if entry.expires < self.today:
-                told.append(f"{what} expired on {entry.expires}; ask {entry.owner}, mend the data or renew the entry")
-            elif entry.rule in checked and entry.key not in known:
-                told.append(f"{what} accepts nothing any more; remove it")
-        return tuple(told)
+                notes.append(f"{what} expired on {entry.expires}; ask {entry.owner}, correct the data or renew it")
+            elif entry.rule in checked and entry.key not in used_keys:
+                notes.append(f"{what} no longer accepts anything; remove it")
+        return tuple(notes)
 
 
 def read_baseline(path: Path, today: date, *, may_lack: bool = False) -> Baseline:
     """Read a baseline.
 
     Args:
-        today: the day that decides what has expired.
-        may_lack: take a file that is not there as one without entries.
+        today: entries that expire before this day no longer apply.
+        may_lack: treat a missing file as one without entries.
 
     Raises:
         InputError: an entry is wrong; file and line are named.
@@ -98,10 +100,10 @@ def read_baseline(path: Path, today: date, *, may_lack: bool = False) -> Baselin
         return Baseline(path=path, today=today)
     file = read_toml(path)
     rows = file.data.get("accepted", [])
-    strangers = [key for key in file.data if key != "accepted"]
-    if strangers or not isinstance(rows, list):
-        wrong = strangers[0] if strangers else "accepted"
-        raise InputError(f"{file.place(wrong)}: unknown key {wrong!r}; a baseline holds [[accepted]] entries alone")
+    unknown = [key for key in file.data if key != "accepted"]
+    if unknown or not isinstance(rows, list):
+        wrong = unknown[0] if unknown else "accepted"
+        raise InputError(f"{file.place(wrong)}: unknown key {wrong!r}; a baseline holds only [[accepted]] entries")
     entries, places = [], []
     for number, row in enumerate(rows):
         try:
@@ -122,7 +124,7 @@ def write_baseline(path: Path, entries: Iterable[Entry]) -> None:
     ordered = sorted(entries, key=lambda entry: (entry.rule, entry.path, entry.group, entry.content))
     blocks = [HEAD, *(_block(entry.model_dump(mode="json")) for entry in ordered)]
     try:
-        path.write_text("\n".join(blocks), encoding="utf-8")
+        replace_text(path, "\n".join(blocks))
     except OSError as error:
         raise WriteError(f"{path}: the baseline cannot be written ({error.strerror or error})") from error
 

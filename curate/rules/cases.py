@@ -1,6 +1,6 @@
-"""The two cases of a rule: a few rows that keep it and a few that break it, made into an audit and judged.
+"""The two cases of a rule, rows that keep it and rows that break it, as audits.
 
-A row names only the columns that matter; the rest is an ordinary, kept image. `times = 98` stands for as many rows.
+A row names only the columns that matter; the others are those of an ordinary, kept image. `times = 98` repeats it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from curate.audit.parquet import Audit
+from curate.audit.schema import TABLES
 from curate.errors import InputError
-from curate.reports.parquet import Audit
-from curate.reports.schema import TABLES
 from curate.rules.check_pack import RUN, TIMES
-from curate.rules.packs import Pack, Rule
+from curate.rules.rule import Pack, Rule
 
 MOST_ROWS = 100_000
 ORDINARY: Mapping[str, Mapping[str, Any]] = {
@@ -41,7 +41,7 @@ ORDINARY: Mapping[str, Mapping[str, Any]] = {
 
 
 def case_audit(pack: Pack, rule: Rule, case: str) -> Audit:
-    """Return the audit that a rule's case stands for.
+    """Return the audit of a rule's case.
 
     Args:
         case: "kept" or "broken".
@@ -53,24 +53,24 @@ def case_audit(pack: Pack, rule: Rule, case: str) -> Audit:
     try:
         tables = {name: pa.Table.from_pylist(_rows(name, rows.get(name, [])), schema=TABLES[name]) for name in TABLES}
     except (pa.ArrowException, TypeError, ValueError) as error:
-        said = str(error).splitlines()[0]
-        raise InputError(f"{pack.place(rule.code, case)}: rule {rule.code}: {case}: {said}") from error
-    told = (rows.get(RUN) or [{}])[0]
-    known = {key.removeprefix("contamination_") if "_" in key else "estimate": value for key, value in told.items()}
-    return Audit(tables=tables, run={"contamination": known, "fingerprint": case})
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{pack.place(rule.code, case)}: rule {rule.code}: {case}: {reason}") from error
+    run = (rows.get(RUN) or [{}])[0]
+    estimate = {key.removeprefix("contamination_") if "_" in key else "estimate": value for key, value in run.items()}
+    return Audit(tables=tables, run={"contamination": estimate, "fingerprint": case})
 
 
-def _rows(table: str, given: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Write each row out, as often as it says, and name the images that have no name."""
-    made: list[dict[str, Any]] = []
-    for row in given:
+def _rows(table: str, short_rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Repeat each row as often as it says, and name the images that have no name."""
+    rows: list[dict[str, Any]] = []
+    for row in short_rows:
         times = row.get(TIMES, 1)
         if not isinstance(times, int) or not 0 <= times <= MOST_ROWS:
             raise ValueError(f"times = {times!r}: give a number up to {MOST_ROWS}")
-        known = {**ORDINARY.get(table, {})} | {name: value for name, value in row.items() if name != TIMES}
+        values = {**ORDINARY.get(table, {})} | {name: value for name, value in row.items() if name != TIMES}
         for _ in range(times):
-            number = len(made)
+            number = len(rows)
             own = {"path": f"{number:03d}.png"} | ({"sha256": f"{number:064x}"} if table == "images" else {})
             own = own if "path" in TABLES[table].names else {}
-            made.append(own | known)
-    return made
+            rows.append(own | values)
+    return rows

@@ -1,4 +1,4 @@
-"""What a check may be asked for; a module of its own, so that `--help` imports nothing for it."""
+"""The closed sets of options of a check; a module of its own, so that `--help` imports nothing else."""
 
 from enum import StrEnum
 
@@ -22,3 +22,10 @@ class ReportFormat(StrEnum):
     GITHUB = "github"
     GITLAB = "gitlab"
     MARKDOWN = "markdown"
+
+
+class Needs(StrEnum):
+    """What a pack asks for: sound files alone, which needs no backbone, or a full scan."""
+
+    INTEGRITY = "integrity"
+    FULL = "full"

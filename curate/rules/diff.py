@@ -1,4 +1,4 @@
-"""Two audits side by side: which images came, went and changed, which verdicts turned, and how the facts moved."""
+"""Two audits compared: images added, removed, moved and changed, changed verdicts, and the facts of rules."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from curate.audit.parquet import Audit
 from curate.errors import CurateError
-from curate.reports.parquet import Audit
+from curate.images.names import printable
+from curate.records import Verdict
 from curate.rules.evaluate import evaluate
-from curate.rules.formats.text import SHOWN, printable
-from curate.rules.packs import Pack
+from curate.rules.formats.text import SHOWN
 from curate.rules.results import number
-
-COUNTED = ("keep", "mislabelled", "near_ood", "duplicate", "unreadable")
+from curate.rules.rule import Pack
 
 
 @dataclass(frozen=True)
-class Turned:
-    """An image whose verdict is another one now."""
+class ChangedVerdict:
+    """An image whose verdict differs between the two audits."""
 
     path: str
     old: str
@@ -34,20 +34,20 @@ class Diff:
         added, removed: paths that only the new, only the old audit has, and that were not moved.
         moved: (old path, new path) of equal content.
         changed: paths that hold other bytes now.
-        verdicts: images that are in both and are judged differently now.
-        facts: (old, new) by code and group of the rules, and by verdict; None where there was no row to judge.
+        verdicts: images in both whose verdict differs.
+        facts: (old, new) by code and group of the rules, and image counts by verdict; None where there is no row.
     """
 
     added: tuple[str, ...]
     removed: tuple[str, ...]
     moved: tuple[tuple[str, str], ...]
     changed: tuple[str, ...]
-    verdicts: tuple[Turned, ...]
+    verdicts: tuple[ChangedVerdict, ...]
     facts: dict[str, tuple[float | None, float | None]]
 
     @property
     def same(self) -> bool:
-        """Whether the two hold the same images, judged alike."""
+        """Whether both audits hold the same images with the same verdicts."""
         return not (self.added or self.removed or self.moved or self.changed or self.verdicts)
 
     def as_json(self) -> str:
@@ -59,18 +59,18 @@ def compare(old: Audit, new: Audit, pack: Pack) -> Diff:
     """Compare two audits.
 
     Args:
-        pack: the rules whose facts are laid side by side.
+        pack: the rules whose facts are compared.
     """
     before, after = _images(old), _images(new)
-    gone, come = [p for p in before if p not in after], [p for p in after if p not in before]
-    moved = _moved({p: before[p][0] for p in gone}, {p: after[p][0] for p in come})
+    gone, new_paths = [p for p in before if p not in after], [p for p in after if p not in before]
+    moved = _moved({p: before[p][0] for p in gone}, {p: after[p][0] for p in new_paths})
     both = [path for path in before if path in after]
     return Diff(
-        added=tuple(path for path in come if path not in {new for _, new in moved}),
+        added=tuple(path for path in new_paths if path not in {new for _, new in moved}),
         removed=tuple(path for path in gone if path not in {old for old, _ in moved}),
         moved=tuple(moved),
         changed=tuple(path for path in both if before[path][0] != after[path][0]),
-        verdicts=tuple(Turned(p, before[p][1], after[p][1]) for p in both if before[p][1] != after[p][1]),
+        verdicts=tuple(ChangedVerdict(p, before[p][1], after[p][1]) for p in both if before[p][1] != after[p][1]),
         facts=_side_by_side(_facts(old, pack), _facts(new, pack)),
     )
 
@@ -82,10 +82,10 @@ def _images(audit: Audit) -> dict[str, tuple[str, str]]:
     return {path: (sha256, verdict) for path, sha256, verdict in zip(*columns, strict=True)}
 
 
-def _moved(gone: Mapping[str, str], come: Mapping[str, str]) -> list[tuple[str, str]]:
+def _moved(gone: Mapping[str, str], added: Mapping[str, str]) -> list[tuple[str, str]]:
     """Pair paths of equal content, each used once, in the order of the old paths."""
     places: dict[str, list[str]] = {}
-    for path, content in come.items():
+    for path, content in added.items():
         if content:
             places.setdefault(content, []).insert(0, path)
     return [(path, places[content].pop()) for path, content in gone.items() if places.get(content)]
@@ -93,7 +93,7 @@ def _moved(gone: Mapping[str, str], come: Mapping[str, str]) -> list[tuple[str, 
 
 def _facts(audit: Audit, pack: Pack) -> dict[str, float | None]:
     verdicts = audit.tables["images"]["verdict"].to_pylist()
-    counts: dict[str, float | None] = {f"images.{name}": float(verdicts.count(name)) for name in COUNTED}
+    counts: dict[str, float | None] = {f"images.{name}": float(verdicts.count(name)) for name in Verdict}
     try:
         return {"images": float(len(verdicts))} | counts | evaluate(audit, pack, pack.rules).facts
     except CurateError:  # an audit without images has no facts, but can still be compared
@@ -107,12 +107,12 @@ def _side_by_side(
 
 
 def diff_text(diff: Diff) -> str:
-    """Return a paragraph for each kind of change, and the facts that moved."""
+    """Return the images of each kind of change, and the facts that changed."""
     lines: list[str] = []
     for title, paths in (("added", diff.added), ("removed", diff.removed), ("changed", diff.changed)):
         lines += _some(title, paths)
     lines += _some("moved", [f"{old} -> {new}" for old, new in diff.moved])
-    lines += _some("verdict", [f"{turned.path}: {turned.old} -> {turned.new}" for turned in diff.verdicts])
+    lines += _some("verdict", [f"{one.path}: {one.old} -> {one.new}" for one in diff.verdicts])
     facts = {name: pair for name, pair in diff.facts.items() if pair[0] != pair[1]}
     width = max(map(len, facts), default=0)
     lines += ["facts (old -> new)"] if facts else []

@@ -1,7 +1,7 @@
-"""The tables that rules ask, in a DuckDB that can do nothing else: no files, no network, no settings, no long runs.
+"""The tables that rules query, in a locked DuckDB: no files, no network, no change of settings, no long queries.
 
     images       one row per file                     findings    one row per image and finding
-    duplicates   one row per copy, both sides         rounds      one row per nominal set and round
+    duplicates   one row per duplicate, both images         rounds      one row per nominal set and round
     classes      one row per label                    groups      one row per serial, lot, camera
     run          one row: the whole set
 
@@ -18,12 +18,12 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from curate.audit.parquet import Audit
+from curate.audit.schema import LATER, TABLES
 from curate.errors import CouldNotFinish
-from curate.reports.parquet import Audit
-from curate.reports.schema import LATER, TABLES
 
 SECONDS = 20.0
-"""What all rules of a pack together may take; the shipped packs take well under one at 100,000 images."""
+"""The time limit for all rules of a pack together; the shipped packs stay far below it."""
 MEMORY = "1GB"
 LOCKED = {
     "enable_external_access": "false",
@@ -86,7 +86,7 @@ Connection = duckdb.DuckDBPyConnection
 
 @contextmanager
 def engine(audit: Audit) -> Iterator[Connection]:
-    """Open the tables of an audit for the length of a block, locked, and stop what runs too long.
+    """Open the tables of an audit, locked, for the length of a block; queries that run too long are stopped.
 
     Raises:
         CouldNotFinish: the block took longer than `SECONDS`, or more memory than `MEMORY`.
@@ -125,14 +125,14 @@ def _fill(con: Connection, audit: Audit) -> None:
 
 
 def contamination(run: Mapping[str, Any]) -> list[float | None]:
-    """Return the estimate that a run made of the whole set, and its interval; None where it made none."""
-    told = run.get("contamination")
-    values = [told.get(key) for key in ("estimate", "low", "high")] if isinstance(told, dict) else [None] * 3
+    """Return the estimate of the whole set's contamination, and its interval; None where the run has none."""
+    estimate = run.get("contamination")
+    values = [estimate.get(key) for key in ("estimate", "low", "high")] if isinstance(estimate, dict) else [None] * 3
     return [value if isinstance(value, int | float) else None for value in values]
 
 
-def fill_names(con: Connection, table: str, column: str, names: Sequence[str]) -> None:
-    """Put names into a table of one column, in place of those that were there."""
+def fill_names(con: Connection, table: str, column: str, *, names: Sequence[str]) -> None:
+    """Replace the content of a table of one column by names."""
     con.execute(
         f"CREATE OR REPLACE TEMP TABLE {quoted(table)} AS SELECT unnest(?::VARCHAR[]) AS {quoted(column)}",
         [list(names)],
@@ -140,12 +140,12 @@ def fill_names(con: Connection, table: str, column: str, names: Sequence[str]) -
 
 
 def without_judgement(table: pa.Table) -> pa.Table:
-    """Return `images` as far as no backbone is needed for it: a rule that asks for more is an error, never a pass."""
+    """Return the columns of `images` that need no backbone: a rule that reads another is an error, never a pass."""
     return table.drop_columns([n for n in table.column_names if n in JUDGED or n.startswith("score_")])
 
 
 def empty_audit(*, judged: bool = True) -> Audit:
-    """Return an audit without rows: what rules are checked against before there is data."""
+    """Return an audit without rows, to check rules before there is data."""
     # not schema.empty_table(), which imports pandas
     tables = {name: pa.Table.from_batches([], schema) for name, schema in TABLES.items()}
     if not judged:
@@ -162,11 +162,11 @@ def columns_of(con: Connection, table: str) -> dict[str, str]:
     return {str(row[0]).lower(): str(row[1]) for row in rows}
 
 
-def ask(con: Connection, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+def fetch(con: Connection, query: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     """Return the rows of a query."""
     return con.execute(query, list(values)).fetchall()
 
 
 def quoted(name: str) -> str:
-    """Return a name as SQL reads it, whatever is in it."""
+    """Return a name quoted for SQL."""
     return '"' + name.replace('"', '""') + '"'

@@ -1,8 +1,8 @@
-"""An audit held to the rules of a pack."""
+"""The check of an audit against the rules of a pack."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -10,16 +10,15 @@ from typing import Any
 
 import duckdb
 
+from curate.audit.parquet import Audit
 from curate.errors import CouldNotFinish, InputError
-from curate.reports.parquet import Audit
-from curate.rules.baseline import Baseline, Entry
+from curate.rules.baseline import SET, Baseline, Entry
 from curate.rules.choices import FailOn
-from curate.rules.engine import Connection, ask, columns_of, engine, fill_names, quoted
-from curate.rules.packs import Fact, Pack, Rule
-from curate.rules.results import Group, Offender, Outcome, Report, Result
+from curate.rules.engine import Connection, columns_of, engine, fetch, fill_names, quoted
+from curate.rules.results import Group, Offender, Report, RuleResult, RuleStatus
+from curate.rules.rule import Fact, Pack, Rule
 
 ACCEPTED = "accepted_contents"
-SET = "set:"
 AGGREGATES = {
     Fact.MIN: "min(value)",
     Fact.MAX: "max(value)",
@@ -38,7 +37,7 @@ def evaluate(
     baseline: Baseline | None = None,
     fail_on: FailOn = FailOn.ERROR,
 ) -> Report:
-    """Hold an audit to rules.
+    """Check an audit against rules.
 
     Args:
         audit: as read, or from an integrity scan.
@@ -49,19 +48,16 @@ def evaluate(
         fail_on: from which severity on a broken rule fails the check.
 
     Raises:
-        InputError: a rule asks for a column or table that the audit does not have.
+        InputError: a rule reads a column or table that the audit does not have.
         CouldNotFinish: the audit holds no image, no rule had a row to judge, or the rules took too long.
     """
     images = audit.tables["images"].num_rows
     if not images:
         raise CouldNotFinish(f"{source or audit.path}: the audit holds no image, so there is nothing to check")
-    known = baseline.accepted if baseline else lambda code: {}
     used = set[tuple[str, str, str]]()
-    with engine(audit) as con:
-        asked = [_Question(rule, pack, con, known(rule.code), str(audit.run.get("fingerprint", ""))) for rule in rules]
-        results = tuple(question.answer(used) for question in asked)
-    if all(result.outcome is Outcome.SKIPPED for result in results):
-        raise CouldNotFinish(f"{source or audit.path}: not one rule of {pack.name} found a row to judge")
+    results = tuple(_results(audit, pack, rules, baseline=baseline, used=used))
+    if all(result.status is RuleStatus.SKIPPED for result in results):
+        raise CouldNotFinish(f"{source or audit.path}: no rule of {pack.name} has a row to judge")
     return Report(
         pack=pack,
         dataset=str(audit.run.get("dataset", "")),
@@ -73,9 +69,21 @@ def evaluate(
     )
 
 
-@dataclass
-class _Question:
-    """One rule put to the tables. The rule's expressions were checked when its pack was loaded."""
+def _results(
+    audit: Audit, pack: Pack, rules: Sequence[Rule], *, baseline: Baseline | None, used: set[tuple[str, str, str]]
+) -> Iterator[RuleResult]:
+    """Yield the result of each rule; the keys of the entries of the baseline that accept something go into `used`."""
+    fingerprint = str(audit.run.get("fingerprint", ""))
+    with engine(audit) as con:
+        for rule in rules:
+            accepted = baseline.accepted(rule.code) if baseline else {}
+            check = _RuleCheck(rule=rule, pack=pack, con=con, accepted=accepted, fingerprint=fingerprint)
+            yield check.result(used)
+
+
+@dataclass(kw_only=True)
+class _RuleCheck:
+    """The queries of one rule. Its expressions were checked when the pack was loaded."""
 
     rule: Rule
     pack: Pack
@@ -88,37 +96,42 @@ class _Question:
         """Whether each row of the table belongs to one image."""
         return "content" in columns_of(self.con, self.rule.table)
 
-    def answer(self, used: set[tuple[str, str, str]]) -> Result:
+    def result(self, used: set[tuple[str, str, str]]) -> RuleResult:
+        """Evaluate the rule; see `_results` for `used`."""
         self._accept()
         try:
-            groups = tuple(self._group(row) for row in ask(self.con, self._facts()))
-            broken = [g.name for g in groups if g.outcome is Outcome.BROKEN and not g.accepted]
-            taken = self._taken() if self.of_images and self.accepted else []
+            groups = tuple(self._group(row) for row in fetch(self.con, self._facts()))
+            broken = [g.name for g in groups if g.status is RuleStatus.BROKEN and not g.accepted]
+            accepted = self._accepted_contents() if self.of_images and self.accepted else []
             offenders = self._offenders(broken) if broken and self.of_images else ()
         except (duckdb.InterruptException, duckdb.OutOfMemoryException):
             raise
         except duckdb.Error as error:
             raise self._wrong(error) from error
-        used.update((self.rule.code, content, "") for content in taken)
+        used.update((self.rule.code, content, "") for content in accepted)
         used.update((self.rule.code, SET + self.fingerprint, g.name) for g in groups if g.accepted)
-        return Result(rule=self.rule, outcome=_outcome(groups), groups=groups, offenders=offenders, accepted=len(taken))
+        return RuleResult(
+            rule=self.rule, status=_status(groups), groups=groups, offenders=offenders, accepted=len(accepted)
+        )
 
     def _accept(self) -> None:
         contents = [content for content, _ in self.accepted if not content.startswith(SET)]
-        fill_names(self.con, ACCEPTED, "content", contents)
+        fill_names(self.con, ACCEPTED, "content", names=contents)
 
     def _wrong(self, error: duckdb.Error) -> InputError:
-        said = str(error).strip().splitlines()[0]
+        reason = str(error).strip().splitlines()[0]
         place = self.pack.place(self.rule.code, "of")
-        return InputError(f"{place}: rule {self.rule.code}: the audit does not answer {self.rule.fact_text!r}: {said}")
+        return InputError(
+            f"{place}: rule {self.rule.code}: {self.rule.fact_text!r} cannot be evaluated on this audit: {reason}"
+        )
 
     def _rows(self) -> str:
-        """Return the query of the rows that are judged: their group, value, and whether they are accepted."""
+        """Return the query of the rows that are evaluated: their group, value, and whether they are accepted."""
         rule = self.rule
         image = "path, content" if self.of_images else "NULL AS path, NULL AS content"
-        taken = f"content IN (SELECT content FROM {ACCEPTED})" if self.of_images and self.accepted else "false"
+        accepted = f"content IN (SELECT content FROM {ACCEPTED})" if self.of_images and self.accepted else "false"
         return (
-            f"SELECT {image}, {self._name()} AS group_name, ({rule.of}\n) AS value, {taken} AS taken "
+            f"SELECT {image}, {self._name()} AS group_name, ({rule.of}\n) AS value, {accepted} AS accepted "
             f"FROM {quoted(rule.table)} WHERE ({rule.where}\n)"
         )
 
@@ -127,15 +140,15 @@ class _Question:
         return " || ' ' || ".join(parts) if parts else "''"  # checked to be columns: no quote is in them
 
     def _facts(self) -> str:
-        """Return the query of one row a group: name, value, rows."""
+        """Return the query of one row per group: name, value, rows."""
         match self.rule.fact:
             case Fact.COUNT:
-                fact = "count(*) FILTER (value AND NOT taken)"
+                fact = "count(*) FILTER (value AND NOT accepted)"
             case Fact.SHARE:
-                holds = "value OR taken" if self.rule.comparison.is_floor else "value AND NOT taken"
+                holds = "value OR accepted" if self.rule.comparison.is_floor else "value AND NOT accepted"
                 fact = f"avg(CASE WHEN {holds} THEN 1.0 ELSE 0.0 END)"
             case other:
-                fact = f"{AGGREGATES[other]} FILTER (NOT taken)"
+                fact = f"{AGGREGATES[other]} FILTER (NOT accepted)"
         grouped = "GROUP BY group_name ORDER BY group_name" if self.rule.per else ""
         name = "group_name" if self.rule.per else "''"
         return f"SELECT {name}, CAST({fact} AS DOUBLE), count(*) FROM ({self._rows()}) {grouped}"
@@ -143,12 +156,11 @@ class _Question:
     def _group(self, row: tuple[Any, ...]) -> Group:
         name, value, rows = str(row[0]), row[1], int(row[2])
         if value is None or value != value:  # noqa: PLR0124  NaN
-            return Group(name=name, value=None, rows=rows, outcome=Outcome.SKIPPED)
+            return Group(name=name, value=None, rows=rows, status=RuleStatus.SKIPPED)
         kept = self.rule.comparison.holds(value)
-        known = not kept and (SET + self.fingerprint, name) in self.accepted
-        return Group(
-            name=name, value=value, rows=rows, outcome=Outcome.KEPT if kept else Outcome.BROKEN, accepted=known
-        )
+        accepted = not kept and (SET + self.fingerprint, name) in self.accepted
+        status = RuleStatus.KEPT if kept else RuleStatus.BROKEN
+        return Group(name=name, value=value, rows=rows, status=status, accepted=accepted)
 
     def _offending(self) -> str:
         """Return the condition of the rows that push the fact over its limit; "false" where no row alone does."""
@@ -164,54 +176,54 @@ class _Question:
                 return f"NOT (value {comparison.sign} {comparison.limit})"
         return "false"
 
-    def _taken(self) -> list[str]:
-        query = f"SELECT DISTINCT content FROM ({self._rows()}) WHERE taken AND {self._offending()}"
-        return [str(row[0]) for row in ask(self.con, query)]
+    def _accepted_contents(self) -> list[str]:
+        query = f"SELECT DISTINCT content FROM ({self._rows()}) WHERE accepted AND {self._offending()}"
+        return [str(row[0]) for row in fetch(self.con, query)]
 
     def _offenders(self, groups: Sequence[str]) -> tuple[Offender, ...]:
-        """Return the images that broken groups owe to, by path, each with the finding that says most about it."""
-        fill_names(self.con, "broken_groups", "group_name", groups)
-        found = f"""
+        """Return the images that break the rule in broken groups, by path, with the finding nearest to the rule."""
+        fill_names(self.con, "broken_groups", "group_name", names=groups)
+        query = f"""
 WITH guilty AS (SELECT DISTINCT path, content, group_name FROM ({self._rows()})
-  WHERE {self._offending()} AND NOT taken AND group_name IN (SELECT group_name FROM broken_groups))
+  WHERE {self._offending()} AND NOT accepted AND group_name IN (SELECT group_name FROM broken_groups))
 SELECT g.path, any_value(g.content), any_value(g.group_name),
   arg_min(f.message, (left(f.code, 3) <> ?, f.code)) FROM guilty g LEFT JOIN arrow_findings f USING (path)
 GROUP BY g.path ORDER BY g.path"""
-        rows = ask(self.con, found, [self.rule.code[:3]])
+        rows = fetch(self.con, query, [self.rule.code[:3]])
         return tuple(Offender(path=p, content=c, group=g, message=m or "") for p, c, g, m in rows)
 
 
-def _outcome(groups: Sequence[Group]) -> Outcome:
-    if any(group.outcome is Outcome.BROKEN and not group.accepted for group in groups):
-        return Outcome.BROKEN
-    if not any(group.outcome is not Outcome.SKIPPED for group in groups):
-        return Outcome.SKIPPED
-    return Outcome.KEPT
+def _status(groups: Sequence[Group]) -> RuleStatus:
+    if any(group.status is RuleStatus.BROKEN and not group.accepted for group in groups):
+        return RuleStatus.BROKEN
+    if all(group.status is RuleStatus.SKIPPED for group in groups):
+        return RuleStatus.SKIPPED
+    return RuleStatus.KEPT
 
 
 def accept_all(report: Report, audit: Audit, old: Baseline, *, reason: str, owner: str, days: int) -> tuple[Entry, ...]:
-    """Return the entries of a baseline that accepts all that a check found broken.
+    """Return the entries of a baseline that accepts everything that breaks a rule in a report.
 
-    Entries of rules that were not checked stay; of those that were, the ones that still accept something, and the
-    reason and owner of a finding that had expired.
+    Entries of rules that were not checked stay. Of rules that were, entries that still accept something stay, with
+    their reason and owner; those that had expired are renewed.
 
     Args:
         report: of a check without a baseline.
-        reason, owner: of what is new.
-        days: until what is new expires.
+        reason, owner: of new entries.
+        days: until new and renewed entries expire.
     """
     expires = (datetime.now(UTC) + timedelta(days=days)).date()
     checked = {result.rule.code for result in report.results}
-    known = {entry.key: entry for entry in old.entries}
+    old_entries = {entry.key: entry for entry in old.entries}
     content = SET + str(audit.run.get("fingerprint", ""))
     entries = [entry for entry in old.entries if entry.rule not in checked]
     for result in report.results:
-        found = [{"content": o.content, "path": o.path} for o in result.offenders]
-        if not found:
-            found = [{"content": content, "group": group.name} for group in result.broken_groups]
-        for one in found:
-            new = Entry(rule=result.rule.code, reason=reason, owner=owner, expires=expires, **one)
-            before = known.get(new.key)
+        subjects = [{"content": o.content, "path": o.path} for o in result.offenders]
+        if not subjects:
+            subjects = [{"content": content, "group": group.name} for group in result.broken_groups]
+        for subject in subjects:
+            new = Entry(rule=result.rule.code, reason=reason, owner=owner, expires=expires, **subject)
+            before = old_entries.get(new.key)
             if before is None:
                 entries.append(new)
             else:

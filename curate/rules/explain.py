@@ -1,21 +1,22 @@
-"""`curate rule CODE`: a rule of a pack, or a finding of the catalogue, in words."""
+"""`curate rule CODE`: the explanation of a rule of a pack, or of a finding."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from curate.errors import UsageError
 from curate.findings import catalogue
 from curate.rules.cases import case_audit
 from curate.rules.evaluate import evaluate
-from curate.rules.packs import Pack, Rule
+from curate.rules.rule import Pack, Rule
 from curate.toml_files import nearest
 
 CASES = ("kept", "broken")
 
 
 def explain_code(code: str, pack: Pack) -> dict[str, Any]:
-    """Return what a code means, as plain values; a rule's two cases are judged on the way.
+    """Return what a code means, as JSON values; the two cases of a rule are evaluated.
 
     Raises:
         UsageError: neither a rule of the pack nor a finding has this code.
@@ -33,8 +34,8 @@ def explain_code(code: str, pack: Pack) -> dict[str, Any]:
             "why": text.why,
             "cure": text.cure,
         }
-    known = [*(rule.code for rule in pack.rules), *catalogue()]
-    raise UsageError(f"{code}: no rule of {pack.name} and no finding has this code; {nearest(code, known)}")
+    codes = [*(rule.code for rule in pack.rules), *catalogue()]
+    raise UsageError(f"{code}: no rule of {pack.name} and no finding has this code; {nearest(code, codes)}")
 
 
 def _rule(rule: Rule, pack: Pack) -> dict[str, Any]:
@@ -53,17 +54,17 @@ def _rule(rule: Rule, pack: Pack) -> dict[str, Any]:
 
 
 def prove(pack: Pack, rule: Rule, case: str) -> str:
-    """Return how a rule's case comes out: "kept", "broken" or "skipped"; it should be the case's name."""
-    return evaluate(case_audit(pack, rule, case), pack, [rule]).results[0].outcome.value
+    """Return the status of a rule on one of its cases; it should be the case's name."""
+    return evaluate(case_audit(pack, rule, case), pack, [rule]).results[0].status.value
 
 
-def explanation_text(known: dict[str, Any]) -> str:
+def explanation_text(explanation: Mapping[str, Any]) -> str:
     """Return an explanation in lines."""
-    lines = [f"{known['code']}  {known['title']} ({known['kind']}, {known['severity']})", ""]
-    lines += [f"Why:  {known['why']}", f"Cure: {known['cure']}"]
-    if known["kind"] == "rule":
-        lines += ["", f"Rule: {known['rule']}", f"Pack: {known['pack']}, {known['place']}"]
-        wrong = [f"{case} comes out {outcome}" for case, outcome in known["cases"].items() if case != outcome]
-        told = "the kept case keeps it, the broken case breaks it" if not wrong else f"WRONG: {'; '.join(wrong)}"
-        lines += [f"Its cases: {told}"]
+    lines = [f"{explanation['code']}  {explanation['title']} ({explanation['kind']}, {explanation['severity']})", ""]
+    lines += [f"Why:  {explanation['why']}", f"Cure: {explanation['cure']}"]
+    if explanation["kind"] == "rule":
+        lines += ["", f"Rule: {explanation['rule']}", f"Pack: {explanation['pack']}, {explanation['place']}"]
+        wrong = [f"the {case} case is {status}" for case, status in explanation["cases"].items() if case != status]
+        proof = f"WRONG: {'; '.join(wrong)}" if wrong else "the kept case keeps it, the broken case breaks it"
+        lines += [f"Its cases: {proof}"]
     return "\n".join([*lines, ""])

@@ -1,9 +1,8 @@
-"""The expressions of rules: DuckDB's own, cut down to what looks at the columns of one row.
+"""The expressions of rules: a subset of DuckDB's that reads only the columns of one row.
 
 DuckDB parses an expression, and its tree is checked against what is allowed: columns of the table, constants,
 comparisons, and a few functions. A pack may come from anywhere: no sub-query, no table function, no star, no parameter,
-nothing that reads a file or runs long gets through, and the engine that evaluates what is left is locked besides
-(see `engine`).
+nothing that reads a file or runs long is accepted. The engine that evaluates the rest is locked as well (see `engine`).
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ WORDS = {
 
 
 class WrongExpression(Exception):
-    """Says in half a sentence what is wrong with an expression."""
+    """An expression that a rule may not have; the message is half a sentence."""
 
 
 def check_expression(text: str, columns: Mapping[str, object], con: duckdb.DuckDBPyConnection) -> None:
@@ -73,7 +72,7 @@ def _only_expression(text: str, con: duckdb.DuckDBPyConnection) -> dict[str, Any
     """Return the tree of an expression that stands alone."""
     try:
         rows = con.execute("SELECT json_serialize_sql(?)", [f"SELECT {text}\n"]).fetchall()
-    except duckdb.Error as error:  # nested too deeply, say
+    except duckdb.Error as error:  # nested too deeply, for example
         raise WrongExpression(_first_line(error)) from error
     tree = json.loads(rows[0][0])
     if tree["error"]:
@@ -85,8 +84,8 @@ def _only_expression(text: str, con: duckdb.DuckDBPyConnection) -> dict[str, Any
         raise WrongExpression("is more than one expression")
     if node["cte_map"]["map"]:
         raise WrongExpression("is more than one expression")
-    found: dict[str, Any] = node["select_list"][0]
-    return found
+    expression: dict[str, Any] = node["select_list"][0]
+    return expression
 
 
 def _nodes(tree: object) -> Iterator[dict[str, Any]]:
@@ -102,15 +101,15 @@ def _nodes(tree: object) -> Iterator[dict[str, Any]]:
 
 
 def _refuse(node: Mapping[str, Any], columns: Mapping[str, object]) -> None:
-    kind = str(node["class"])
-    if kind not in CLASSES or node.get("type") == "OPERATOR_TRY":
-        raise WrongExpression(f"{WORDS.get(kind, kind.lower())} is not allowed in a rule")
-    if kind == "COLUMN_REF":
+    class_ = str(node["class"])
+    if class_ not in CLASSES or node.get("type") == "OPERATOR_TRY":
+        raise WrongExpression(f"{WORDS.get(class_, class_.lower())} is not allowed in a rule")
+    if class_ == "COLUMN_REF":
         names = node["column_names"]
         if len(names) != 1 or names[0].lower() not in columns:
             name = ".".join(names)
             raise WrongExpression(f"there is no column {name!r}; {nearest(name, columns)}")
-    if kind == "FUNCTION" and node["function_name"] not in FUNCTIONS | OPERATORS:
+    if class_ == "FUNCTION" and node["function_name"] not in FUNCTIONS | OPERATORS:
         name = str(node["function_name"])
         raise WrongExpression(f"the function {name!r} is not allowed in a rule; {nearest(name, sorted(FUNCTIONS))}")
 

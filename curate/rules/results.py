@@ -1,19 +1,20 @@
-"""What a check found: a result a rule, each with the groups it looked at and the images that break it."""
+"""The results of a check: of each rule the groups of rows that it was evaluated on, and the images that break it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+from curate.findings import Severity
 from curate.rules.choices import FailOn
-from curate.rules.packs import Pack, Rule, Severity
+from curate.rules.rule import Fact, Pack, Rule
 
 
-class Outcome(StrEnum):
-    """How a rule came out. `skipped`: not one row to judge, which is said and is no pass."""
+class RuleStatus(StrEnum):
+    """Whether a rule is kept. `skipped`: there was no row to judge, which is reported and is not a pass."""
 
     KEPT = "kept"
     BROKEN = "broken"
@@ -25,36 +26,43 @@ FAILING: Mapping[FailOn, frozenset[Severity]] = {
     FailOn.WARNING: frozenset((Severity.ERROR, Severity.WARNING)),
     FailOn.NEVER: frozenset(),
 }
+LIMIT_WORDS: Mapping[str, str] = {
+    "<=": "the limit is",
+    ">=": "the minimum is",
+    "<": "must be less than",
+    ">": "must be more than",
+    "==": "must be",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """A fact of one group of rows: all of them, or those of a class, split, ...
+    """The fact of one group of rows: all of them, or those of a class, a split, ...
 
     Attributes:
         name: such as "label=good"; "" for all rows.
         value: of the fact; None if there is no row to judge.
-        rows: how many were judged.
-        outcome: whether the value keeps to the rule.
+        rows: how many were evaluated.
+        status: whether the value keeps the rule.
         accepted: whether the baseline accepts that it does not.
     """
 
     name: str
     value: float | None
     rows: int
-    outcome: Outcome
+    status: RuleStatus
     accepted: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Offender:
-    """An image that a broken rule points at.
+    """An image that breaks a rule.
 
     Attributes:
         path: in the dataset.
-        content: what the baseline knows it by.
+        content: what identifies it in the baseline.
         group: as in `Group.name`.
-        message: what was found about it, one sentence; "" if the rule alone says it.
+        message: of its finding; "" if it has none.
     """
 
     path: str
@@ -64,11 +72,11 @@ class Offender:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
-    """How one rule came out. `accepted` counts the images that the baseline takes out of the fact."""
+class RuleResult:
+    """The result of one rule. `accepted` counts the images that the baseline takes out of the fact."""
 
     rule: Rule
-    outcome: Outcome
+    status: RuleStatus
     groups: tuple[Group, ...]
     offenders: tuple[Offender, ...] = ()
     accepted: int = 0
@@ -76,74 +84,78 @@ class Result:
     @property
     def broken_groups(self) -> tuple[Group, ...]:
         """The groups that break the rule."""
-        return tuple(group for group in self.groups if group.outcome is Outcome.BROKEN and not group.accepted)
+        return tuple(group for group in self.groups if group.status is RuleStatus.BROKEN and not group.accepted)
 
     @property
     def sentence(self) -> str:
-        """Say how it came out, with the figures."""
-        rule = self.rule
-        if self.outcome is Outcome.SKIPPED:
-            return f"{rule.fact_text}: no row to judge"
-        return f"{rule.fact_text} is {self.figure}"
-
-    @property
-    def figure(self) -> str:
-        """Say the worst figure and what it must be."""
-        shown = self.broken_groups if self.outcome is Outcome.BROKEN else self.groups
+        """The worst value and the limit in words, to be read after the rule's title."""
+        shown = self.broken_groups if self.status is RuleStatus.BROKEN else self.groups
         worst = self._worst(shown)
-        if worst is None or worst.value is None:
-            return f"must be {self.rule.comparison}"
+        if worst is None:
+            return "no row to judge"
         where = f" for {worst.name}" if worst.name and len(self.groups) > 1 else ""
-        more = f" and {len(shown) - 1} more" if len(shown) > 1 and self.outcome is Outcome.BROKEN else ""
-        return f"{number(worst.value)}{where}{more}, must be {self.rule.comparison}"
+        more = f" and {len(shown) - 1} more" if len(shown) > 1 and self.status is RuleStatus.BROKEN else ""
+        return f"{self._measured(worst)}{where}{more}; {self._limit}"
 
     def _worst(self, groups: tuple[Group, ...]) -> Group | None:
-        known = [group for group in groups if group.value is not None]
+        measured = [group for group in groups if group.value is not None]
         sign = -1 if self.rule.comparison.is_floor else 1
-        return max(known, key=lambda group: sign * (group.value or 0.0), default=None)
+        return max(measured, key=lambda group: sign * (group.value or 0.0), default=None)
+
+    def _measured(self, group: Group) -> str:
+        value = group.value or 0.0
+        if self.rule.fact is Fact.SHARE:
+            return f"{percent(value)} ({round(value * group.rows)} of {group.rows})"
+        return number(value)
+
+    @property
+    def _limit(self) -> str:
+        comparison = self.rule.comparison
+        shown = percent(comparison.limit) if self.rule.fact is Fact.SHARE else number(comparison.limit)
+        return f"{LIMIT_WORDS[comparison.sign]} {shown}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a check found.
+    """The results of a check.
 
     Attributes:
-        pack: what was asked.
-        dataset: the root of the images, as the audit tells; "" if unknown.
+        pack: the pack that was checked.
+        dataset: the root of the images, from the audit; "" if unknown.
         source: what was checked, as the user named it.
         images: files in the audit.
-        results: one a rule, in the order of the codes.
+        results: one for each rule, in the order of the codes.
         fail_on: from which severity on a broken rule fails the check.
-        notes: what is to be said of the baseline.
+        notes: sentences about entries of the baseline.
     """
 
     pack: Pack
     dataset: str
     source: str
     images: int
-    results: tuple[Result, ...]
+    results: tuple[RuleResult, ...]
     fail_on: FailOn
     notes: tuple[str, ...] = ()
 
     @property
     def failed(self) -> bool:
         """Whether a rule is broken that is severe enough."""
-        return any(r.outcome is Outcome.BROKEN and r.rule.severity in FAILING[self.fail_on] for r in self.results)
+        return any(r.status is RuleStatus.BROKEN and r.rule.severity in FAILING[self.fail_on] for r in self.results)
 
-    def count(self, outcome: Outcome) -> int:
-        """Return how many rules came out like that."""
-        return sum(result.outcome is outcome for result in self.results)
+    def count(self, status: RuleStatus) -> int:
+        """Return how many rules have a status."""
+        return sum(result.status is status for result in self.results)
 
     def file(self, path: str) -> str:
-        """Return where an image lies, as seen from the working folder if it lies below, else below its dataset."""
+        """Return the path of an image, from the working folder if it lies below that, otherwise from its dataset."""
         if not self.dataset:
             return path
-        place, here = PurePosixPath(self.dataset) / path, PurePosixPath(_here())
+        place, here = PurePosixPath(self.dataset) / path, PurePosixPath(Path.cwd().as_posix())
         return str(place.relative_to(here)) if place.is_relative_to(here) else path
 
     @property
     def facts(self) -> dict[str, float | None]:
-        """The figures by code, of each rule's worst group, and by `CODE.group` where there are several."""
+        """The values by code, and by `CODE.group` where a rule is evaluated per group."""
         facts: dict[str, float | None] = {}
         for result in self.results:
             for group in result.groups:
@@ -152,24 +164,23 @@ class Report:
 
 
 def number(value: float) -> str:
-    """Return a figure as a person reads it: whole numbers whole, others with four digits that count."""
+    """Return a number for a person to read: whole numbers whole, others with four significant digits."""
     return f"{value:.0f}" if value == int(value) else f"{value:.4g}"
 
 
-def _here() -> str:
-    from pathlib import Path
-
-    return Path.cwd().as_posix()
+def percent(share: float) -> str:
+    """Return a share, 0-1, in per cent for a person to read."""
+    return f"{number(100 * share)} %"
 
 
 def summary(report: Report) -> dict[str, Any]:
-    """Return the figures that close every format."""
+    """Return the counts that every machine-readable format ends with."""
     return {
         "pack": report.pack.name,
         "source": report.source,
         "images": report.images,
-        "kept": report.count(Outcome.KEPT),
-        "broken": report.count(Outcome.BROKEN),
-        "skipped": report.count(Outcome.SKIPPED),
+        "kept": report.count(RuleStatus.KEPT),
+        "broken": report.count(RuleStatus.BROKEN),
+        "skipped": report.count(RuleStatus.SKIPPED),
         "failed": report.failed,
     }

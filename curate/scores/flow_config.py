@@ -1,27 +1,37 @@
-"""The settings of the scorer `flow`, and the variants of it that are measured against each other."""
+"""The settings of the scorer `flow`, and its named variants for ablation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
+from enum import IntEnum, StrEnum
+
+import numpy as np
 
 from curate.errors import UsageError
-from curate.scores.places import Move
 
 
 class Granularity(StrEnum):
-    """What one sample of the flow is."""
+    """What one sample of the model is."""
 
     PATCH = "patch"
     IMAGE = "image"
 
 
 class Query(StrEnum):
-    """Which images judge a step of the outer loop."""
+    """Which images the query batch of the outer loop shows."""
 
     CONTAMINATED = "contaminated"
     META_SET = "meta-set"
+
+
+class Stream(IntEnum):
+    """What random numbers are drawn for; each purpose has a stream of its own."""
+
+    FOLDS = 0
+    PATCH_POOL = 1
+    WEIGHTS = 2
+    TRAINING = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,31 +39,31 @@ class FlowConfig:
     """The settings of `Flow`.
 
     Attributes:
-        granularity: a sample is a patch with its place, or the pooled vectors of an image.
+        granularity: a sample is a patch, or the pooled vectors of an image.
         folds: K, models that each score the images that they were not fitted on.
         out_of_fold: false: one model is fitted on all images and scores them all.
-        position: let the set itself say, by held-out likelihood, how much a place counts; false: not at all.
+        position: choose by held-out likelihood how far each position has its own Gaussian; false: one for all.
         ridge: variance added to each direction of a descriptor, as a share of the mean variance.
-        trim: share of the images, those worst by the Gaussians alone, that are not learnt from.
-        blocks, hidden, clamp: of the coupling blocks; 0 blocks leave the Gaussians alone.
+        trim: share of the images, those least likely under the Gaussians, that are not learnt from.
+        top_share: the share of an image's patches, the highest of the map, whose mean is its score.
+        seed: of folds, weights and batches.
+        blocks: coupling blocks on top of the Gaussians; 0 for none. All settings below are those of the blocks alone.
+        hidden, clamp: see `CouplingFlow`.
         steps: of the outer loop.
         task_images: images that a batch is drawn from.
         batch: patches in a support or query batch.
         outer_rate: beta, Adam's.
         inner_steps: of the inner loop, up to 5; 0 trains the flow without meta-learning.
         inner_rate: alpha.
-        second_order: see `maml.adapt`.
+        second_order: see `InnerLoop`.
         query: which images the query batch shows.
-        meta_share: share of the images, the most nominal ones, that are the meta-set where no other view gives one.
+        meta_share: share of the images, the most nominal ones, in the meta-set where no other view gives one.
         l2: lambda_0; 0 for no penalty.
         l2_gain: gamma; 0 for a constant penalty.
         l2_window: tasks in the covariance that guides the penalty.
-        moves: where else a patch could have lain; the score is the mean over all.
-        top_share: the share of an image's patches, the highest of the map, whose mean is its score.
-        seed: of folds, weights and batches.
 
     Raises:
-        UsageError: a value that cannot be.
+        UsageError: a value is out of range.
     """
 
     granularity: Granularity = Granularity.PATCH
@@ -62,6 +72,8 @@ class FlowConfig:
     position: bool = True
     ridge: float = 0.5
     trim: float = 0.0
+    top_share: float = 0.01
+    seed: int = 0
     blocks: int = 0
     hidden: int = 64
     clamp: float = 2.0
@@ -77,9 +89,6 @@ class FlowConfig:
     l2: float = 0.005
     l2_gain: float = 0.5
     l2_window: int = 5
-    moves: tuple[Move, ...] = ()
-    top_share: float = 0.01
-    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.folds < 2:
@@ -89,12 +98,16 @@ class FlowConfig:
         if not 0 <= self.trim < 1 or not 0 < self.meta_share <= 1 or not 0 < self.top_share <= 1:
             raise UsageError("flow: trim, meta_share and top_share are shares from 0 to 1")
 
+    def generator(self, stream: Stream, *model: int) -> np.random.Generator:
+        """Return the generator of a stream; WEIGHTS and TRAINING have one for each model."""
+        return np.random.default_rng(np.random.SeedSequence((self.seed, stream, *model)))
+
 
 _VANILLA = FlowConfig(blocks=2, inner_steps=0, query=Query.CONTAMINATED, l2=0.0, l2_gain=0.0)
 _ADAPTIVE = replace(_VANILLA, l2=0.005, l2_gain=0.5)
 
 RAD = replace(_ADAPTIVE, inner_steps=1, query=Query.META_SET)
-"""Every part of RAD: coupling blocks, MAML judged by the meta-set, adaptive L2."""
+"""Every part of RAD: coupling blocks, MAML with the meta-set as query, adaptive L2."""
 
 ABLATIONS: Mapping[str, FlowConfig] = {
     "default": FlowConfig(),
@@ -112,6 +125,5 @@ ABLATIONS: Mapping[str, FlowConfig] = {
     "default, image granularity": FlowConfig(granularity=Granularity.IMAGE),
     "default, in fold": FlowConfig(out_of_fold=False),
     "default, trimmed": FlowConfig(trim=0.3),
-    "default, all moves": FlowConfig(moves=tuple(Move)),
 }
-"""Variants by name: each paper's part added in turn, then parts of the default taken away or added."""
+"""Variants by name: the parts of RAD added in turn, then parts of RAD and of the default removed or changed."""

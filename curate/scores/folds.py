@@ -1,4 +1,4 @@
-"""Folds: every image is scored by a model that was fitted without it and without its kin."""
+"""Folds: every image is scored by a model that was fitted without it and its leakage group."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 from curate.records import IntArray
 
 
-def kin_folds(kin: IntArray, folds: int, rng: np.random.Generator) -> IntArray:
-    """Deal images into folds of like size, whole kin into one.
+def group_folds(groups: IntArray, folds: int, rng: np.random.Generator) -> IntArray:
+    """Deal images into folds of similar size, each leakage group into one.
 
     Args:
-        kin: (N,) see `Scorer.score`.
-        folds: how many at most; there are fewer where there are fewer kin.
-        rng: shuffles kin of equal size.
+        groups: (N,) leakage groups.
+        folds: how many at most; there are fewer where there are fewer groups.
+        rng: shuffles groups of equal size.
 
     Returns:
         (N,) the fold of each image, from 0.
     """
-    _, family, sizes = np.unique(kin, return_inverse=True, return_counts=True)
+    _, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
     shuffled = rng.permutation(len(sizes))
     order = shuffled[np.argsort(-sizes[shuffled], kind="stable")]  # the largest first: the rest evens out
     heap = [(0, fold) for fold in range(min(folds, len(sizes)))]
@@ -29,4 +29,4 @@ def kin_folds(kin: IntArray, folds: int, rng: np.random.Generator) -> IntArray:
         images, fold = heapq.heappop(heap)
         fold_of[one] = fold
         heapq.heappush(heap, (images + int(sizes[one]), fold))
-    return fold_of[family.ravel()]
+    return fold_of[group.ravel()]

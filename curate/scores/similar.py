@@ -1,4 +1,4 @@
-"""Which images of a set are most like each other as a whole? By pooled vectors, through faiss."""
+"""Which images of a set are most similar to each other as a whole? By pooled vectors, through faiss."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ PROBED_SHARE = 0.05
 """Share of the index's lists that is searched for one image."""
 
 WIDTHS = (16, 256)
-"""How many more images than wanted are asked for, since some may be kin; beyond that each kin is searched for alone."""
+"""How many more images than wanted are searched, since some may be of the same leakage group; after that, each group
+is searched for by itself."""
 
 RECALL_ROWS = 64
-"""Images on which an inverted-file index is held against the exact search."""
+"""Images on which an inverted-file index is compared with the exact search."""
 
 
 @dataclass(frozen=True)
 class Similar:
-    """The images most like each of R images as a whole.
+    """The images most similar to each of R images as a whole.
 
     Attributes:
         near: (R, count) indices, nearest first; -1 where there are fewer.
@@ -41,17 +42,17 @@ class Similar:
 
 def similar_images(
     embeddings: Embeddings,
-    kin: IntArray,
+    groups: IntArray,
     count: int,
-    rows: IntArray | None = None,
     *,
+    rows: IntArray | None = None,
     allowed: BoolArray | None = None,
 ) -> Similar:
-    """Find the images most like each as a whole; kin are left out, copies of one image count once.
+    """Find the images most similar to each as a whole; its leakage group is left out, copies of one image count once.
 
     Args:
         embeddings: of N images.
-        kin: (N,) see `Scorer.score`.
+        groups: (N,) leakage groups.
         count: how many are wanted.
         rows: the R images to answer for; None for all.
         allowed: (N,) whether an image may be named; None for all.
@@ -60,32 +61,34 @@ def similar_images(
         CouldNotFinish: faiss is not installed.
     """
     rows = np.arange(len(embeddings)) if rows is None else rows
-    out = np.full((len(rows), count), -1, dtype=np.int64)
-    known = _without_copies(embeddings.pooled, kin)
-    vectors = balanced(embeddings, known)
-    known = known if allowed is None else known[allowed[known]]
-    if len(np.unique(kin)) < 2 or not len(known) or not len(rows):
-        return Similar(out, "exact", 1.0)
-    index, exact = _index(vectors[known])
+    near = np.full((len(rows), count), -1, dtype=np.int64)
+    counted = _without_copies(embeddings.pooled, groups)
+    vectors = balanced(embeddings, counted)
+    searched = counted if allowed is None else counted[allowed[counted]]
+    if len(np.unique(groups)) < 2 or not len(searched) or not len(rows):
+        return Similar(near, "exact", 1.0)
+    search = _Search(vectors, groups, searched)
+    index, exact = _index(vectors[searched])
     short = np.arange(len(rows))
     for width in WIDTHS:
-        found = _search(index, vectors[rows[short]], min(len(known), count + width))
-        out[short] = _others(found, known, kin, rows[short], count)
-        if count + width >= len(known):
+        places = _search(index, vectors[rows[short]], min(len(searched), count + width))
+        near[short] = search.others(places, rows[short], count)
+        if count + width >= len(searched):
             short = short[:0]
             break
-        short = short[(out[short] < 0).any(axis=1)]
-    for family in np.unique(kin[rows[short]]):
-        _search_around(family, short, rows, vectors, known, kin, out)
-    recall = 1.0 if exact else _index_recall(index, vectors[known], count)
-    return Similar(out, "exact" if exact else "inverted lists", recall)
+        short = short[(near[short] < 0).any(axis=1)]
+    for group in np.unique(groups[rows[short]]):
+        members = short[groups[rows[short]] == group]
+        near[members] = search.outside(group, rows[members], count)
+    recall = 1.0 if exact else _index_recall(index, vectors[searched], count)
+    return Similar(near, "exact" if exact else "inverted lists", recall)
 
 
-def _without_copies(pooled: FloatArray, kin: IntArray) -> IntArray:
-    """Return the first image of each kin and vector: a copy is kin with an equal vector."""
+def _without_copies(pooled: FloatArray, groups: IntArray) -> IntArray:
+    """Return the first image of each leakage group and vector: a copy is of the same group, with an equal vector."""
     first: dict[tuple[int, bytes], int] = {}
-    for image, family in enumerate(kin.tolist()):
-        first.setdefault((family, pooled[image].tobytes()), image)
+    for image, group in enumerate(groups.tolist()):
+        first.setdefault((group, pooled[image].tobytes()), image)
     return np.array(sorted(first.values()), dtype=np.int64)
 
 
@@ -106,53 +109,63 @@ def _index(vectors: FloatArray) -> tuple[Any, bool]:
 
 def _search(index: Any, queries: FloatArray, count: int) -> IntArray:
     """Return (Q, count) places in the index, nearest first; -1 where fewer were found."""
-    found: IntArray = index.search(np.ascontiguousarray(queries), count)[1]
-    return found
+    places: IntArray = index.search(np.ascontiguousarray(queries), count)[1]
+    return places
 
 
-def _others(found: IntArray, known: IntArray, kin: IntArray, rows: IntArray, count: int) -> IntArray:
-    """Keep of each row's images, nearest first, the first `count` that are not its kin: (R, count), -1 for none."""
-    images = np.where(found >= 0, known[found], -1)
-    bad = (images < 0) | (kin[images] == kin[rows, None])
-    order = np.argsort(bad, axis=1, kind="stable")[:, :count]
-    near = np.where(np.take_along_axis(bad, order, axis=1), -1, np.take_along_axis(images, order, axis=1))
-    return np.pad(near, ((0, 0), (0, count - near.shape[1])), constant_values=-1)
+@dataclass(frozen=True)
+class _Search:
+    """What is searched: the `searched` of N vectors, and the leakage group of each."""
 
+    vectors: FloatArray
+    groups: IntArray
+    searched: IntArray
 
-def _search_around(
-    family: int, short: IntArray, rows: IntArray, vectors: FloatArray, known: IntArray, kin: IntArray, out: IntArray
-) -> None:
-    """Answer for the rows of one large family among all images outside it; writes into `out`."""
-    mine = short[kin[rows[short]] == family]
-    outside = known[kin[known] != family]
-    if not len(outside):
-        return
-    index, _ = _index(vectors[outside])
-    count = min(out.shape[1], len(outside))
-    found = _search(index, vectors[rows[mine]], count)
-    out[mine[:, None], np.arange(count)] = np.where(found >= 0, outside[found], -1)
+    def others(self, places: IntArray, rows: IntArray, count: int) -> IntArray:
+        """Keep of each row's places in the index the first `count` that are not of its group: (R, count), -1 for none.
+
+        Args:
+            places: (R, F) places in the index, nearest first; -1 for none.
+            rows: (R,) images.
+            count: how many are wanted.
+        """
+        images = np.where(places >= 0, self.searched[places], -1)
+        bad = (images < 0) | (self.groups[images] == self.groups[rows, None])
+        order = np.argsort(bad, axis=1, kind="stable")[:, :count]
+        near = np.where(np.take_along_axis(bad, order, axis=1), -1, np.take_along_axis(images, order, axis=1))
+        return np.pad(near, ((0, 0), (0, count - near.shape[1])), constant_values=-1)
+
+    def outside(self, group: int, rows: IntArray, count: int) -> IntArray:
+        """Return the images most similar to some of one large leakage group among all outside it: (R, count)."""
+        near = np.full((len(rows), count), -1, dtype=np.int64)
+        outside = self.searched[self.groups[self.searched] != group]
+        if len(outside):
+            index, _ = _index(self.vectors[outside])
+            places = _search(index, self.vectors[rows], min(count, len(outside)))
+            near[:, : places.shape[1]] = np.where(places >= 0, outside[places], -1)
+        return near
 
 
 def _index_recall(index: Any, vectors: FloatArray, count: int) -> float:
     """Return which share of the `count` nearest vectors the index finds, on an even sample of them."""
     sample = vectors[:: max(1, len(vectors) // RECALL_ROWS)][:RECALL_ROWS]
     truth = import_faiss().knn(np.ascontiguousarray(sample), vectors, count)[1]
-    found = _search(index, sample, count)
-    return float(np.mean([len(np.intersect1d(a, b)) / count for a, b in zip(truth, found, strict=True)]))
+    places = _search(index, sample, count)
+    return float(np.mean([len(np.intersect1d(a, b)) / count for a, b in zip(truth, places, strict=True)]))
 
 
 def balanced(embeddings: Embeddings, counted: IntArray | None = None) -> FloatArray:
-    """Return the pooled vectors, centered, each stage scaled to a mean squared length of 1: (N, P).
+    """Return the pooled vectors, centred, each stage scaled to a mean squared length of 1: (N, P).
 
     Args:
         embeddings: of N images.
         counted: the images that mean and length are taken over; None for all.
     """
-    known = embeddings.pooled if counted is None else embeddings.pooled[counted]
-    pooled: FloatArray = embeddings.pooled - known.mean(axis=0, dtype=np.float64).astype(np.float32)
-    known = pooled if counted is None else pooled[counted]
+    rows = slice(None) if counted is None else counted
+    mean = embeddings.pooled[rows].mean(axis=0, dtype=np.float64).astype(np.float32)
+    pooled: FloatArray = embeddings.pooled - mean
     for stage in embeddings.stages:
-        length = float(np.sqrt(np.square(known[:, stage], dtype=np.float64).sum(axis=1).mean()))
+        length = float(np.sqrt(np.square(pooled[rows][:, stage], dtype=np.float64).sum(axis=1).mean()))
         pooled[:, stage] /= max(length, 1e-6)
     return pooled
 

@@ -4,35 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from types import MappingProxyType
 
+from curate.choices import StudentKind
+from curate.records import Alignment
 from curate.scores.alignment import MORE
-from curate.scores.meta_set import MetaSetConfig
-from curate.scores.stpm import StpmConfig
-
-
-class Kind(StrEnum):
-    """Which student."""
-
-    SURROUNDINGS = "surroundings"
-    STPM = "stpm"
-
-
-class Join(StrEnum):
-    """How the differences of the stages become one map."""
-
-    WEIGHTED = "weighted"
-    PRODUCT = "product"
-
-
-class Curriculum(StrEnum):
-    """What a student learns from once it is warm."""
-
-    BATCHES = "batches"
-    META_SET = "meta-set"
-    META_SET_ONLY = "meta-set-only"
-    TRIMMED = "trimmed"
+from curate.scores.published.mlg_stpm import Curriculum, MetaSetConfig
+from curate.scores.published.stpm import StpmConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,30 +19,28 @@ class StudentConfig:
 
     Attributes:
         kind: the small student of surroundings, or STPM as published.
-        curriculum: batches alone (plain STPM), batches and the meta-set, the meta-set alone, or (trimmed) batches of a
-            meta-set that holds most images.
-        meta_set: sizes and spread of the meta-set.
+        curriculum: batches alone (as STPM); batches and a sample of the meta-set (as MLG-STPM); the meta-set alone; or
+            trimmed: batches of a meta-set that holds most images.
+        meta_set: sizes and clusters of the meta-set.
         meta_weight: lambda, the weight of the meta-set's sample beside the batch.
-        join: the stages' mean, each weighing half as much as the one before it; or their product, as published.
-        folds: students; each judges the images that the others learn from.
+        folds: students; each judges the images that the others are trained on.
         epochs, steps: epochs in all, and steps in each.
         warm_up, every: epochs before the first ranking, and from one ranking to the next.
         again: epochs of a round that starts from the students of the round before.
-        batch, meta_batch: places in a step.
-        inputs: width that a descriptor is reduced to before its surroundings are taken.
-        hidden: width of the student.
+        batch, meta_batch: patches in a step.
+        reduced_width: of a descriptor, before its surroundings are averaged.
+        hidden: width of the student's hidden layer.
         learning_rate: of Adam, at the start; falls to 0 along half a cosine.
-        learnt_images, learnt_places: at most so many images, and so many places in all, are learnt from.
-        top_share: the share of an image's places, the highest of the map, whose mean is its score.
-        stpm: what `Kind.STPM` takes in place of the settings from `folds` to `learnt_places`.
+        training_images, training_patches: at most so many images, and so many patches in all, are trained on.
+        top_share: the share of an image's patches, the highest of the map, whose mean is its score.
+        stpm: what `StudentKind.STPM` takes in place of the settings from `folds` to `training_patches`.
         seed: of every draw.
     """
 
-    kind: Kind = Kind.SURROUNDINGS
+    kind: StudentKind = StudentKind.SURROUNDINGS
     curriculum: Curriculum = Curriculum.BATCHES
     meta_set: MetaSetConfig = field(default_factory=MetaSetConfig)
     meta_weight: float = 1.0
-    join: Join = Join.WEIGHTED
     folds: int = 4
     epochs: int = 8
     steps: int = 25
@@ -73,17 +49,21 @@ class StudentConfig:
     again: int = 4
     batch: int = 512
     meta_batch: int = 256
-    inputs: int = 64
+    reduced_width: int = 64
     hidden: int = 128
     learning_rate: float = 4e-3
-    learnt_images: int = 4000
-    learnt_places: int = 200_000
+    training_images: int = 4000
+    training_patches: int = 200_000
     top_share: float = 0.01
     stpm: StpmConfig = field(default_factory=StpmConfig)
     seed: int = 0
 
-    def for_parts_anywhere(self) -> StudentConfig:
-        """Return the settings for a set whose images do not lie alike: `MORE` times as wide, `MORE` times as long."""
+    def for_alignment(self, alignment: Alignment) -> StudentConfig:
+        """Return the settings for a set: `larger` where its images are not aligned."""
+        return self if alignment.aligned else self.larger()
+
+    def larger(self) -> StudentConfig:
+        """Return the settings of a student `MORE` times as wide, trained `MORE` times as long."""
         return replace(
             self,
             hidden=MORE * self.hidden,
@@ -100,11 +80,11 @@ ABLATIONS: Mapping[str, StudentConfig] = MappingProxyType(
         "ems": StudentConfig(curriculum=Curriculum.META_SET),
         "ems only": StudentConfig(curriculum=Curriculum.META_SET_ONLY),
         "trimmed": StudentConfig(
-            curriculum=Curriculum.TRIMMED, meta_set=MetaSetConfig(first_share=0.7, last_share=0.7, looks=1)
+            curriculum=Curriculum.TRIMMED, meta_set=MetaSetConfig(first_share=0.7, last_share=0.7, clusters=1)
         ),
-        "larger": StudentConfig().for_parts_anywhere(),
-        "stpm": StudentConfig(kind=Kind.STPM),
-        "mlg-stpm": StudentConfig(kind=Kind.STPM, curriculum=Curriculum.META_SET),
+        "larger": StudentConfig().larger(),
+        "stpm": StudentConfig(kind=StudentKind.STPM),
+        "mlg-stpm": StudentConfig(kind=StudentKind.STPM, curriculum=Curriculum.META_SET),
     }
 )
-"""What a benchmark compares: four curricula of the small student, a larger one, and the two papers as published."""
+"""What a benchmark compares: the small student with four curricula, a larger one, and the two methods as published."""

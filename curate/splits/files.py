@@ -1,7 +1,7 @@
 """From the paths of an audit to files on disk, none outside the dataset.
 
-An audit is not trusted: its paths are looked up in a new listing of the dataset wherever there can be one, and never
-joined to the root unchecked.
+An audit is not trusted: its paths are looked up in a new listing of the dataset where the layout allows one, and are
+never joined to the root unchecked.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from curate.audit.parquet import Audit
 from curate.errors import CouldNotFinish, InputError, UsageError
 from curate.images.files import open_regular
 from curate.images.integrity import Unreadable
 from curate.images.names import unicode_name
 from curate.images.sources import ALL_SPLITS, TRAIN, list_images
-from curate.records import Layout, Progress, no_progress
-from curate.reports.parquet import Audit
+from curate.progress import Progress, no_progress
+from curate.records import Layout
 
 WALKED = frozenset((Layout.FLAT, Layout.CLASSES, Layout.MVTEC, Layout.HUGGINGFACE))
 THREADS = 4
@@ -30,7 +31,7 @@ CHANGED = "the dataset changed since the audit"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Other:
+class UnjudgedImage:
     """An image of a split that the audit did not judge."""
 
     path: str
@@ -46,7 +47,7 @@ class Located:
     Attributes:
         root: the dataset's folder, resolved.
         layout: how it was read.
-        files: by path, the images of the audit, the others and the masks.
+        files: by path, all images and masks.
         others: images of splits that were not judged.
         masks: the image of each mask, by the mask's path.
     """
@@ -54,7 +55,7 @@ class Located:
     root: Path
     layout: Layout
     files: Mapping[str, Path]
-    others: Sequence[Other] = ()
+    others: Sequence[UnjudgedImage] = ()
     masks: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -63,72 +64,77 @@ def locate(audit: Audit, dataset: Path | None = None) -> Located:
 
     Args:
         audit: as read; not trusted.
-        dataset: where the dataset lies now; None for where it was scanned.
+        dataset: the dataset's present location; None for where it was scanned.
 
     Raises:
         InputError: the audit names no dataset or layout, or a path that leads out of the dataset.
-        UsageError: the dataset is not there.
-        CouldNotFinish: images came or went since the audit.
+        UsageError: the dataset does not exist.
+        CouldNotFinish: images were added or removed since the audit.
     """
-    source = dataset if dataset is not None else Path(_told(audit, "dataset"))
+    source = dataset if dataset is not None else Path(_setting(audit, "dataset"))
     if not os.path.exists(source):  # noqa: PTH110  False also for names that no file can have
         raise UsageError(
-            f"{unicode_name(str(source))}: the dataset of the audit is not there: say where it is with --dataset"
+            f"{unicode_name(str(source))}: the dataset does not exist; name its new location with --dataset"
         )
     rows = audit.tables["images"].select(["path", "sha256"]).to_pylist()
     for row in rows:
         refuse_path(row["path"])
     try:
-        layout = Layout(_told(audit, "layout"))
+        layout = Layout(_setting(audit, "layout"))
     except ValueError as error:
-        raise InputError(f"{audit.path}: the layout of the audit is none that is known: scan again") from error
+        raise InputError(f"{audit.path}: the audit has an unknown layout; scan again") from error
     if layout in WALKED or not source.is_dir():
-        return _listed(audit, source, layout, [row["path"] for row in rows])
+        return _listed(audit, source, layout=layout, paths=[row["path"] for row in rows])
     root = source.resolve()
     return Located(
         root=root, layout=layout, files={row["path"]: _find(root, row["path"], row["sha256"]) for row in rows}
     )
 
 
-def _told(audit: Audit, key: str) -> str:
+def _setting(audit: Audit, key: str) -> str:
     value = audit.run.get(key)
     if not isinstance(value, str) or not value:
-        raise InputError(f"{audit.path}: run.json says no {key}: scan the dataset again")
+        raise InputError(f"{audit.path}: run.json has no {key}; scan the dataset again")
     return value
 
 
 def locate_one(audit: Audit, path: str, dataset: Path | None = None) -> Path:
-    """Return the file of one image; errors as for `locate`, and none may lie outside the dataset."""
+    """Return the file of one image; errors as for `locate`, and an InputError if it lies outside the dataset."""
     located = locate(audit, dataset)
     refuse_outside(located.root, located.files[path])
     return located.files[path]
 
 
 def refuse_path(path: Any) -> None:
-    """Refuse a path that could lead anywhere but below a root.
+    """Refuse a path that could lead outside a root.
 
     Raises:
-        InputError: it is absolute, climbs, is empty or cannot be a name.
+        InputError: it is absolute or empty, has a part `..` or `.`, or cannot be a file name.
     """
     parts = path.split("/") if isinstance(path, str) else [""]
     if "\0" in parts[0] or any(part in ("", ".", "..") or "\0" in part for part in parts) or Path(path).is_absolute():
-        raise InputError(f"{path!r}: leads out of the dataset, or is no path in it: nothing was touched")
+        raise InputError(f"{path!r}: leads out of the dataset, or is not a path in it; nothing was touched")
 
 
-def _listed(audit: Audit, source: Path, layout: Layout, paths: Sequence[str]) -> Located:
+def _listed(audit: Audit, source: Path, *, layout: Layout, paths: Sequence[str]) -> Located:
     listing = list_images(source, layout=layout, split=_all_splits(layout))
     files = dict(zip(listing.paths, listing.files, strict=True))
-    gone = [path for path in paths if path not in files]
-    if gone:
-        raise CouldNotFinish(f"{CHANGED}: {len(gone)} of its images are gone, the first {gone[0]}: scan again")
+    missing = [path for path in paths if path not in files]
+    if missing:
+        raise CouldNotFinish(f"{CHANGED}: {plural(len(missing), 'image')} missing, first {missing[0]}; scan again")
     columns = zip(listing.paths, listing.labels, listing.splits, listing.groups, strict=True)
-    known = set(paths)
-    others = [Other(path=p, label=la, split=s, group=g) for p, la, s, g in columns if p not in known]
+    in_audit = set(paths)
+    others = [UnjudgedImage(path=p, label=la, split=s, group=g) for p, la, s, g in columns if p not in in_audit]
     judged = _judged_split(audit, layout)
     new = [other.path for other in others if judged in (ALL_SPLITS, other.split)]
     if new:
-        raise CouldNotFinish(f"{CHANGED}: {len(new)} images are new, the first {new[0]}: scan again")
+        raise CouldNotFinish(f"{CHANGED}: {plural(len(new), 'new image')}, first {new[0]}; scan again")
     return Located(root=listing.root, layout=listing.layout, files=files, others=others)
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun: 1 file, 2 files."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _all_splits(layout: Layout) -> str | None:
@@ -136,12 +142,12 @@ def _all_splits(layout: Layout) -> str | None:
 
 
 def _judged_split(audit: Audit, layout: Layout) -> str:
-    asked = (audit.run.get("settings") or {}).get("split")
-    return str(asked) if asked else TRAIN if layout is Layout.MVTEC else ALL_SPLITS
+    split = (audit.run.get("settings") or {}).get("split")
+    return str(split) if split else TRAIN if layout is Layout.MVTEC else ALL_SPLITS
 
 
 def _find(root: Path, path: str, sha256: str) -> Path:
-    r"""Return the file of a path that no listing can give; bytes that are not UTF-8 stand in it as `\xNN`."""
+    r"""Return the file of a path without a listing; the path spells bytes that are not UTF-8 as `\xNN`."""
     plain = root / path
     if "\\" not in path or os.path.lexists(plain):
         return plain
@@ -151,7 +157,7 @@ def _find(root: Path, path: str, sha256: str) -> Path:
 
 
 def _spelt(folder: Path, parts: Sequence[str]) -> list[Path]:
-    """Return the files below a folder whose names are spelt so once they are valid Unicode."""
+    """Return the files below a folder whose names, as valid Unicode, are these parts."""
     try:
         entries = [file.name for file in folder.iterdir() if unicode_name(file.name) == parts[0]]
     except OSError:
@@ -162,21 +168,21 @@ def _spelt(folder: Path, parts: Sequence[str]) -> list[Path]:
 
 
 def refuse_outside(root: Path, file: Path, *, follow_links: bool = False) -> None:
-    """Refuse a file that lies elsewhere than below the root, whatever links say.
+    """Refuse a file that lies outside the root once links are followed.
 
     Args:
         root: the dataset's folder, resolved.
-        file: an entry below it; links in its path are followed.
-        follow_links: the entry itself may be a link that leads out; its folder may not.
+        file: a path below it; links in it are followed.
+        follow_links: the file itself may be a link that leads out of the root; its folder may not.
 
     Raises:
-        InputError: it does.
+        InputError: it lies outside.
     """
     place = file.parent if follow_links else file
     real = Path(os.path.realpath(place))
     if real != root and not real.is_relative_to(root):
         raise InputError(
-            f"{unicode_name(str(file))}: a link that leads out of the dataset: nothing was touched; "
+            f"{unicode_name(str(file))}: a link that leads out of the dataset; nothing was touched: "
             "add --follow-links if an image may be a link to elsewhere, or choose another dataset"
         )
 
@@ -195,7 +201,7 @@ def sha256_of(file: Path) -> str:
 
 
 def hash_or_empty(file: Path) -> str:
-    """Return the sha256 of a file, "" where there is none that can be read."""
+    """Return the sha256 of a file, "" if it cannot be read."""
     try:
         return sha256_of(file)
     except (OSError, ValueError):
@@ -203,7 +209,7 @@ def hash_or_empty(file: Path) -> str:
 
 
 def hashes(files: Iterable[Path], *, progress: Progress = no_progress) -> list[str]:
-    """Return the sha256 of each file, "" where it cannot be read; in order, several at a time."""
+    """Return the sha256 of each file in order, "" if it cannot be read; several files are read at a time."""
 
     def one(file: Path) -> str:
         value = hash_or_empty(file)
@@ -214,13 +220,13 @@ def hashes(files: Iterable[Path], *, progress: Progress = no_progress) -> list[s
         return list(pool.map(one, files))
 
 
-def to_disk(place: Path) -> None:
-    """Bring a file, or the names in a folder, to the disk.
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk.
 
     Raises:
         OSError: the system cannot.
     """
-    descriptor = os.open(place, os.O_RDONLY)  # for reading: a file's mode may forbid writing, and it is synced as well
+    descriptor = os.open(path, os.O_RDONLY)  # a file's mode may forbid writing, and reading is enough to sync it
     try:
         os.fsync(descriptor)
     finally:
@@ -228,7 +234,7 @@ def to_disk(place: Path) -> None:
 
 
 def is_regular(file: Path) -> bool:
-    """Return whether a regular file, or a link to one, stands there."""
+    """Return whether a path is a regular file, or a link to one."""
     try:
         return stat.S_ISREG(os.stat(file).st_mode)
     except (OSError, ValueError):

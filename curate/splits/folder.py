@@ -1,4 +1,4 @@
-"""The folder of a split: written whole or not at all, beside nothing else."""
+"""The folder of a split: written whole or not at all, and never into a folder that holds something else."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from curate.atomic_files import umask
+from curate.audit.folder import beside
+from curate.audit.parquet import Audit, first_line, read_table
 from curate.errors import InputError, UsageError
 from curate.images.names import unicode_name
-from curate.reports.parquet import Audit
-from curate.reports.place import beside, umask
-from curate.splits.files import to_disk
+from curate.splits.files import sync
 from curate.splits.lists import PLAN_FILE, write_lists
-from curate.splits.plan import PLAN, Action, Row, plan_table
+from curate.splits.plan import PLAN, Action, PlanRow
 
 SPLIT_FILE, AUDIT = "split.json", "audit"
 VERSION = 1
@@ -33,13 +33,13 @@ class Split:
     Attributes:
         path: the folder.
         rows: the plan.
-        source: what was asked to be pruned, resolved.
+        source: the dataset or audit that was pruned, resolved.
         root: the dataset's folder, resolved.
         layout: of the dataset.
     """
 
     path: Path
-    rows: tuple[Row, ...]
+    rows: tuple[PlanRow, ...]
     source: Path
     root: Path
     layout: str
@@ -50,64 +50,71 @@ class Split:
         return plan_digest(self.rows)
 
 
-def plan_digest(rows: tuple[Row, ...]) -> str:
-    """Return the sha256 of a plan."""
-    return hashlib.sha256(repr(rows).encode()).hexdigest()
+def plan_digest(rows: tuple[PlanRow, ...]) -> str:
+    """Return the sha256 of a plan, the same for each version of curate: journals hold it."""
+    text = repr(rows).replace("PlanRow(path=", "Row(path=")  # the name of the class in version 0.1
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def is_split(folder: Path) -> bool:
-    """Tell whether a folder was written by `curate prune`."""
+    """Return whether `curate prune` wrote a folder."""
     return (folder / SPLIT_FILE).is_file() and (folder / PLAN_FILE).is_file()
 
 
 def refuse_place(output: Path, sources: Mapping[str, Path]) -> None:
-    """Refuse a folder that is not `curate prune`'s own, or lies in or above what it reads.
+    """Refuse an output folder that `curate prune` did not write, or that lies inside or above what it reads.
+
+    Args:
+        output: the split's folder.
+        sources: what the command reads, by its name in messages ("the dataset", "the audit").
 
     Raises:
-        UsageError: one of these.
+        UsageError: the folder cannot be used.
     """
     place = Path(os.path.realpath(output))
     for what, source in sources.items():
         real = Path(os.path.realpath(source))
         if real.is_relative_to(place) and real.parent != place:
-            raise UsageError(f"-o {output}: {what} {source} lies inside: choose another folder")
+            raise UsageError(f"-o {output}: {what} {source} lies inside; choose another folder")
         if place.is_relative_to(real) and real.is_dir():
-            raise UsageError(f"-o {output}: lies inside {what} {source}: choose a folder outside")
+            raise UsageError(f"-o {output}: lies inside {what} {source}; choose a folder outside")
     if os.path.lexists(output) and not is_split(output):
         if output.is_dir() and not output.is_symlink() and not any(output.iterdir()):
             return
-        raise UsageError(f"-o {output}: is there and was not written by curate prune: choose a new folder")
+        raise UsageError(f"-o {output}: exists and was not written by curate prune; choose a new folder")
 
 
 @contextmanager
 def new_folder(output: Path) -> Iterator[Path]:
-    """Give a folder that becomes `output` when the block ends well, and nothing otherwise.
+    """Give a temporary folder that becomes `output` if the block succeeds, and is removed otherwise.
 
     Raises:
         WriteError: no permission, or the disk is full.
-        UsageError: something has come to lie there since.
+        UsageError: something was put at `output` meanwhile.
     """
     with beside(output, "the split") as folder:
         yield folder
-        _become(folder, Path(os.path.realpath(output)))
+        _rename(folder, Path(os.path.realpath(output)))
 
 
-def _become(folder: Path, place: Path) -> None:
+def _rename(folder: Path, output: Path) -> None:
     folder.chmod(0o777 & ~umask())
     for file in folder.rglob("*"):
         if file.is_file():
-            to_disk(file)
+            sync(file)
     try:
-        os.rename(folder, place)  # over an empty folder, never over one that holds something
+        os.rename(folder, output)  # replaces an empty folder, never one with content
     except OSError as error:
-        if place.exists():
-            raise UsageError(f"-o {place}: something came to lie there in the meantime: nothing was written") from error
+        if output.exists():
+            raise UsageError(
+                f"-o {output}: something was put there meanwhile; nothing was written, choose a new folder"
+            ) from error
         raise
 
 
-def write_split(folder: Path, audit: Audit, rows: tuple[Row, ...], *, source: Path, root: Path) -> None:
-    """Write a plan, its lists and what they are about into a folder."""
-    about = {
+def write_split(folder: Path, audit: Audit, rows: tuple[PlanRow, ...], *, source: Path, root: Path) -> None:
+    """Write a plan, its lists and `split.json` into a folder."""
+    facts = {
         "curate_split": VERSION,
         "curate": audit.run.get("curate", ""),
         "source": os.path.realpath(source),
@@ -116,32 +123,30 @@ def write_split(folder: Path, audit: Audit, rows: tuple[Row, ...], *, source: Pa
         "fingerprint": audit.run.get("fingerprint", ""),
         "rounds": (audit.run.get("settings") or {}).get("rounds"),
     }
-    write_lists(folder, audit, rows, plan_table(rows))
-    (folder / SPLIT_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="ascii")
+    write_lists(folder, audit, rows)
+    (folder / SPLIT_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="ascii")
 
 
 def read_split(folder: Path) -> Split:
     """Read a plan back.
 
     Raises:
-        InputError: the folder is none of `curate prune`, or damaged.
+        InputError: `curate prune` did not write the folder, or it is damaged.
     """
     if not is_split(folder):
         raise InputError(f"{unicode_name(str(folder))}: not a folder of curate prune (no {SPLIT_FILE}, no {PLAN_FILE})")
     try:
-        about = json.loads((folder / SPLIT_FILE).read_text(encoding="ascii"))
-        with (folder / PLAN_FILE).open("rb") as file:
-            rows = _rows(pq.read_table(file, schema=PLAN, use_threads=False, pre_buffer=False))
+        facts = json.loads((folder / SPLIT_FILE).read_text(encoding="ascii"))
+        rows = _rows(read_table(folder / PLAN_FILE))
         return Split(
-            path=folder, rows=rows, source=Path(about["source"]), root=Path(about["root"]), layout=str(about["layout"])
+            path=folder, rows=rows, source=Path(facts["source"]), root=Path(facts["root"]), layout=str(facts["layout"])
         )
     except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise InputError(
-            f"{unicode_name(str(folder))}: damaged ({said}): make the split again in a new folder"
+            f"{unicode_name(str(folder))}: damaged ({first_line(error)}); make the split again in a new folder"
         ) from error
 
 
-def _rows(table: pa.Table) -> tuple[Row, ...]:
-    told: list[dict[str, Any]] = table.to_pylist()
-    return tuple(Row(**(row | {"action": Action(row["action"])})) for row in told)
+def _rows(table: pa.Table) -> tuple[PlanRow, ...]:
+    rows: list[dict[str, Any]] = table.select(PLAN.names).cast(PLAN).to_pylist()
+    return tuple(PlanRow(**(row | {"action": Action(row["action"])})) for row in rows)

@@ -1,8 +1,8 @@
-"""The journal of an apply: all that is going to be done, on disk before the first file is touched.
+"""The journal of an apply: every step, written to disk before the first file is touched.
 
-Every step can be told from what lies on disk (a file is at its place, at its target, or at both), so that an apply that
-was killed at any moment can be finished or undone from its journal alone. The file is JSON, one value a line: a head,
-one line an entry, then one line for each state reached. A last line that was cut off is as good as not written.
+What lies on disk shows which steps are done (a file is in the dataset, at its target, or at both), so the journal is
+enough to finish or undo an apply that was killed at any moment. The file is JSON, one value a line: a head, one line an
+entry, then one line for each state reached. A last line that was cut off counts as not written.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from curate.atomic_files import replacing_file
 from curate.errors import CouldNotFinish, InputError
 from curate.images.names import unicode_name
-from curate.splits.files import refuse_path, to_disk
+from curate.splits.files import refuse_path, sync
 from curate.splits.modes import Mode
 
 JOURNAL, DATA, PARTIAL, QUARANTINE = "journal.jsonl", "data", "data.partial", "quarantine"
@@ -26,7 +27,7 @@ VERSION = 1
 
 
 class State(StrEnum):
-    """How far an apply is."""
+    """How far an apply got."""
 
     BEGUN = "begun"
     APPLIED = "applied"
@@ -34,14 +35,14 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class JournalEntry:
     """A file of the dataset that is linked, copied or moved.
 
     Attributes:
-        name: its path below the dataset's root, as the system gives it; below the target, too.
+        name: its path below the dataset's root and below the target, as the file system spells it.
         sha256: of its bytes, hex.
-        link: where it leads, if it is itself a link; None for a file.
-        size_bytes, mtime_ns: as it was when it was verified.
+        link: the text of a symbolic link; None for a file.
+        size_bytes, mtime_ns: when it was verified.
     """
 
     name: str
@@ -53,36 +54,36 @@ class Entry:
 
 @dataclass(frozen=True, kw_only=True)
 class Journal:
-    """What an apply is about to do, and how far it is.
+    """What an apply does, and how far it got.
 
     Attributes:
-        mode: how.
+        mode: how the plan is carried out.
         root: the dataset's folder, resolved.
         plan: sha256 of the plan.
-        entries: files to link, copy, move or name.
+        entries: files to link, copy, move or list.
         folders: permission bits and mtime_ns of the dataset's folders that a move changes, by name below the root.
-        texts: sha256 of manifests that are written into the target, by name.
+        texts: sha256 of the manifests that are written into the target, by name.
         state: the last one reached.
-        touched: mtime_ns of `folders` when the move was done.
+        touched: mtime_ns of `folders` after the move.
     """
 
     mode: Mode
     root: Path
     plan: str
-    entries: Sequence[Entry]
+    entries: Sequence[JournalEntry]
     folders: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     texts: Mapping[str, str] = field(default_factory=dict)
     state: State = State.BEGUN
     touched: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def steps(self) -> Sequence[Entry]:
-        """The files that something happens to: none where they are only named."""
+    def steps(self) -> Sequence[JournalEntry]:
+        """The files that are linked, copied or moved; none where they are only listed."""
         return () if self.mode is Mode.MANIFEST else self.entries
 
 
 def write_journal(folder: Path, journal: Journal) -> None:
-    """Put a journal on disk, whole or not at all, so that it outlasts a loss of power."""
+    """Write a journal, whole or not at all, so that it survives a loss of power."""
     head = {
         "curate_journal": VERSION,
         "mode": journal.mode.value,
@@ -92,32 +93,32 @@ def write_journal(folder: Path, journal: Journal) -> None:
         "texts": journal.texts,
         "entries": len(journal.entries),
     }
-    part = folder / f"{JOURNAL}.part"
-    with part.open("w", encoding="ascii") as file:
-        file.write(json.dumps(head) + "\n")
-        file.writelines(json.dumps(asdict(entry)) + "\n" for entry in journal.entries)
-        file.flush()
-        os.fsync(file.fileno())
-    os.rename(part, folder / JOURNAL)
+    with replacing_file(folder / JOURNAL, durable=True) as file:
+        file.write(_line(head))
+        file.writelines(_line(asdict(entry)) for entry in journal.entries)
     sync_folder(folder)
 
 
-def reach(folder: Path, state: State, **more: Any) -> None:
-    """Note in the journal that a state is reached."""
-    with (folder / JOURNAL).open("a", encoding="ascii") as file:
-        file.write("\n" + json.dumps({"state": state.value, **more}) + "\n")  # the line before may be cut off
+def _line(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value).encode("ascii") + b"\n"
+
+
+def reach(folder: Path, state: State, **facts: Any) -> None:
+    """Append to the journal that a state is reached."""
+    with (folder / JOURNAL).open("ab") as file:
+        file.write(b"\n" + _line({"state": state.value, **facts}))  # the line before may be cut off
         file.flush()
         os.fsync(file.fileno())
 
 
 def remove_journal(folder: Path) -> None:
-    """End the story: nothing is applied."""
+    """Remove the journal: nothing is applied any more."""
     (folder / JOURNAL).unlink()
     sync_folder(folder)
 
 
 def read_journal(folder: Path) -> Journal | None:
-    """Return the journal of a folder, None where nothing is applied or begun.
+    """Return the journal of a folder, None if nothing is applied or begun.
 
     Raises:
         InputError: it is damaged, of a newer version, or names a path that leads out of the dataset.
@@ -129,7 +130,7 @@ def read_journal(folder: Path) -> Journal | None:
         lines = file.read_text(encoding="ascii").splitlines()
         return _parsed(json.loads(lines[0]), lines[1:])
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise InputError(f"{file}: a damaged journal ({error}): nothing was touched") from error
+        raise InputError(f"{file}: a damaged journal ({error}); nothing was touched") from error
 
 
 def _parsed(head: Mapping[str, Any], lines: Sequence[str]) -> Journal:
@@ -160,50 +161,50 @@ def _parsed(head: Mapping[str, Any], lines: Sequence[str]) -> Journal:
     )
 
 
-def _entry(told: Mapping[str, Any]) -> Entry:
-    refuse_path(told["name"])
-    if not isinstance(told["sha256"], str) or not isinstance(told["link"], str | None):
-        raise ValueError("an entry is wrong")
-    return Entry(**told)
+def _entry(values: Mapping[str, Any]) -> JournalEntry:
+    refuse_path(values["name"])
+    if not isinstance(values["sha256"], str) or not isinstance(values["link"], str | None):
+        raise ValueError("an entry has a value of another type")
+    return JournalEntry(**values)
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk, where the system knows how."""
+    """Flush the names in a folder to the disk, where the system can."""
     with suppress(OSError):
-        to_disk(folder)
+        sync(folder)
 
 
 @contextmanager
 def locked(folder: Path, *, alone: bool = True) -> Iterator[None]:
-    """Hold a folder while the block runs, against other processes of curate; no file is made for it.
+    """Lock a folder against other curate processes while the block runs, without a lock file.
 
     Args:
-        folder: one that is there.
-        alone: nobody else may hold it; else only those who hold it alone are kept out.
+        folder: an existing folder.
+        alone: an exclusive lock; False for a shared one.
 
     Raises:
-        CouldNotFinish: another process holds it.
+        CouldNotFinish: another process holds a lock that excludes this one.
     """
     try:
         import fcntl
-    except ImportError:  # Windows: nothing is held; a rename of a file that is gone fails, and the apply is undone
+    except ImportError:  # Windows: no lock; renaming a missing file fails, and the apply is undone
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(PermissionError, NotADirectoryError):
-            _hold(fcntl, descriptor, folder, alone=alone)
+            _lock(fcntl, descriptor, folder, alone=alone)
         yield
     finally:
         os.close(descriptor)
 
 
-def _hold(fcntl: Any, descriptor: int, folder: Path, *, alone: bool) -> None:
+def _lock(fcntl: Any, descriptor: int, folder: Path, *, alone: bool) -> None:
     try:
         fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise CouldNotFinish(
-            f"{unicode_name(str(folder))}: another curate is at work on it: wait until that one has ended"
+            f"{unicode_name(str(folder))}: another curate is at work on it; wait until it has finished"
         ) from error
-    except OSError:  # a filesystem that knows no locks
+    except OSError:  # a file system without locks
         return

@@ -1,6 +1,6 @@
-"""The clean set as lists: what curate, Hugging Face and anomalib read.
+"""The clean set as lists that curate, Hugging Face and anomalib read.
 
-Paths in all of them are relative to the dataset's root, and to `data/` where an apply made it.
+Their paths are relative to the dataset's root, and so to `data/` of an apply.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.reports.parquet import Audit
-from curate.splits.plan import Action, Row
+from curate.audit.parquet import Audit
+from curate.splits.plan import Action, PlanRow, plan_table
 
 PLAN_FILE, CLEAN_CSV, CLEAN_PARQUET = "plan.parquet", "clean.csv", "clean.parquet"
 METADATA, ANOMALIB = "metadata.csv", "anomalib.csv"
@@ -24,7 +24,7 @@ NORMAL_NAMES = frozenset(("good", "ok", "normal", "nominal", "pass", "defect_fre
 CLEAN = frozenset((Action.KEEP, Action.CARRY))
 
 
-def clean_images(rows: Iterable[Row]) -> list[Row]:
+def clean_images(rows: Iterable[PlanRow]) -> list[PlanRow]:
     """Return the images of the clean set: those kept, and those of splits that were not judged."""
     return [row for row in rows if row.action in CLEAN and not row.mask_of]
 
@@ -38,19 +38,18 @@ def as_csv(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
     return text.getvalue().encode()
 
 
-def manifest(rows: Sequence[Row], key: str = "path") -> bytes:
-    """Return images as a manifest: `key`, and label, split, group where any image has one."""
-    more = [name for name in ("label", "split", "group") if any(getattr(row, name) for row in rows)]
-    return as_csv((key, *more), ((row.path, *(getattr(row, name) for name in more)) for row in rows))
+def manifest(rows: Sequence[PlanRow], key: str = "path") -> bytes:
+    """Return images as a manifest: the column `key`, and label, split, group if any image has one."""
+    extra = [name for name in ("label", "split", "group") if any(getattr(row, name) for row in rows)]
+    return as_csv((key, *extra), ((row.path, *(getattr(row, name) for name in extra)) for row in rows))
 
 
-def anomalib_table(rows: Sequence[Row]) -> bytes:
+def anomalib_table(rows: Sequence[PlanRow]) -> bytes:
     """Return a clean set as the CSV of anomalib's Tabular: image_path, label_index, split, mask_path.
 
-    label_index is 0 for normal and 1 for abnormal. A label of a normal name (good, ok, ...) is normal; where no label
-    has one, every class is a nominal set of its own and all are normal. anomalib knows no abnormal training
-    image, so those are of the split test, as is every split but train; and it wants masks of all abnormal images
-    or of none.
+    label_index is 0 for normal and 1 for abnormal. A label with a normal name (good, ok, ...) is normal; if no label
+    has one, all are normal: every class is a nominal set. anomalib trains on normal images only, so abnormal ones go
+    to the split test, as does every split but train; and it expects masks of all abnormal images or of none.
     """
     images = clean_images(rows)
     normal = _normal_labels({row.label for row in images})
@@ -68,25 +67,25 @@ def _normal_labels(labels: set[str]) -> set[str]:
     return named or labels
 
 
-def _anomalib(row: Row, normal: set[str], masks: Mapping[str, str]) -> tuple[str, int, str, str]:
+def _anomalib(row: PlanRow, normal: set[str], masks: Mapping[str, str]) -> tuple[str, int, str, str]:
     is_normal = row.label in normal
     training = is_normal and row.split.lower() in ("", "train")
     mask = "" if is_normal else masks.get(row.path, "")
     return row.path, NORMAL if is_normal else ABNORMAL, "train" if training else "test", mask
 
 
-def clean_table(audit: Audit, rows: Sequence[Row]) -> pa.Table:
+def clean_table(audit: Audit, rows: Sequence[PlanRow]) -> pa.Table:
     """Return the rows of `images.parquet` that are kept, with all their columns."""
     kept = pa.array([row.path for row in rows if row.action is Action.KEEP], type=pa.string())
     images = audit.tables["images"]
     return images.filter(pc.is_in(images["path"], value_set=kept))
 
 
-def write_lists(folder: Path, audit: Audit, rows: Sequence[Row], plan: pa.Table) -> None:
+def write_lists(folder: Path, audit: Audit, rows: Sequence[PlanRow]) -> None:
     """Write plan.parquet and the lists of the clean set into a folder."""
     images = clean_images(rows)
     with (folder / PLAN_FILE).open("wb") as file:
-        pq.write_table(plan, file, compression="zstd")
+        pq.write_table(plan_table(rows), file, compression="zstd")
     with (folder / CLEAN_PARQUET).open("wb") as file:
         pq.write_table(clean_table(audit, rows), file, compression="zstd")
     (folder / CLEAN_CSV).write_bytes(manifest(images))

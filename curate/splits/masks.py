@@ -1,7 +1,7 @@
-"""Masks that lie beside images: `ground_truth/`, `mask/`, `masks/`; found so that they share their image's fate.
+"""Masks in `ground_truth/`, `mask/` or `masks/`, so that a plan treats each like its image.
 
-A mask belongs to the image of its stem, with an ending such as `_mask` or without, in a folder of its own folder's name
-below the parent of the mask folder: `ground_truth/scratch/01_mask.png` to `test/scratch/01.png`.
+A mask belongs to the image with its stem (without an ending such as `_mask`), in a folder named like its own, below the
+parent of the mask folder: `ground_truth/scratch/01_mask.png` belongs to `test/scratch/01.png`.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def find_masks(root: Path, images: Iterable[str]) -> dict[str, tuple[Path, str]]
         images: paths of its images.
 
     Returns:
-        By the mask's path: the file, and the path of its image. Masks that no image claims are left out.
+        By the mask's path: the file, and the path of its image. Masks without an image are left out.
     """
     images = set(images)
-    found = sorted(_mask_files(root))
-    homes = {_home(name) for name in found}
+    files = sorted(_mask_files(root))
+    homes = {_home(name) for name in files}
     owners = _owners(images, homes)
     masks = {}
-    for name, path in zip(found, unique_names(found), strict=True):
+    for name, path in zip(files, unique_names(files), strict=True):
         owner = _owner(path, owners)
         if owner and path not in images:
             masks[path] = (root / name, owner)
@@ -74,17 +74,17 @@ def _owners(images: Iterable[str], homes: set[str]) -> Mapping[Mark, list[str]]:
 
 
 def _owner(mask: str, owners: Mapping[Mark, list[str]]) -> str:
-    """Return the image of a mask, the one in `test` where several could be; "" for none or too many."""
+    """Return the image of a mask, preferring one in `test` if several match; "" if none or several remain."""
     home = _home(mask)
     inside = mask.removeprefix(f"{home}/").split("/")[1:]
     folder, stem = inside[-2] if len(inside) > 1 else "", _stem(inside[-1])
     endings = (ending for ending in MASK_ENDINGS if stem.endswith(ending))
     for plain in (stem.removesuffix(next(endings, "")), stem):
-        claimed = owners.get((home, folder, plain), [])
-        tested = [image for image in claimed if TEST in image.lower().split("/")[:-1]]
-        for few in (claimed, tested):
-            if len(few) == 1:
-                return few[0]
+        matching = owners.get((home, folder, plain), [])
+        in_test = [image for image in matching if TEST in image.lower().split("/")[:-1]]
+        for images in (matching, in_test):
+            if len(images) == 1:
+                return images[0]
     return ""
 
 

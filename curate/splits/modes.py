@@ -1,4 +1,4 @@
-"""How a plan is carried out; a module of its own, so that `--help` imports nothing for it."""
+"""How a plan is carried out; a separate module, so that `--help` imports little."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""From an audit to a split: plan, check, write, and carry out if that is asked."""
+"""From an audit to a split: plan, check, write, and carry out if a mode is given."""
 
 from __future__ import annotations
 
@@ -11,28 +11,29 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from curate.audit.parquet import Audit, read_audit
 from curate.errors import UsageError
 from curate.images.names import unicode_name
-from curate.reports.parquet import Audit, read_audit
-from curate.splits.apply import Stages, apply
+from curate.progress import Stages
+from curate.splits.apply import Verify, apply
 from curate.splits.files import WALKED, Located, hashes, locate
 from curate.splits.folder import AUDIT, Split, is_split, new_folder, read_split, refuse_place, write_split
-from curate.splits.journal import DATA, QUARANTINE, Entry
+from curate.splits.journal import DATA, QUARANTINE, JournalEntry
 from curate.splits.masks import find_masks
 from curate.splits.modes import Mode
-from curate.splits.plan import Action, Row, judged_rows, refuse_small_classes
+from curate.splits.plan import Action, PlanRow, judged_rows, refuse_small_classes
 from curate.splits.verify import check_originals
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class PruneSettings:
     """What the user may choose about a split.
 
     Attributes:
-        mode: how the plan is carried out; None to write it only.
-        dataset: where the dataset lies now; None for where it was scanned.
+        mode: how the plan is carried out; None to write the plan only.
+        dataset: the dataset's present location; None for where it was scanned.
         dry_run: decide and check everything, write nothing.
-        force: classes may fall below min_keep by decisions.
+        force: decisions may leave a class with fewer than min_keep images.
         follow_links: an image may be a link that leads out of the dataset.
     """
 
@@ -45,16 +46,16 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Pruned:
-    """What came of it.
+    """The result of a prune.
 
     Attributes:
         folder: of the split; "" after a dry run.
         dataset: its root.
-        images: how many images are kept, rejected, carried along and left, by action.
-        masks: files that go with their images.
-        mode: how the plan stands carried out; "" if not.
-        warnings: sentences on classes that became small.
-        next_steps: lines that say where things are and what to do.
+        images: number of images by action: keep, reject, carry, leave.
+        masks: number of masks, which go with their images.
+        mode: how the plan was carried out; "" if it was not.
+        warnings: one sentence for each class that became small.
+        next_steps: lines that say where the results are and what to do next.
     """
 
     folder: str
@@ -70,12 +71,12 @@ class Pruned:
         return asdict(self)
 
 
-def plan_rows(judged: Sequence[Row], located: Located) -> tuple[Row, ...]:
-    """Return the whole plan: the images that were judged, those that were not, and all masks."""
+def plan_rows(judged: Sequence[PlanRow], located: Located) -> tuple[PlanRow, ...]:
+    """Return the whole plan: judged images, unjudged images and all masks."""
     others = located.others
     values = hashes(located.files[other.path] for other in others)
     carried = [
-        Row(
+        PlanRow(
             path=other.path,
             sha256=value,
             action=Action.CARRY if value else Action.LEAVE,
@@ -89,15 +90,15 @@ def plan_rows(judged: Sequence[Row], located: Located) -> tuple[Row, ...]:
     return (*judged, *carried, *_masks([*judged, *carried], located))
 
 
-def _masks(images: Sequence[Row], located: Located) -> list[Row]:
+def _masks(images: Sequence[PlanRow], located: Located) -> list[PlanRow]:
     owners = {row.path: row for row in images}
     values = hashes(located.files[path] for path in located.masks)
-    follow = {Action.KEEP: Action.CARRY}
+    actions = {Action.KEEP: Action.CARRY}  # else the same as the image's
     return [
-        Row(
+        PlanRow(
             path=path,
             sha256=value,
-            action=follow.get(owners[owner].action, owners[owner].action) if value else Action.LEAVE,
+            action=actions.get(owners[owner].action, owners[owner].action) if value else Action.LEAVE,
             reason=f"mask of {owner}",
             label=owners[owner].label,
             split=owners[owner].split,
@@ -118,59 +119,66 @@ def locate_all(audit: Audit, dataset: Path | None) -> Located:
     )
 
 
-def prune_audit(audit: Audit, output: Path, settings: Settings, stages: Stages) -> Pruned:
-    """Write the split of an audit, and carry it out if a mode is given; go on where an earlier call was killed.
+def prune_audit(audit: Audit, output: Path, *, settings: PruneSettings, stages: Stages) -> Pruned:
+    """Write the split of an audit, and carry it out if a mode is given; resume if an earlier call was killed.
 
     Args:
         audit: as read from its folder.
         output: the split's folder; it is written whole or not at all.
-        settings: see there.
-        stages: where the steps are shown.
+        settings: see `PruneSettings`.
+        stages: where progress is shown.
 
     Raises:
-        UsageError: the output's place, another plan there, a dataset that is not there.
+        UsageError: the output cannot be used or holds another plan, or the dataset does not exist.
         InputError: the audit or its decisions cannot be used, or lead out of the dataset.
         CouldNotFinish: the dataset changed since the audit; nothing was touched.
-        WriteError: no room or no permission; nothing is left of what was begun.
+        WriteError: no room or no permission; what was begun is undone.
     """
     source = audit.path or Path()
-    named = settings.dataset or Path(str(audit.run.get("dataset", "")))
-    walked = audit.run.get("layout") in WALKED and named.is_dir()
-    _refuse_output(output, {"the audit": source} | ({"the dataset": named} if walked else {}))
+    dataset = settings.dataset or Path(str(audit.run.get("dataset", "")))
+    is_walked = audit.run.get("layout") in WALKED and dataset.is_dir()
+    _refuse_output(output, {"the audit": source} | ({"the dataset": dataset} if is_walked else {}))
     if is_split(output):
-        return _resume(audit, output, settings, stages)
-    return _anew(lambda _: audit, source, output, settings, stages)
+        return _resume(audit, output, settings=settings, stages=stages)
+    return _anew(lambda _: audit, source, output, settings=settings, stages=stages)
 
 
 def prune_dataset(
     scan: Callable[[Path], Audit],
     dataset: Path,
     output: Path,
-    settings: Settings,
-    stages: Stages,
     *,
+    settings: PruneSettings,
+    stages: Stages,
     rounds: int | None = None,
 ) -> Pruned:
     """Scan a dataset into the split's folder and prune it; errors as for `prune_audit` and those of `scan`.
 
     Args:
-        scan: writes the audit of the dataset into the folder that it is given.
+        scan: writes the audit of the dataset into a folder, and returns it.
         dataset: a folder or a manifest.
         output, settings, stages: as for `prune_audit`.
-        rounds: what was asked for; None for the default.
+        rounds: as the user chose; None for the default.
     """
     _refuse_output(output, {"the dataset": dataset})
     settings = replace(settings, dataset=settings.dataset or dataset)
     if not is_split(output):
-        return _anew(scan, dataset, output, settings, stages)
+        return _anew(scan, dataset, output, settings=settings, stages=stages)
     split = read_split(output)
     if os.path.realpath(split.source) != os.path.realpath(dataset):
-        told = unicode_name(str(split.source))
-        raise UsageError(f"-o {output}: holds the split of {told}: choose another folder")
-    made = (read_audit(output / AUDIT).run.get("settings") or {}).get("rounds")
-    if rounds is not None and rounds != made:
-        raise UsageError(f"-o {output}: was made with --rounds {made}, not {rounds}: choose another folder")
-    return _resume(read_audit(output / AUDIT), output, settings, stages)
+        source = unicode_name(str(split.source))
+        raise UsageError(f"-o {output}: holds the split of {source}; choose another folder")
+    audit = read_audit(output / AUDIT)
+    earlier = rounds_of(audit)
+    if rounds is not None and rounds != earlier:
+        raise UsageError(f"-o {output}: was made with --rounds {earlier}, not {rounds}; choose another folder")
+    return _resume(audit, output, settings=settings, stages=stages)
+
+
+def rounds_of(audit: Audit) -> int | None:
+    """Return the setting `rounds` that an audit was made with; None if the audit has none."""
+    rounds: int | None = (audit.run.get("settings") or {}).get("rounds")
+    return rounds
 
 
 def _refuse_output(output: Path, sources: dict[str, Path]) -> None:
@@ -181,58 +189,55 @@ def _refuse_output(output: Path, sources: dict[str, Path]) -> None:
 
 
 def _anew(
-    audit_into: Callable[[Path], Audit], source: Path, output: Path, settings: Settings, stages: Stages
+    make_audit: Callable[[Path], Audit], source: Path, output: Path, *, settings: PruneSettings, stages: Stages
 ) -> Pruned:
     with _folder(output, settings) as folder:
-        audit = audit_into(folder / AUDIT)
+        audit = make_audit(folder / AUDIT)
         judged = judged_rows(audit)
         warnings = refuse_small_classes(audit, judged, force=settings.force)
         located = locate_all(audit, settings.dataset)
         rows = plan_rows(judged, located)
-        with stages.stage("verify", len(rows)) as progress:
-            found = check_originals(
-                rows, located.files, located.root, follow_links=settings.follow_links, progress=progress
-            )
+        originals = _verified(rows, located, settings=settings, stages=stages)
         write_split(folder, audit, rows, source=source, root=located.root)
     split = Split(path=output, rows=rows, source=source, root=located.root, layout=located.layout)
-    return _carry_out(split, lambda: (located.root, found), settings, stages, warnings)
+    return _carry_out(split, lambda: (located.root, originals), settings=settings, stages=stages, warnings=warnings)
 
 
-def _resume(audit: Audit, output: Path, settings: Settings, stages: Stages) -> Pruned:
-    """Go on with the plan that is there, if it is the plan that would be made."""
+def _resume(audit: Audit, output: Path, *, settings: PruneSettings, stages: Stages) -> Pruned:
+    """Resume with the plan in the output, if it is the plan that the audit would give now."""
     split, judged = read_split(output), judged_rows(audit)
     if list(split.rows[: len(judged)]) != judged:
         raise UsageError(
-            f"-o {output}: holds another plan, from other verdicts or decisions: `curate restore` it if it is applied, "
+            f"-o {output}: holds another plan, from other verdicts or decisions; `curate restore` it if it is applied, "
             "and choose another folder"
         )
     warnings = refuse_small_classes(audit, judged, force=settings.force)
 
-    def find() -> tuple[Path, dict[str, Entry]]:
+    def verify() -> tuple[Path, dict[str, JournalEntry]]:
         located = locate_all(audit, settings.dataset)
-        with stages.stage("verify", len(split.rows)) as progress:
-            return located.root, check_originals(
-                split.rows, located.files, located.root, follow_links=settings.follow_links, progress=progress
-            )
+        return located.root, _verified(split.rows, located, settings=settings, stages=stages)
 
-    return _carry_out(split, find, settings, stages, warnings)
+    return _carry_out(split, verify, settings=settings, stages=stages, warnings=warnings)
+
+
+def _verified(
+    rows: Sequence[PlanRow], located: Located, *, settings: PruneSettings, stages: Stages
+) -> dict[str, JournalEntry]:
+    with stages.stage("verify", len(rows)) as progress:
+        return check_originals(rows, located.files, located.root, follow_links=settings.follow_links, progress=progress)
 
 
 def _carry_out(
-    split: Split,
-    find: Callable[[], tuple[Path, dict[str, Entry]]],
-    settings: Settings,
-    stages: Stages,
-    warnings: tuple[str, ...],
+    split: Split, verify: Verify, *, settings: PruneSettings, stages: Stages, warnings: tuple[str, ...]
 ) -> Pruned:
     if settings.mode is not None and not settings.dry_run:
-        apply(split, settings.mode, find, stages)
-    return _told(split, settings, warnings)
+        apply(split, settings.mode, verify, stages=stages)
+    return _result(split, settings, warnings)
 
 
 @contextmanager
-def _folder(output: Path, settings: Settings) -> Iterator[Path]:
-    """Give the folder that a split is made in: one that becomes the output, or is gone after a dry run."""
+def _folder(output: Path, settings: PruneSettings) -> Iterator[Path]:
+    """Give the folder that a split is made in: it becomes the output, or is removed after a dry run."""
     if settings.dry_run:
         with TemporaryDirectory(prefix="curate-") as scratch:
             yield Path(scratch)
@@ -241,7 +246,7 @@ def _folder(output: Path, settings: Settings) -> Iterator[Path]:
             yield folder
 
 
-def _told(split: Split, settings: Settings, warnings: tuple[str, ...]) -> Pruned:
+def _result(split: Split, settings: PruneSettings, warnings: tuple[str, ...]) -> Pruned:
     counts = Counter(row.action for row in split.rows if not row.mask_of)
     return Pruned(
         folder="" if settings.dry_run else unicode_name(str(split.path)),
@@ -254,15 +259,16 @@ def _told(split: Split, settings: Settings, warnings: tuple[str, ...]) -> Pruned
     )
 
 
-def _next_steps(split: Split, settings: Settings) -> tuple[str, ...]:
-    place = unicode_name(str(split.path))
+def _next_steps(split: Split, settings: PruneSettings) -> tuple[str, ...]:
+    folder = unicode_name(str(split.path))
     if settings.dry_run:
-        return ("Nothing was written; without --dry-run the same would be.",)
+        return ("Dry run: nothing was written.",)
     if settings.mode is None:
         return (
-            f"Plan and lists: {place}",
-            "Nothing was moved; --apply copy, hardlink, symlink or move carries it out.",
+            f"Plan and lists: {folder}",
+            "No file was touched; --apply copy, hardlink, symlink or move carries the plan out.",
         )
-    home = QUARANTINE if settings.mode is Mode.MOVE else DATA
-    what = "What is rejected lies in" if settings.mode is Mode.MOVE else "The clean set:"
-    return (f"{what} {place}/{home}", f"curate restore {place} undoes it.")
+    undo = f"Undo: curate restore {folder}"
+    if settings.mode is Mode.MOVE:
+        return (f"Rejected images: {folder}/{QUARANTINE}", undo)
+    return (f"Clean set: {folder}/{DATA}", undo)

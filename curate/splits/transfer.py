@@ -1,7 +1,7 @@
-"""One file from one place to another, so that at every moment a whole copy of it exists.
+"""Link, copy or move one file, so that a whole copy of it exists at every moment.
 
-A file is copied beside its target under a name of its own, brought to the disk, verified, and only then renamed; what
-is moved to another filesystem is removed from the old one only after that. Nothing is ever written over.
+A file is copied to a temporary name beside its target, flushed to the disk, verified, and only then renamed. A move to
+another file system removes the original only after that. No file is ever overwritten.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from pathlib import Path
 
 from curate.errors import CouldNotFinish
 from curate.images.names import unicode_name
-from curate.splits.files import hash_or_empty, to_disk
-from curate.splits.journal import Entry, sync_folder
+from curate.splits.files import hash_or_empty, sync
+from curate.splits.journal import JournalEntry, sync_folder
 from curate.splits.modes import Mode
 
 PART = ".curate-part"
-"""The name of a copy that is not whole yet; one a folder at a time, removed by whoever finishes or undoes."""
+"""The name of an unfinished copy, one a folder at a time. Finishing or undoing the apply removes it."""
 
 
-def place(mode: Mode, source: Path, target: Path, entry: Entry) -> None:
+def place(source: Path, target: Path, entry: JournalEntry, *, mode: Mode) -> None:
     """Link, copy or move one file.
 
     Raises:
-        OSError: the system says no; FileExistsError if something is at the target.
-        CouldNotFinish: a copy is not what it should be.
+        OSError: the system refuses; FileExistsError if the target exists.
+        CouldNotFinish: a copy differs from what was judged.
     """
     match mode:
         case Mode.SYMLINK:
@@ -40,8 +40,8 @@ def place(mode: Mode, source: Path, target: Path, entry: Entry) -> None:
             move(source, target, entry)
 
 
-def move(source: Path, target: Path, entry: Entry) -> None:
-    """Move a file or a link; over filesystems by a verified copy. Errors as for `place`."""
+def move(source: Path, target: Path, entry: JournalEntry) -> None:
+    """Move a file or a link, to another file system by a verified copy. Errors as for `place`."""
     refuse_taken(target)
     try:
         os.rename(source, target)
@@ -49,25 +49,26 @@ def move(source: Path, target: Path, entry: Entry) -> None:
         if error.errno != errno.EXDEV:
             raise
         if entry.link is not None:
-            os.symlink(entry.link, target)  # noqa: PTH211  the very text, a Path would tidy it
+            os.symlink(entry.link, target)  # noqa: PTH211  the exact text, which a Path would normalise
         else:
             copy(source, target, entry)
         sync_folder(target.parent)
         source.unlink()
 
 
-def copy(source: Path, target: Path, entry: Entry) -> None:
-    """Copy a file with its mode and times, verified before it has its name. Errors as for `place`."""
+def copy(source: Path, target: Path, entry: JournalEntry) -> None:
+    """Copy a file with its mode and times, and verify it before it gets its name. Errors as for `place`."""
     refuse_taken(target)
     part = target.with_name(PART)
     part.unlink(missing_ok=True)
     try:
         shutil.copy2(source, part)
         _keep_owner(source, part)
-        to_disk(part)
+        sync(part)
         if hash_or_empty(part) != entry.sha256:
             raise CouldNotFinish(
-                f"{unicode_name(entry.name)}: its copy differs from what was judged: the file changes, or a disk fails"
+                f"{unicode_name(entry.name)}: its copy differs from what was judged; "
+                "check whether another program writes to the file, or the disk fails"
             )
         os.rename(part, target)
     except BaseException:
@@ -77,10 +78,10 @@ def copy(source: Path, target: Path, entry: Entry) -> None:
 
 
 def refuse_taken(target: Path) -> None:
-    """Refuse to write over anything.
+    """Refuse to overwrite a file.
 
     Raises:
-        FileExistsError: something is there.
+        FileExistsError: the target exists.
     """
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
@@ -88,6 +89,6 @@ def refuse_taken(target: Path) -> None:
 
 def _keep_owner(source: Path, target: Path) -> None:
     status = os.stat(source)
-    with suppress(OSError, AttributeError):  # only root may give files away
+    with suppress(OSError, AttributeError):  # only root may change the owner
         os.chown(target, status.st_uid, status.st_gid)
         target.chmod(status.st_mode & 0o7777)

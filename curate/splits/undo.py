@@ -1,14 +1,14 @@
-"""Undo an apply: every original at its place again, verified, and what was made for it gone.
+"""Undo an apply: put every original back, verified, and remove what the apply made.
 
-What is there is looked at before anything is touched: a file that somebody changed or put there since stops the
-undoing, or is left alone with `force`. Nothing is removed unless an original of the same bytes is at its place.
+Everything is checked before the first file is touched: a file that somebody changed or added since stops the undoing,
+or is left alone with `force`. A file is only removed if an original with the same bytes exists.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,13 +16,13 @@ from typing import Any
 
 from curate.errors import CouldNotFinish, Interrupted, WriteError
 from curate.images.names import unicode_name
-from curate.splits.files import hash_or_empty, refuse_outside
+from curate.splits.files import hash_or_empty, plural, refuse_outside
 from curate.splits.journal import (
     DATA,
     PARTIAL,
     QUARANTINE,
-    Entry,
     Journal,
+    JournalEntry,
     State,
     locked,
     reach,
@@ -36,13 +36,13 @@ from curate.splits.transfer import PART, move
 
 @dataclass(frozen=True, kw_only=True)
 class Undone:
-    """What came of an undoing.
+    """The result of an undoing.
 
     Attributes:
         mode: of the apply that was undone; None if there was none.
         root: the dataset.
-        files: files moved back, or removed from `data/`.
-        left: paths of files that were left alone, since they were changed or are gone; only with `force`.
+        files: number of files moved back, or removed from `data/`.
+        left: paths of files that were left alone, since they were changed or are missing; only with `force`.
     """
 
     mode: Mode | None
@@ -57,26 +57,28 @@ class Undone:
         return {"mode": mode, "dataset": root, "files": self.files, "left": list(self.left)}
 
     def lines(self) -> tuple[str, ...]:
-        """Say it in words."""
+        """Return the result in words."""
         if self.mode is None:
             return ("Nothing is applied here; there is nothing to undo.",)
         root = unicode_name(str(self.root))
-        did = f"{self.files} files are back in {root}" if self.mode is Mode.MOVE else f"{self.files} files are removed"
-        return (f"--apply {self.mode} is undone: {did}.", *(f"left alone: {name}" for name in self.left))
+        files = plural(self.files, "file")
+        result = f"{files} moved back to {root}" if self.mode is Mode.MOVE else f"{files} removed"
+        return (f"--apply {self.mode} is undone: {result}.", *(f"left alone: {name}" for name in self.left))
 
 
 def restore(folder: Path, *, force: bool = False, dataset: Path | None = None) -> Undone:
-    """Undo whatever was applied or begun in a folder of `curate prune`; its plan and lists stay.
+    """Undo what was applied or begun in a folder of `curate prune`; its plan and lists stay.
 
     Args:
         folder: of the split.
-        force: leave alone what was changed or is gone, and undo the rest.
-        dataset: where the dataset lies now; None for where it was.
+        force: leave alone what was changed or is missing, and undo the rest.
+        dataset: the dataset's present location; None for where it was.
 
     Raises:
-        InputError: the journal is damaged or not to be trusted.
-        CouldNotFinish: a file was changed, is gone or is in the way, nothing was touched; or another curate is at work.
-        WriteError: no room or no permission; the same command goes on.
+        InputError: the journal is damaged or names a path outside the dataset.
+        CouldNotFinish: a file was changed, is missing or is in the way; or another curate is at work. Nothing was
+            touched.
+        WriteError: no room or no permission; the same command resumes.
     """
     with locked(folder):
         journal = read_journal(folder)
@@ -86,20 +88,20 @@ def restore(folder: Path, *, force: bool = False, dataset: Path | None = None) -
             journal = replace(journal, root=dataset.resolve())
         if not journal.root.is_dir():
             raise CouldNotFinish(
-                f"{unicode_name(str(journal.root))}: the dataset is not there: say where it is with --dataset"
+                f"{unicode_name(str(journal.root))}: the dataset does not exist; name its new location with --dataset"
             )
         with locked(journal.root, alone=journal.mode is Mode.MOVE):
             try:
                 return undo(folder, journal, force=force)
             except OSError as error:
-                said = f"{unicode_name(str(error.filename or folder))}: {error.strerror or error}"
-                raise WriteError(f"{said}; make room or grant permission, and the same command goes on") from error
+                reason = f"{unicode_name(str(error.filename or folder))}: {error.strerror or error}"
+                raise WriteError(f"{reason}; make room or grant permission, and the same command resumes") from error
             except KeyboardInterrupt as error:
-                raise Interrupted("interrupted; the same command goes on") from error
+                raise Interrupted("interrupted; the same command resumes") from error
 
 
 def undo(folder: Path, journal: Journal, *, force: bool = False) -> Undone:
-    """Undo an apply whose folders are held already; see `restore`."""
+    """Undo an apply whose folders are locked already; see `restore`."""
     return _unmove(folder, journal, force) if journal.mode is Mode.MOVE else _unmake(folder, journal, force)
 
 
@@ -107,7 +109,7 @@ def _refuse(problems: Sequence[str], force: bool) -> None:
     if problems and not force:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise CouldNotFinish(
-            f"{problems[0]}{more}: nothing was touched; put that right, or leave such files alone with --force"
+            f"{problems[0]}{more}: nothing was touched; correct that, or leave such files alone with --force"
         )
 
 
@@ -120,67 +122,74 @@ def _unmove(folder: Path, journal: Journal, force: bool) -> Undone:
     for entry in journal.entries:
         refuse_outside(root, root / entry.name, follow_links=True)
         refuse_outside(Path(os.path.realpath(quarantine)), quarantine / entry.name, follow_links=True)
-    told = {entry.name: _trouble(root / entry.name, quarantine / entry.name, entry) for entry in journal.entries}
-    strangers = [f"{QUARANTINE}/{name}: is not of the quarantine" for name in _strangers(quarantine, journal)]
-    _refuse([*filter(None, told.values()), *strangers], force)
+    faults = {entry.name: _move_fault(root / entry.name, quarantine / entry.name, entry) for entry in journal.entries}
+    added = [f"{QUARANTINE}/{name}: was added since" for name in _added(quarantine, journal)]
+    _refuse([*filter(None, faults.values()), *added], force)
     folders = {name: _times(journal, name) for name in journal.folders}
-    if journal.state is not State.UNDOING:  # our own moves change the folders' times: note whose are not ours
+    if (
+        journal.state is not State.UNDOING
+    ):  # moving back changes the folders' times: record first which somebody else changed
         reach(folder, State.UNDOING, touched={name: 0 for name, times in folders.items() if times is None})
-    moved = sum(_back(root, quarantine, entry, journal) for entry in journal.entries if not told[entry.name])
+    moved = sum(
+        _move_back(root, quarantine, entry, folders=journal.folders)
+        for entry in journal.entries
+        if not faults[entry.name]
+    )
     _settle(root, quarantine, journal)
     _remove_folders(quarantine)
     for name, times in folders.items():
         if times is not None:
             os.utime(root / name, ns=times)
-    left = tuple(unicode_name(name) for name, trouble in told.items() if trouble)
+    left = tuple(unicode_name(name) for name, fault in faults.items() if fault)
     remove_journal(folder)
     return Undone(mode=journal.mode, root=journal.root, files=moved, left=left)
 
 
-def _trouble(source: Path, held: Path, entry: Entry) -> str:
-    """Say why a file cannot be put back, "" if it can or is."""
+def _move_fault(source: Path, held: Path, entry: JournalEntry) -> str:
+    """Return why a file cannot be moved back, "" if it can be or is back already."""
     name = unicode_name(entry.name)
     if os.path.lexists(held):
         if not _is(held, entry):
             return f"{QUARANTINE}/{name}: was changed since"
         if os.path.lexists(source) and not _is(source, entry):
-            return f"{name}: another file has come to lie there since"
+            return f"{name}: another file was put there since"
         return ""
     if not os.path.lexists(source):
         return f"{name}: is neither in the dataset nor in the quarantine"
     return "" if _is(source, entry) else f"{name}: was changed since"
 
 
-def _is(file: Path, entry: Entry) -> bool:
-    """Tell whether a file is the one that was verified: by its bytes, or by where it leads if it is a link."""
+def _is(file: Path, entry: JournalEntry) -> bool:
+    """Return whether a file is the one that was verified: the same bytes, or the same target of a link."""
     if entry.link is not None:
         return file.is_symlink() and os.readlink(file) == entry.link  # noqa: PTH115
     return not file.is_symlink() and hash_or_empty(file) == entry.sha256
 
 
-def _back(root: Path, quarantine: Path, entry: Entry, journal: Journal) -> int:
+def _move_back(root: Path, quarantine: Path, entry: JournalEntry, *, folders: Mapping[str, tuple[int, int]]) -> int:
+    """Move one file back; return how many were moved, 0 or 1."""
     source, held = root / entry.name, quarantine / entry.name
     if not os.path.lexists(held):
         return 0
-    if os.path.lexists(source):  # copied over filesystems, and both are verified
+    if os.path.lexists(source):  # copied to another file system, and both copies are verified
         held.unlink()
         return 1
-    _bring_folders_back(root, entry.name, journal)
+    _make_folder_again(root, entry.name, folders)
     move(held, source, entry)
     return 1
 
 
-def _bring_folders_back(root: Path, name: str, journal: Journal) -> None:
-    """Make the folder of a file again, if somebody removed it when it was empty."""
+def _make_folder_again(root: Path, name: str, folders: Mapping[str, tuple[int, int]]) -> None:
+    """Make the folder of a file again, if somebody removed it once it was empty."""
     parent = os.path.dirname(name)  # noqa: PTH120  a name, not a path
     if not parent or (root / parent).is_dir():
         return
     (root / parent).mkdir(parents=True)
-    (root / parent).chmod(journal.folders.get(parent, (0o755, 0))[0])
+    (root / parent).chmod(folders.get(parent, (0o755, 0))[0])
 
 
 def _times(journal: Journal, name: str) -> tuple[int, int] | None:
-    """Return the times a folder had before the move; None if somebody else changed it since."""
+    """Return the times of a folder before the move, (access, modification) in ns; None if it was changed since."""
     try:
         now = os.stat(journal.root / name)
     except OSError:
@@ -206,44 +215,47 @@ def _unmake(folder: Path, journal: Journal, force: bool) -> Undone:
     real = Path(os.path.realpath(folder)) / target.name
     for name in (*(entry.name for entry in journal.steps), *journal.texts):
         refuse_outside(real, target / name, follow_links=True)
-    told = {entry.name: _changed(journal.root / entry.name, target, entry, journal.mode) for entry in journal.steps}
-    told |= {name: _text_changed(target, name, value, journal.state) for name, value in journal.texts.items()}
-    strangers = [f"{target.name}/{name}: was put there since" for name in _strangers(target, journal)]
-    _refuse([*filter(None, told.values()), *strangers], force)
+    faults = {entry.name: _copy_fault(target, entry, journal) for entry in journal.steps}
+    faults |= {name: _manifest_fault(target, name, journal) for name in journal.texts}
+    added = [f"{target.name}/{name}: was added since" for name in _added(target, journal)]
+    _refuse([*filter(None, faults.values()), *added], force)
     if journal.state is not State.UNDOING:
         reach(folder, State.UNDOING)
-    removed = sum(_gone(target / name) for name, trouble in told.items() if not trouble)
-    for parent in {(target / name).parent for name in told}:
+    removed = sum(_remove(target / name) for name, fault in faults.items() if not fault)
+    for parent in {(target / name).parent for name in faults}:
         (parent / PART).unlink(missing_ok=True)
     _remove_folders(target)
-    left = tuple(unicode_name(name) for name, trouble in told.items() if trouble) + tuple(strangers)
+    left = tuple(unicode_name(name) for name, fault in faults.items() if fault) + tuple(added)
     remove_journal(folder)
     return Undone(mode=journal.mode, root=journal.root, files=removed, left=left)
 
 
-def _changed(original: Path, target: Path, entry: Entry, mode: Mode) -> str:
-    """Say why a link or copy may not be removed, "" if it may."""
+def _copy_fault(target: Path, entry: JournalEntry, journal: Journal) -> str:
+    """Return why a link or copy may not be removed, "" if it may."""
     made, name = target / entry.name, unicode_name(entry.name)
     if not os.path.lexists(made):
         return ""
-    if mode is Mode.SYMLINK:
+    if journal.mode is Mode.SYMLINK:
         return "" if made.is_symlink() else f"{target.name}/{name}: is no longer the link that was made"
     if made.is_symlink() or hash_or_empty(made) != entry.sha256:
         return f"{target.name}/{name}: was changed since"
-    if hash_or_empty(original) != entry.sha256:
-        return f"{name}: the original was changed or is gone, and {target.name}/{name} is its last copy"
+    if hash_or_empty(journal.root / entry.name) != entry.sha256:
+        return f"{name}: the original was changed or is missing, and {target.name}/{name} is its last copy"
     return ""
 
 
-def _text_changed(target: Path, name: str, value: str, state: State) -> str:
+def _manifest_fault(target: Path, name: str, journal: Journal) -> str:
+    """Return why a manifest may not be removed, "" if it may."""
     file = target / name
-    if state is State.BEGUN or not os.path.lexists(file):  # half-written by a process that was killed
+    if journal.state is State.BEGUN or not os.path.lexists(file):  # a killed process may have written half of it
         return ""
-    same = not file.is_symlink() and file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == value
+    plain = not file.is_symlink() and file.is_file()
+    same = plain and hashlib.sha256(file.read_bytes()).hexdigest() == journal.texts[name]
     return "" if same else f"{target.name}/{name}: was changed since"
 
 
-def _gone(file: Path) -> int:
+def _remove(file: Path) -> int:
+    """Remove a file; return how many were removed, 0 or 1."""
     if not os.path.lexists(file):
         return 0
     file.unlink()
@@ -253,19 +265,19 @@ def _gone(file: Path) -> int:
 # both
 
 
-def _strangers(target: Path, journal: Journal) -> Iterator[str]:
+def _added(target: Path, journal: Journal) -> Iterator[str]:
     """Yield the names below a target that no step of the journal put there."""
-    known = {entry.name for entry in journal.steps} | set(journal.texts)
+    expected = {entry.name for entry in journal.steps} | set(journal.texts)
     for folder, inside, files in os.walk(target):
         linked = [name for name in inside if (Path(folder) / name).is_symlink()]
         for file in (*files, *linked):
             name = os.path.relpath(Path(folder) / file, target).replace(os.sep, "/")
-            if name not in known and file != PART:
+            if name not in expected and file != PART:
                 yield unicode_name(name)
 
 
 def _remove_folders(target: Path) -> None:
-    """Remove the empty folders of a target, and itself if nothing is left in it."""
+    """Remove the empty folders of a target, and the target if it is empty."""
     for folder, _, _ in os.walk(target, topdown=False):
         with suppress(OSError):
             Path(folder).rmdir()

@@ -1,10 +1,10 @@
-"""From scores to verdicts: which image is flagged, as what, and why, in words.
+"""From a judged nominal set to verdicts: which image is flagged, as what, and why, in words.
 
-Images are fenced within their own class, or their kind within it. A flagged image is `mislabelled` where it is ordinary
-in another class patch by patch (LBL003), or where its pooled vector lies there (LBL002), unless its patches are odd
-there too and most of it is ordinary in its own class; else `near_ood` where most of it is unlike the set (OOD001); else
-`mislabelled` by local evidence (LBL001). An image below the fence is `near_ood` where it was taken otherwise than the
-rest (OOD003).
+A rejected image is `mislabelled` where it is ordinary in another class patch by patch (LBL003), or where its pooled
+vector lies there (LBL002), unless its patches are anomalous there too and most of it is nominal in its own class; else
+`near_ood` where it is anomalous as a whole (OOD001); else `mislabelled` by a local anomaly (LBL001). An image below the
+threshold is `mislabelled` where it is ordinary in another class, and `near_ood` where it is an acquisition outlier
+(OOD003).
 """
 
 from __future__ import annotations
@@ -13,35 +13,40 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from curate.findings import APART, HELD_BACK, KINDS, NOT_JUDGED, OTHERWISE
+from curate.findings import Code
+from curate.partition.nominal_sets import NominalSet
 from curate.records import BoolArray, Finding, FloatArray, IntArray, Verdict
-from curate.scores.by_label import label_rows
-from curate.scores.elsewhere import POOLED_NEIGHBOURS, Elsewhere, Near
-from curate.verdicts.fence import EVEN
-from curate.verdicts.rounds import Refined, over_fence
-from curate.verdicts.shots import Shot
+from curate.verdicts.acquisition import AcquisitionOutlier
+from curate.verdicts.judged_set import JudgedSet, LabelChecks, NearOtherClass, OrdinaryElsewhere
+from curate.verdicts.rejection_cap import RejectionCap
 from curate.verdicts.significance import Significance, significance
+from curate.verdicts.threshold import EVEN, find_threshold, first_of_each, relative_scores
 
 ORDINARY = 0.5
-"""An image below half the height of a view's fence is ordinary to that view."""
+"""A view finds an image ordinary below this score relative to its threshold."""
 
-IN_DOUBT = "; far out, though a long tail of nominal images would explain it too"
+POOLED_NEIGHBOURS = 5
+"""How many of the most similar images say to which class an image is near."""
+
+IN_DOUBT = "; a long tail of nominal images would explain it too"
 """Said of a flagged image whose confidence is above one half."""
 
-USUAL_SHARE, REACH_IMAGES = 0.9, 500
-"""An image is unlike the set as a whole if half of its places are odder than this share of those of kept images."""
+USUAL_SHARE, MOST_MAPS = 0.9, 500
+"""An image is anomalous as a whole if half of its map is above this share of the maps of (so many) kept images."""
+
+PATCH_VIEW = "neighbours"
+"""The view that compares patch by patch: flow and student raise the scores around a defect as well."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdicts:
-    """What becomes of N images, and why.
+    """What becomes of the N images of a nominal set, and why.
 
     Attributes:
         verdict: N verdicts: `keep`, `mislabelled` or `near_ood`.
-        anomaly_score: (N,) see `Refined.height`: 0 is the median image of the class, 1 its fence. Of an image that is
-            flagged since it was taken otherwise than the rest, how far out that is.
+        anomaly_score: (N,) 0 at the median of the set, 1 at its threshold; of an image that is flagged as an
+            acquisition outlier alone, how far outside it lies.
         flagged: (N,) whether it is.
         significance: how sure that is.
         suggested_label: N labels; "" where nothing speaks for another label than the image's own.
@@ -50,7 +55,7 @@ class Verdicts:
 
     verdict: tuple[Verdict, ...]
     anomaly_score: FloatArray
-    flagged: NDArray[np.bool_]
+    flagged: BoolArray
     significance: Significance
     suggested_label: tuple[str, ...]
     findings: tuple[tuple[Finding, ...], ...]
@@ -63,162 +68,198 @@ class Verdicts:
         self.flagged.setflags(write=False)
 
 
-def judge(refined: Refined, labels: Sequence[str], duplicates: IntArray) -> Verdicts:
-    """Say of every image what becomes of it, and why.
+@dataclass(frozen=True, kw_only=True)
+class JudgedImages:
+    """A dataset that was judged: its nominal sets, and of each of them, in the same order, what was found.
+
+    Attributes:
+        sets: the nominal sets; together their `rows` are all images.
+        judged: where refinement ended.
+        checks: what the checks across classes found.
+        verdicts: what becomes of the images.
+    """
+
+    sets: tuple[NominalSet, ...]
+    judged: tuple[JudgedSet, ...]
+    checks: LabelChecks
+    verdicts: tuple[Verdicts, ...]
+
+
+def decide(
+    judged: JudgedSet, nominal_set: NominalSet, checks: LabelChecks, *, duplicates: IntArray, cap: RejectionCap
+) -> Verdicts:
+    """Say of every image of a nominal set what becomes of it, and why.
 
     Args:
-        refined: where the rounds ended, for N images.
-        labels: N class names; "" where the source says nothing.
+        judged: where refinement ended.
+        nominal_set: of the N images.
+        checks: by index in the set; see `LabelChecks.within`.
         duplicates: (N,) equal numbers for exact duplicates: together they count once.
-
-    Returns:
-        Verdicts aligned with the images.
+        cap: what may be rejected at most.
     """
-    height, flagged, sets = refined.height, refined.flagged, refined.sets
-    sure = significance(refined.hybrid.values, sets.names, refined.fences)
-    middle_height, wholly = odd_all_over(refined, duplicates)
-    # a part of another class that is odd there too is still of that class, but a defect is not good for being rare
-    near = {i: found for i, found in refined.near.items() if wholly[i] or not found.odd}
-    strayed = {i: _near_other(labels[i], sets.label_of[found.label], found) for i, found in near.items()}
-    strayed |= {
-        i: _ordinary_in(labels[i], sets.label_of[found.label], found) for i, found in refined.elsewhere.items()
-    }  # patches say more
-    outcome: list[tuple[Verdict, tuple[Finding, ...]]] = [(Verdict.KEEP, ())] * len(labels)
-    score = height.copy()
+    flagged, cap_note = _flagged(judged, checks, cap)
+    as_a_whole, whole_relative = anomalous_as_a_whole(judged, duplicates, flagged)
+    sure = significance(judged.joined.values, judged.threshold.mixture)
+    other_label = _other_label(nominal_set.label, checks, as_a_whole)
+    verdicts, score = [Verdict.KEEP] * len(flagged), judged.relative.copy()
+    findings: list[tuple[Finding, ...]] = [()] * len(flagged)
     for i in np.flatnonzero(flagged).tolist():
-        doubt = IN_DOUBT if sure.confidence[i] > EVEN else ""
-        shots = refined.shots.get(i, ())
-        ordinary_but_for_them = bool(shots) and height[i] <= 1
-        if i in strayed:
-            outcome[i] = Verdict.MISLABELLED, (strayed[i][1],)
-        elif wholly[i] or ordinary_but_for_them:
-            whole = () if ordinary_but_for_them else (_unlike_all(float(height[i]), float(middle_height[i]), doubt),)
-            but = "" if wholly[i] else "; what it shows is ordinary"
-            outcome[i] = Verdict.NEAR_OOD, (*whole, *_otherwise(shots, but))
-            score[i] = shots[0].height if ordinary_but_for_them else height[i]
+        relative, doubt = float(judged.relative[i]), IN_DOUBT if sure.confidence[i] > EVEN else ""
+        outliers = judged.acquisition_outliers.get(i, ())
+        if i in other_label:
+            verdicts[i], findings[i] = Verdict.MISLABELLED, (other_label[i][1],)
+        elif outliers and relative <= 1:
+            verdicts[i], score[i] = Verdict.NEAR_OOD, outliers[0].relative
+            findings[i] = (_outlier(outliers, nominal=not as_a_whole[i]),)
+        elif as_a_whole[i]:
+            verdicts[i] = Verdict.NEAR_OOD
+            whole = _unlike_set(relative, float(whole_relative[i]), doubt)
+            findings[i] = (whole, *([_outlier(outliers, nominal=False)] if outliers else []))
         else:
-            outcome[i] = Verdict.MISLABELLED, (_local(float(height[i]), refined.hybrid.maps[i], doubt),)
-    for i, note in _all_notes(refined):
-        outcome[i] = outcome[i][0], (*outcome[i][1], note)
+            verdicts[i], findings[i] = Verdict.MISLABELLED, (_local(relative, judged.joined.maps[i], doubt),)
+    for i, note in _notes(judged, nominal_set, cap_note):
+        findings[i] = (*findings[i], note)
     return Verdicts(
-        verdict=tuple(verdict for verdict, _ in outcome),
+        verdict=tuple(verdicts),
         anomaly_score=score,
         flagged=flagged,
         significance=sure,
-        suggested_label=tuple(strayed[i][0] if i in strayed else "" for i in range(len(labels))),
-        findings=tuple(findings for _, findings in outcome),
+        suggested_label=tuple(
+            other_label[i][0] if i in other_label and flagged[i] else "" for i in range(len(flagged))
+        ),
+        findings=tuple(findings),
     )
 
 
-def odd_all_over(refined: Refined, duplicates: IntArray) -> tuple[FloatArray, BoolArray]:
-    """Say which images are unlike their nominal set as a whole, by the median of their map.
+def _other_label(label: str, checks: LabelChecks, as_a_whole: BoolArray) -> dict[int, tuple[str, Finding]]:
+    """Return by image the label that it seems to have, and why; patches count more than pooled vectors.
 
-    Args:
-        refined, duplicates: see `judge`.
+    An image near another class and anomalous there too is of that class only if it is anomalous as a whole in its own:
+    a rare defect is not good for being rare.
+    """
+    near = {i: _near_other(label, check) for i, check in checks.near.items() if as_a_whole[i] or not check.anomalous}
+    return near | {i: _ordinary_elsewhere(label, check) for i, check in checks.ordinary.items()}
+
+
+def _flagged(judged: JudgedSet, checks: LabelChecks, cap: RejectionCap) -> tuple[BoolArray, str]:
+    """Return (N,) whether an image is flagged: by its score, its class or its acquisition; and the cap's sentence."""
+    reasons = {
+        "that are ordinary in another class": {i: check.share_above for i, check in checks.ordinary.items()},
+        "in different lighting or focus": {
+            i: of_image[0].relative for i, of_image in judged.acquisition_outliers.items()
+        },
+    }
+    flagged, note = judged.rejected, judged.cap_note
+    for what, by_image in reasons.items():
+        flagged, note = cap.reject_also(by_image, what, rejected=flagged, note=note)
+    return flagged, note
+
+
+def anomalous_as_a_whole(judged: JudgedSet, duplicates: IntArray, flagged: BoolArray) -> tuple[BoolArray, FloatArray]:
+    """Say which images are anomalous not in one place, but in half of their map.
 
     Returns:
-        (N,) the median's height above its own fence, measured as `Refined.height` is, and (N,) whether the image is.
+        (N,) whether an image is, and (N,) the median of its map relative to the threshold of all medians.
     """
-    # flow and student see a defect from afar; what is odd all over is asked of the view that compares patch by patch
-    maps = next((view.maps for view in refined.views if view.scorer == "neighbours"), refined.hybrid.maps)
-    middles = np.array([np.median(m) for m in maps], dtype=np.float32)
-    method = next(iter(refined.fences.values())).method
-    names = refined.sets.names
-    _, height = over_fence(middles, names, duplicates, method)
-    usual = usual_reach(maps, names, refined.flagged)
-    return height, (height > 1) & (middles > np.array([usual[name] for name in names]))
+    maps = next((view.maps for view in judged.views if view.scorer == PATCH_VIEW), judged.joined.maps)
+    medians = np.array([np.median(one) for one in maps], dtype=np.float32)
+    threshold = find_threshold(medians[first_of_each(duplicates)], judged.threshold.method)
+    relative = relative_scores(medians, duplicates, threshold)
+    return (relative > 1) & (medians > usual_level(maps, flagged)), relative
 
 
-def disagreements(heights: Mapping[str, FloatArray]) -> dict[int, Finding]:
+def usual_level(maps: Sequence[FloatArray], flagged: BoolArray) -> float:
+    """Return the map value that `USUAL_SHARE` of the positions of kept images stay below."""
+    kept = np.flatnonzero(~flagged)[:MOST_MAPS].tolist()
+    values = np.concatenate([maps[i].ravel() for i in kept]) if kept else np.zeros(1)
+    return float(np.quantile(values, USUAL_SHARE))
+
+
+def disagreements(view_relative: Mapping[str, FloatArray]) -> dict[int, Finding]:
     """Find the images that one view alone flags while another finds them ordinary.
 
     Args:
-        heights: by view, (N,) 0 at the class's median, 1 at that view's own fence; nan where it cannot judge.
+        view_relative: by active view, (N,) its scores relative to its own threshold.
     """
-    together = np.stack(list(heights.values()))
-    odd = np.flatnonzero((np.fmax.reduce(together) > 1) & (np.fmin.reduce(together) < ORDINARY))
-    found = {}
-    for i in odd.tolist():
-        told = ", ".join(f"{name} {values[i]:.1f}" for name, values in heights.items() if not np.isnan(values[i]))
-        found[i] = Finding(code="OOD002", message=f"the views disagree, in units of their own fences: {told}")
-    return found
+    together = np.stack(list(view_relative.values()))
+    findings = {}
+    for i in np.flatnonzero((together.max(axis=0) > 1) & (together.min(axis=0) < ORDINARY)).tolist():
+        scores = ", ".join(f"{name} {values[i]:.1f}" for name, values in view_relative.items())
+        message = f"The views disagree; their scores, each relative to its threshold of 1: {scores}"
+        findings[i] = Finding(code=Code.VIEWS_DISAGREE, message=message)
+    return findings
 
 
-def usual_reach(maps: Sequence[FloatArray], labels: Sequence[str], flagged: BoolArray) -> dict[str, float]:
-    """Return, by label, the map value that `USUAL_SHARE` of the places of kept images stay below."""
-    reach = {}
-    for label, rows in label_rows(labels).items():
-        kept = rows[~flagged[rows]][:REACH_IMAGES]
-        places = np.concatenate([maps[row].ravel() for row in kept.tolist()]) if len(kept) else np.zeros(1)
-        reach[label] = float(np.quantile(places, USUAL_SHARE))
-    return reach
+def _notes(judged: JudgedSet, nominal_set: NominalSet, cap_note: str) -> Iterator[tuple[int, Finding]]:
+    """Yield the images of which something is noted that does not flag them, each with the finding."""
+    yield from disagreements(judged.view_relative).items()
+    for i in np.flatnonzero(nominal_set.group_sizes).tolist():
+        size = nominal_set.group_sizes[i]
+        text = f"One of {size} similar images that lie apart from the rest"
+        yield i, Finding(code=Code.SMALL_GROUP_APART, message=text)
+    for note in _notes_on_set(judged, nominal_set, cap_note):
+        yield from ((i, note) for i in range(len(judged.relative)))
 
 
-def _all_notes(refined: Refined) -> Iterator[tuple[int, Finding]]:
-    """Yield the images of which something is said that does not flag them, each with the finding."""
-    yield from disagreements(refined.view_heights).items()
-    for i, size in refined.sets.apart.items():
-        text = f"one of {size} images that are like each other and lie apart from the rest"
-        yield i, Finding(code=APART, message=text)
-    for name, rows in label_rows(refined.sets.names).items():
-        yield from ((i, note) for note in _notes(refined, name) for i in rows.tolist())
+def _notes_on_set(judged: JudgedSet, nominal_set: NominalSet, cap_note: str) -> Iterator[Finding]:
+    """Yield what holds for all images of a nominal set: subpopulations, not judged, rejection cap reached."""
+    if nominal_set.subpopulations > 1:
+        count = nominal_set.subpopulations
+        text = f"The class holds {count} subpopulations that have little in common; judged as {nominal_set.name!r}"
+        yield Finding(code=Code.SUBPOPULATIONS, message=text)
+    if judged.threshold.note:
+        text = f"{judged.threshold.note}, so none of them is flagged"
+        yield Finding(code=Code.NOT_JUDGED, message=text)
+    if cap_note:
+        yield Finding(code=Code.REJECTION_CAPPED, message=cap_note)
 
 
-def _notes(refined: Refined, name: str) -> list[Finding]:
-    """Return what holds for all images of a nominal set.
-
-    That it is a kind within its class, that it could not be judged, or that some of its images were held back.
-    """
-    notes = []
-    if (count := refined.sets.kinds[refined.sets.label_of[name]]) > 1:
-        text = f"the class holds {count} kinds of images that have little in common; judged as {name!r}"
-        notes.append(Finding(code=KINDS, message=text))
-    if refined.fences[name].note:
-        text = f"{refined.fences[name].note}, so nothing of it is flagged"
-        notes.append(Finding(code=NOT_JUDGED, message=text))
-    if name in refined.held_back:
-        notes.append(Finding(code=HELD_BACK, message=refined.held_back[name]))
-    return notes
+def _near_other(label: str, check: NearOtherClass) -> tuple[str, Finding]:
+    similar = f"{check.neighbours} of the {POOLED_NEIGHBOURS} most similar images are {check.label!r}"
+    return check.label, Finding(code=Code.NEAR_OTHER_CLASS, message=f"Labelled {label!r}, but {similar}")
 
 
-def _near_other(label: str, other: str, found: Near) -> tuple[str, Finding]:
-    most_like = f"{found.votes} of the {POOLED_NEIGHBOURS} images most like it are {other!r}"
-    return other, Finding(code="LBL002", message=f"labelled {label!r}, but {most_like}")
+def _ordinary_elsewhere(label: str, check: OrdinaryElsewhere) -> tuple[str, Finding]:
+    share = f"{check.share_above:.0%} of its images have a higher score there"
+    message = f"Labelled {label!r}, but ordinary in {check.label!r}: {share}"
+    return check.label, Finding(code=Code.ORDINARY_IN_OTHER_CLASS, message=message)
 
 
-def _ordinary_in(label: str, other: str, found: Elsewhere) -> tuple[str, Finding]:
-    message = f"labelled {label!r}, but ordinary among {other!r}: {found.odder:.0%} of its images are odder"
-    return other, Finding(code="LBL003", message=message)
-
-
-def _unlike_all(height: float, middle_height: float, doubt: str) -> Finding:
+def _unlike_set(relative: float, whole_relative: float, doubt: str) -> Finding:
     message = (
-        f"unlike the set as a whole: half of the image scores {middle_height:.1f} and more, its oddest place "
-        f"{height:.1f}, where the fences are at 1{doubt}"
+        f"Anomalous as a whole, score {relative:.1f} (threshold 1); half of the image scores {whole_relative:.1f} or "
+        f"more (threshold 1){doubt}"
     )
-    return Finding(code="OOD001", message=message)
+    return Finding(code=Code.UNLIKE_SET, message=message)
 
 
-def _otherwise(shots: Sequence[Shot], but: str) -> Iterator[Finding]:
-    if not shots:
-        return
-    told = (
-        f"{shot.measure} {_short(shot.value)} where four images in five have {_short(shot.low)} to {_short(shot.high)}"
-        for shot in shots
+def _outlier(outliers: Sequence[AcquisitionOutlier], *, nominal: bool) -> Finding:
+    """Return what differs; `nominal` says that what the image shows is nominal."""
+    difference = " and ".join(one.difference for one in outliers)
+    values = ", ".join(
+        f"{one.measure} {_short(one.value)} (four images in five: {_short(one.low)} to {_short(one.high)})"
+        for one in outliers
     )
-    called = " and ".join(shot.called for shot in shots)
-    yield Finding(code=OTHERWISE, message=f"{called} than the set: {', '.join(told)}{but}")
+    but = "; what it shows is nominal" if nominal else ""
+    message = f"{difference[:1].upper()}{difference[1:]} than the set: {values}{but}"
+    return Finding(code=Code.ACQUISITION_OUTLIER, message=message)
 
 
 def _short(value: float) -> str:
     return f"{float(f'{value:.3g}'):g}"
 
 
-def _local(height: float, anomaly_map: FloatArray, doubt: str) -> Finding:
-    rows, columns = anomaly_map.shape
-    row, column = np.unravel_index(int(anomaly_map.argmax()), (rows, columns))
-    message = (
-        f"shows what others do not, scores {height:.1f} where the fence is 1, "
-        f"at {(int(column) + 0.5) / columns:.0%} from the left, {(int(row) + 0.5) / rows:.0%} from the top{doubt}"
-    )
-    return Finding(code="LBL001", message=message)
+def _local(relative: float, anomaly_map: FloatArray, doubt: str) -> Finding:
+    message = f"Local anomaly {position_in_words(anomaly_map)}, score {relative:.1f} (threshold 1){doubt}"
+    return Finding(code=Code.LOCAL_ANOMALY, message=message)
+
+
+def position_in_words(anomaly_map: FloatArray) -> str:
+    """Return where the highest value of a map lies: "near the left edge", "near the top right corner"."""
+    row, column = np.unravel_index(int(anomaly_map.argmax()), anomaly_map.shape)
+    down, across = (int(row) + 0.5) / anomaly_map.shape[0], (int(column) + 0.5) / anomaly_map.shape[1]
+    vertical = "top" if down < 1 / 3 else "bottom" if down > 2 / 3 else ""
+    horizontal = "left" if across < 1 / 3 else "right" if across > 2 / 3 else ""
+    if vertical and horizontal:
+        return f"near the {vertical} {horizontal} corner"
+    return f"near the {vertical or horizontal} edge" if vertical or horizontal else "near the centre"

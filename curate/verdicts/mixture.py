@@ -5,15 +5,16 @@ an anomalous image scores what a nominal one scores *plus* an effect above 0. No
 one with a longer tail above (an exponentially modified normal curve, its median and the quantile below it held), or,
 half as likely a priori, the square of a normal deviation (chi-square of one degree of freedom, blurred): that is what
 images score that differ by degrees in one thing, such as the light, and its tail is longer than any other.
-Effects follow a gamma distribution that keeps away from 0, since an effect near 0 cannot be told from a tail. Where the
-nominal bulk lies is read from the lower scores, which an anomaly cannot lower: so it holds up to half of a set.
+Effects follow a gamma distribution that keeps away from 0, since an effect near 0 cannot be distinguished from a tail.
+Where the nominal bulk lies is read from the lower scores, which an anomaly cannot lower: so it holds up to half of a
+set.
 
 No single fit is trusted. All combinations on a grid are weighed by their likelihood and a prior (two in three sets have
 nothing wrong; otherwise small shares are likelier than large ones), and what is asked for is the mean over them. Since
 an anomaly adds to a nominal score, the confidence falls as the score rises.
 
-All of it is our own decision. Meta-IR (arXiv 2503.01569) rejects above Q3 + k (Q3 - Q1), which is masked once a quarter
-of the set is anomalous; that rule stands beside as `Method.IQR`.
+Source: ours; see docs/experiments. Meta-IR (arXiv 2503.01569) rejects above Q3 + k (Q3 - Q1), which is masked once a
+quarter of the set is anomalous; that rule is `ThresholdMethod.IQR`.
 """
 
 from __future__ import annotations
@@ -35,13 +36,7 @@ One more stands behind them: `_by_degrees`.
 """
 
 BY_DEGREES_PRIOR, BLUR = 0.5, 0.3
-"""How likely that shape is beside each of the others, a priori; and the standard deviation of its blur, in spreads.
-
-Expected: sets whose nominal images differ by the light, say, are left whole; others stay as they are. Got: in the set
-of `make demo` one of 110 nominal images is flagged, where six were, and all ten defects; the four sets of real parts
-lose nothing (README, "Measured"). Tried by hand: such a shape with a wider blur, or a longer exponential tail, took
-anomalies of real sets for nominal ones.
-"""
+"""How likely that shape is beside each of the others, a priori; and the standard deviation of its blur, in spreads."""
 
 EFFECTS = (
     *((3.0, float(mean)) for mean in np.geomspace(2, 40, 10)),
@@ -49,8 +44,8 @@ EFFECTS = (
 )
 """Shape and mean of each gamma distribution of effects, means in nominal standard deviations.
 
-The spread of effects is their mean over the root of the shape. Effects below 2 cannot be told from a tail, and a narrow
-bunch of effects below 5 not from a shoulder of a clean set's scores.
+The spread of effects is their mean over the root of the shape. Effects below 2 cannot be distinguished from a tail, and
+a narrow bunch of effects below 5 not from a shoulder of a clean set's scores.
 """
 
 BULK_LEVELS = (0.22, 0.26, 0.30, 0.34, 0.38, 0.42, 0.46, 0.50)
@@ -81,7 +76,7 @@ STEP, LOWEST, HIGHEST = 0.05, -6.0, 90.0
 """The grid of scores on which densities are tabulated, in nominal standard deviations from the nominal median."""
 
 FLOOR = 1e-12
-"""Densities below this are not told apart."""
+"""Densities below this are not distinguished."""
 
 
 @dataclass(frozen=True)
@@ -145,8 +140,11 @@ def fit_mixture(values: Doubles, least_spread: float) -> Mixture:
         least_spread: a nominal spread below this, above 0, is rounding.
     """
     points = values if len(values) <= POINTS else np.quantile(values, (np.arange(POINTS) + 0.5) / POINTS)
-    bulks = [_bulk(values, level, factor, least_spread) for level, factor in product(BULK_LEVELS, SPREAD_FACTORS)]
-    logs = np.stack([_log_posterior(points, *bulk) for bulk in bulks])  # (B, T, E, S)
+    bulks = [
+        _bulk(values, level, factor=factor, least=least_spread)
+        for level, factor in product(BULK_LEVELS, SPREAD_FACTORS)
+    ]
+    logs = np.stack([_log_posterior(points, bulk) for bulk in bulks])  # (B, T, E, S)
     posterior = np.exp(logs - logs.max())
     total = posterior.sum(axis=(0, 1, 2)) / posterior.sum()
     bulk, tail, effect, share = np.nonzero(posterior > LEAST_WEIGHT * posterior.max())
@@ -167,15 +165,15 @@ def fit_mixture(values: Doubles, least_spread: float) -> Mixture:
     )
 
 
-def _bulk(values: Doubles, level: float, factor: float, least_spread: float) -> tuple[float, float, float]:
+def _bulk(values: Doubles, level: float, *, factor: float, least: float) -> tuple[float, float, float]:
     """Return the nominal median at a quantile of all scores, the spread below it times `factor`, and `factor`."""
     middle, below = (float(q) for q in np.quantile(values, (level, level * BELOW_ONE_SIGMA)))
-    return middle, factor * max(middle - below, least_spread), factor
+    return middle, factor * max(middle - below, least), factor
 
 
-def _log_posterior(points: Doubles, middle: float, spread: float, factor: float) -> Doubles:
-    """Return (T, E, S) the log of likelihood times prior, for one nominal bulk."""
-    tables = _tables()
+def _log_posterior(points: Doubles, bulk: tuple[float, float, float]) -> Doubles:
+    """Return (T, E, S) the log of likelihood times prior, for one nominal bulk: median, spread and spread factor."""
+    tables, (middle, spread, factor) = _tables(), bulk
     places = _place((points - middle) / spread)
     nominal, anomalous = tables.nominal[:, places] / spread, tables.anomalous[:, :, places] / spread
     shapes = np.log([1.0] * len(TAILS) + [BY_DEGREES_PRIOR])[:, None, None]

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy.stats import false_discovery_control
 
 from curate.records import FloatArray
-from curate.scores.by_label import label_rows
-
-if TYPE_CHECKING:
-    from curate.verdicts.fence import Fence
-    from curate.verdicts.mixture import Doubles
+from curate.verdicts.mixture import Mixture
 
 
 @dataclass(frozen=True, kw_only=True)
 class Significance:
-    """What stands behind N verdicts, each image within its own nominal set.
+    """What stands behind the verdicts on the N images of a nominal set.
 
     Attributes:
         p_value: (N,) how often a nominal image scores as high, 0-1.
-        q_value: (N,) the expected share of nominal images among all that score as high, 0-1.
+        q_value: (N,) the expected share of nominal images among all that score as high, 0-1 (Benjamini and Hochberg
+            1995, as adjusted p-values).
         confidence: (N,) the probability that the image is nominal, 0-1.
     """
 
@@ -31,35 +27,20 @@ class Significance:
     confidence: FloatArray
 
 
-def q_values(p: Doubles) -> Doubles:
-    """Return the smallest false discovery rate at which each test is rejected, (N,), 0-1.
-
-    Source: Benjamini and Hochberg 1995, §3.1, in the form of adjusted p-values.
-    """
-    order = np.argsort(p, kind="stable")
-    raw = p[order] * len(p) / np.arange(1, len(p) + 1)
-    adjusted = np.empty(len(p))
-    adjusted[order] = np.minimum(np.minimum.accumulate(raw[::-1])[::-1], 1.0)
-    return adjusted
-
-
-def significance(values: FloatArray, labels: Sequence[str], fences: dict[str, Fence]) -> Significance:
-    """Weigh every image against the mixture of its class.
+def significance(values: FloatArray, mixture: Mixture | None) -> Significance:
+    """Weigh every image of a nominal set against the mixture of its scores.
 
     Args:
-        values: (N,) the scores that were fenced.
-        labels: N class names.
-        fences: of each class. Where nothing could be judged, all three are 1: nothing speaks against an image.
+        values: (N,) the scores that the threshold was found on.
+        mixture: of these scores; None where nothing could be judged: then all three are 1.
     """
-    p, q, confidence = (np.ones(len(values)) for _ in range(3))
-    for label, rows in label_rows(labels).items():
-        mixture = fences[label].mixture
-        if mixture is None:
-            continue
-        own = values[rows].astype(np.float64)
-        p[rows] = mixture.p_value(own)
-        q[rows] = q_values(p[rows])
-        confidence[rows] = mixture.confidence(own)
+    if mixture is None:
+        ones = np.ones(len(values), dtype=np.float32)
+        return Significance(p_value=ones, q_value=ones, confidence=ones)
+    scores = values.astype(np.float64)
+    p_value = mixture.p_value(scores)
     return Significance(
-        p_value=p.astype(np.float32), q_value=q.astype(np.float32), confidence=confidence.astype(np.float32)
+        p_value=p_value.astype(np.float32),
+        q_value=false_discovery_control(p_value).astype(np.float32),
+        confidence=mixture.confidence(scores).astype(np.float32),
     )

@@ -18,7 +18,7 @@ import torch
 
 from curate.embeddings.backbones import load_backbone
 from curate.embeddings.packaged import PACKAGED_NAME
-from curate.embeddings.runtimes import Precision, Run, Runtime, prepare
+from curate.embeddings.runtimes import Forward, Precision, Runtime, prepare
 from curate.errors import UsageError
 
 ROWS = (
@@ -29,7 +29,7 @@ ROWS = (
 )
 
 
-def runs(teacher: Path, threads: int) -> dict[str, Run]:
+def runs(teacher: Path, threads: int) -> dict[str, Forward]:
     """Return what is timed, the timm model first."""
     network = load_backbone("resnet18", weights=teacher).network
     ready: dict[str, Callable[[torch.Tensor], list[torch.Tensor]]] = {"resnet18, torch fp32": prepare(network)}
@@ -42,7 +42,7 @@ def runs(teacher: Path, threads: int) -> dict[str, Run]:
     return ready
 
 
-def images_per_second(run: Run, batch: torch.Tensor) -> float:
+def images_per_second(run: Forward, batch: torch.Tensor) -> float:
     start = time.perf_counter()
     run(batch)
     return len(batch) / (time.perf_counter() - start)

@@ -1,13 +1,12 @@
-"""How should the views be joined? Other joins of the same views, on contaminated sets.
+"""Compare ways to join the views' scores, on contaminated sets.
 
     python examples/bench/ablate_join.py LABELLED_SET... [--shares 0,0.05,0.1,0.2,0.4,0.5] [--seeds 3] [--offline]
 
-Each set holds good/ and defect/<type>/. The draws are those of `curate bench`, the views those of `curate scan`; each
-view is measured in its own nominal bulk, and the joins differ in what they make of the three; "votes" is that of a scan
-(`curate.scores.hybrid`). Printed for each share:
-AUROC / AP / F1 above the fence in %, means over sets and draws; at share 0 the share of images that is flagged. Below,
-AUROC / AP when one view, each in turn, is replaced by noise with a long tail: that is what a view is worth that does
-not suit a set.
+Each set holds good/ and defect/<type>/. The draws are those of `curate bench`, the views those of `curate scan`. Each
+view is standardised by its own nominal images; the joins differ in how they combine the three. "weights" is the join
+of a scan (`curate.scores.joined`). The first table has, for each share, AUROC / AP / F1 at the threshold in %, means
+over sets and draws; at share 0, the share of flagged images. The second has AUROC / AP when one view, each in turn, is
+replaced by noise with a long tail, as of a view that does not suit a set.
 """
 
 from __future__ import annotations
@@ -21,22 +20,22 @@ from types import MappingProxyType
 import numpy as np
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from curate.audit import configure
 from curate.bench.draws import draw
-from curate.bench.road import Road
+from curate.bench.embedder import LabelledSetEmbedder
 from curate.bench.sets import read_set
+from curate.pipeline import configure, embedded_images
 from curate.records import FloatArray
-from curate.scores.hybrid import bulk, highest, votes
-from curate.scores.views import make_scorers
-from curate.verdicts.fence import fence
-from curate.verdicts.rounds import look
+from curate.refinement.judge_set import judge_set
+from curate.scores.base import ScorerContext, make_scorers
+from curate.scores.joined import bulk, view_weights, weighted_highest
+from curate.verdicts.threshold import find_threshold
 
 IMAGES, TEST_SHARE = 200, 0.4
 
 JOINS: MappingProxyType[str, Callable[[FloatArray], FloatArray]] = MappingProxyType(
     {
-        "votes": lambda z: highest(z, votes(z)),
-        "two highest": lambda z: highest(z, np.ones(len(z))),
+        "weights": lambda z: weighted_highest(z, view_weights(z)),
+        "two highest": lambda z: weighted_highest(z, np.ones(len(z))),
         "mean": lambda z: z.mean(axis=0),
         "median": lambda z: np.median(z, axis=0),
         "maximum": lambda z: z.max(axis=0),
@@ -45,16 +44,17 @@ JOINS: MappingProxyType[str, Callable[[FloatArray], FloatArray]] = MappingProxyT
 )
 
 
-def views_of(road: Road, share: float, seed: int) -> tuple[FloatArray, np.ndarray]:
+def views_of(embedder: LabelledSetEmbedder, share: float, seed: int) -> tuple[FloatArray, np.ndarray]:
     """Return (V, N) standard scores of a draw, and (N,) which images are noise."""
-    drawn = road.drawn(draw(road.source, share, seed, images=IMAGES, test_share=TEST_SHARE))
-    everyone = np.ones(len(drawn.embeddings), dtype=np.bool_)
-    views = look(drawn.embeddings, drawn.kin, drawn.labels, make_scorers(road.config), everyone, ())
-    return np.stack([bulk(v.values).standard(v.values) for v in views]), drawn.draw.wrong[drawn.readable]
+    drawn = embedder.embed_draw(draw(embedder.source, share, seed, images=IMAGES, test_share=TEST_SHARE))
+    config = embedder.config
+    images = embedded_images(drawn.listing, drawn.facts, drawn.duplicates, embeddings=drawn.embeddings, config=config)
+    judged = judge_set(images, make_scorers(ScorerContext(config=config)), config)
+    return np.stack([bulk(v.values).standard(v.values) for v in judged.views]), drawn.draw.wrong[drawn.readable]
 
 
 def with_a_broken_view(standard: FloatArray) -> Iterator[FloatArray]:
-    """Yield the views with each in turn replaced."""
+    """Yield the views, each in turn replaced by noise."""
     noise = np.random.default_rng(0).lognormal(0, 0.6, standard.shape).astype(np.float32)
     for broken in range(len(standard)):
         yield np.stack([bulk(noise[i]).standard(noise[i]) if i == broken else v for i, v in enumerate(standard)])
@@ -75,23 +75,25 @@ def main() -> None:
     shares = [float(part) for part in args.shares.split(",")]
     whole, broken = defaultdict(list), defaultdict(list)
     for folder in args.sets:
-        road = Road(source=read_set(folder), config=configure({"offline": args.offline}))
+        embedder = LabelledSetEmbedder(
+            source=read_set(folder), config=configure({"offline": args.offline, "rounds": 1})
+        )
         for share, seed in ((share, seed) for share in shares for seed in range(args.seeds)):
-            standard, wrong = views_of(road, share, seed)
+            standard, wrong = views_of(embedder, share, seed)
             for name, join in JOINS.items():
                 scores = join(standard).astype(np.float32)
-                flagged = scores > fence(scores).value
+                flagged = scores > find_threshold(scores).value
                 if not wrong.any():
                     whole[name, share].append((100 * float(flagged.mean()),))
                     continue
-                found = 100 * float(f1_score(wrong, flagged, zero_division=0))
-                whole[name, share].append((*ranked(scores, wrong), found))
-                broken[name, share] += [ranked(join(spoilt), wrong) for spoilt in with_a_broken_view(standard)]
+                f1 = 100 * float(f1_score(wrong, flagged, zero_division=0))
+                whole[name, share].append((*ranked(scores, wrong), f1))
+                broken[name, share] += [ranked(join(z), wrong) for z in with_a_broken_view(standard)]
     for title, figures in (("views joined by", whole), ("one view is noise", broken)):
-        told = [share for share in shares if ("mean", share) in figures]
-        print(f"| {title} | {' | '.join(f'{share:.0%}' for share in told)} |\n|{' --- |' * (len(told) + 1)}")
+        measured = [share for share in shares if ("mean", share) in figures]
+        print(f"| {title} | {' | '.join(f'{share:.0%}' for share in measured)} |\n|{' --- |' * (len(measured) + 1)}")
         for name in JOINS:
-            cells = [" / ".join(f"{x:.1f}" for x in np.mean(figures[name, share], axis=0)) for share in told]
+            cells = [" / ".join(f"{x:.1f}" for x in np.mean(figures[name, share], axis=0)) for share in measured]
             print(f"| {name} | {' | '.join(cells)} |")
         print()
 

@@ -1,8 +1,8 @@
-"""How long `curate check AUDIT` takes, and how much memory: an audit of 100,000 rows, drawn by a seed.
+"""Time and memory of `curate check AUDIT`, on an audit of 100,000 rows that is drawn from a seed.
 
     python examples/bench/check_speed.py [--images 100000] [--runs 5] [--rules default]
 
-The audit is written to a temporary folder, and the command is run as a user runs it, in a process of its own.
+The audit is written to a temporary folder, and the command runs as a user runs it, in a separate process.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from time import perf_counter
 import numpy as np
 import pyarrow as pa
 
-from curate.reports.parquet import Audit, write_audit
-from curate.reports.schema import SCHEMA_VERSION, TABLES
+from curate.audit.parquet import Audit, write_audit
+from curate.audit.schema import SCHEMA_VERSION, TABLES
 
 
 def draw_audit(images: int, seed: int = 0) -> Audit:
@@ -29,7 +29,7 @@ def draw_audit(images: int, seed: int = 0) -> Audit:
     verdict = rng.choice(["keep", "mislabelled", "near_ood", "duplicate"], images, p=[0.985, 0.005, 0.005, 0.005])
     code = {"keep": [], "mislabelled": ["LBL001"], "near_ood": ["OOD001"], "duplicate": ["DUP001"]}
     paths = [f"class_{i % 10}/{i:07d}.png" for i in range(images)]
-    known = {
+    drawn = {
         "path": paths,
         "sha256": [rng.bytes(32).hex() for _ in range(images)],
         "split": [("train", "val", "test")[i % 3] for i in range(images)],
@@ -46,9 +46,9 @@ def draw_audit(images: int, seed: int = 0) -> Audit:
         "reasons": [code[v] for v in verdict],
         "nearest": [[paths[i - 1], paths[i - 2], paths[i - 3]] for i in range(images)],
     }
-    columns = {name: known.get(name, [None] * images) for name in TABLES["images"].names}
+    columns = {name: drawn.get(name, [None] * images) for name in TABLES["images"].names}
     flagged = [i for i in range(images) if verdict[i] != "keep"]
-    found = [
+    findings = [
         {"path": paths[i], "code": code[verdict[i]][0], "severity": "error", "message": "drawn", "neighbours": []}
         for i in flagged
     ]
@@ -57,7 +57,7 @@ def draw_audit(images: int, seed: int = 0) -> Audit:
         for i in flagged
         if verdict[i] == "duplicate"
     ]
-    rows = {"findings": found, "duplicates": copies}
+    rows = {"findings": findings, "duplicates": copies}
     tables = {
         name: pa.Table.from_pylist(rows.get(name, []), schema=TABLES[name]) for name in TABLES if name != "images"
     }

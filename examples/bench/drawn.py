@@ -1,10 +1,10 @@
-"""Does an audit hold on textures, and where nominal images differ by the light? Draws labelled sets by code.
+"""Draw labelled sets by code: textures, and parts whose nominal images differ in light.
 
     python examples/bench/drawn.py -o FOLDER [--good 90] [--defective 40]
     curate bench FOLDER/* --seeds 1 --shares 0,0.1,0.4 --baselines patch-nn --detectors none
 
-FOLDER gets fabric, leather and wood, of which no two images show the same place, and glass: one part that always lies
-alike, under a light that drifts. Each is a set of good/ and defect/<kind>/: cuts, spots, worn and stained places.
+FOLDER gets fabric, leather and wood, of which no two images show the same place, and glass: one aligned part under
+drifting light. Each is a set of good/ and defect/<kind>/: cuts, spots, worn and stained places.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ PLACES = np.mgrid[0:SIDE, 0:SIDE] / SIDE - 0.5
 
 
 def lit(grey: Pixels, tint: tuple[float, float, float], rng: np.random.Generator) -> Pixels:
-    """Return a grey image, (SIDE, SIDE), in colour, (SIDE, SIDE, 3), under a light that drifts."""
+    """Return a grey image, (SIDE, SIDE), in colour, (SIDE, SIDE, 3), under drifting light."""
     down, across = rng.normal(0, 0.04, 2)
     light = 1 + rng.normal(0, 0.02) + down * PLACES[0] + across * PLACES[1]
     return (grey * light)[..., None] * np.array(tint)
@@ -67,39 +68,49 @@ SETS: Mapping[str, Callable[[np.random.Generator], Pixels]] = MappingProxyType(
 )
 
 
-def cut(pixels: Pixels, along: Pixels, across: Pixels, size: float, rng: np.random.Generator) -> Pixels:
-    depth = 0.7 * np.exp(-((along / (2.5 * size)) ** 4) - (across / (1.2 + 0.12 * size)) ** 2)
+class Defect(NamedTuple):
+    """Where a defect is: (SIDE, SIDE) px from its centre along and across its direction, and its size in px."""
+
+    along: Pixels
+    across: Pixels
+    size: float
+
+
+def cut(pixels: Pixels, defect: Defect, rng: np.random.Generator) -> Pixels:
+    depth = 0.7 * np.exp(
+        -((defect.along / (2.5 * defect.size)) ** 4) - (defect.across / (1.2 + 0.12 * defect.size)) ** 2
+    )
     return pixels * (1 - depth[..., None])
 
 
-def spot(pixels: Pixels, along: Pixels, across: Pixels, size: float, rng: np.random.Generator) -> Pixels:
-    place = gaussian_filter((np.hypot(along, 1.5 * across) < size).astype(np.float64), 2)
-    return pixels + place[..., None] * rng.choice([-45, 45])
+def spot(pixels: Pixels, defect: Defect, rng: np.random.Generator) -> Pixels:
+    mask = gaussian_filter((np.hypot(defect.along, 1.5 * defect.across) < defect.size).astype(np.float64), 2)
+    return pixels + mask[..., None] * rng.choice([-45, 45])
 
 
-def worn(pixels: Pixels, along: Pixels, across: Pixels, size: float, rng: np.random.Generator) -> Pixels:
-    place = gaussian_filter((np.hypot(along, across) < 1.2 * size).astype(np.float64), 3)[..., None]
-    return pixels * (1 - place) + place * gaussian_filter(pixels, (4, 4, 0)) * np.array([1.05, 0.9, 0.85])
+def worn(pixels: Pixels, defect: Defect, rng: np.random.Generator) -> Pixels:
+    mask = gaussian_filter((np.hypot(defect.along, defect.across) < 1.2 * defect.size).astype(np.float64), 3)[..., None]
+    return pixels * (1 - mask) + mask * gaussian_filter(pixels, (4, 4, 0)) * np.array([1.05, 0.9, 0.85])
 
 
-def stain(pixels: Pixels, along: Pixels, across: Pixels, size: float, rng: np.random.Generator) -> Pixels:
-    place = gaussian_filter((np.hypot(along, across) < size).astype(np.float64), 1)
-    return pixels + place[..., None] * rng.permutation([40, -10, -25])
+def stain(pixels: Pixels, defect: Defect, rng: np.random.Generator) -> Pixels:
+    mask = gaussian_filter((np.hypot(defect.along, defect.across) < defect.size).astype(np.float64), 1)
+    return pixels + mask[..., None] * rng.permutation([40, -10, -25])
 
 
 DEFECTS = (cut, spot, worn, stain)
 
 
 def spoilt(pixels: Pixels, kind: int, rng: np.random.Generator) -> Pixels:
-    """Return an image with one defect, of any place, direction and about any size."""
+    """Return an image with one defect of random position, direction and size."""
     y, x = np.mgrid[0:SIDE, 0:SIDE] - rng.uniform(0.25, 0.75, 2)[:, None, None] * SIDE
     turn = rng.uniform(0, np.pi)
     along, across = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
-    return DEFECTS[kind](pixels, along, across, DEFECT_PX * rng.uniform(0.6, 1.6), rng)
+    return DEFECTS[kind](pixels, Defect(along, across, DEFECT_PX * rng.uniform(0.6, 1.6)), rng)
 
 
-def write_set(name: str, folder: Path, good: int, defective: int) -> None:
-    """Draw one set; what it shows depends on its name alone."""
+def write_set(name: str, folder: Path, *, good: int, defective: int) -> None:
+    """Draw one set; its images depend on its name alone."""
     rng = np.random.default_rng(sum(map(ord, name)))
     for number in range(good + defective):
         pixels, place = SETS[name](rng), folder / "good"
@@ -117,7 +128,7 @@ def main() -> None:
     parser.add_argument("--defective", type=int, default=40)
     args = parser.parse_args()
     for name in SETS:
-        write_set(name, args.output / name, args.good, args.defective)
+        write_set(name, args.output / name, good=args.good, defective=args.defective)
         print(f"{args.output / name}: {args.good} good images, {args.defective} defective")
 
 

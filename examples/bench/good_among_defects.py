@@ -1,11 +1,11 @@
-"""Are good images found that stand among the defects?
+"""Count the good images that are found among the defects.
 
     python examples/bench/good_among_defects.py LABELLED_SET... [--share 0.1]
 
-From each set (good/ and defect/<type>/) a copy is made of links in which a tenth of the images of each defect's folder
-are really good ones; it is scanned at the default settings. Said of each set: how many of the strayed images are
-called mislabelled with `good` suggested, how many of the true defects are called so too, how many are said to be
-another defect, and how many good ones are flagged.
+Each set (good/ and defect/<type>/) is copied as links, with a tenth of the images of each defect's folder replaced by
+good ones, and scanned with the default settings. Printed for each set: how many of the strayed images are called
+mislabelled with `good` suggested, how many of the true defects are called the same, how many of them are called another
+defect, and how many good images are flagged.
 """
 
 from __future__ import annotations
@@ -48,7 +48,13 @@ def main() -> None:
     parser.add_argument("sets", type=Path, nargs="+")
     parser.add_argument("--share", type=float, default=0.1, help="of a defect's folder that is really good")
     chosen = parser.parse_args()
-    columns = ("set", "strayed, found", "true defects called good", "called another defect", "good ones flagged")
+    columns = (
+        "set",
+        "strayed images found",
+        "true defects called good",
+        "called another defect",
+        "good images flagged",
+    )
     print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
     for source in chosen.sets:
         with tempfile.TemporaryDirectory() as scratch:

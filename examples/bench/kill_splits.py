@@ -1,10 +1,11 @@
-"""Kill `curate prune --apply` and `curate restore` at random moments, and see that no image is lost.
+"""Kill `curate prune --apply` and `curate restore` at random moments, and check that no image is lost.
 
     python examples/bench/kill_splits.py --kills 50 [--other-disk /dev/shm]
 
-A small set in the layout of MVTec AD is drawn, with an audit of it. Each round applies the plan in a process of its own
-that is killed (SIGKILL) after a random time; then the apply is finished or undone, by the toss of a coin, the undoing
-killed at times, too; at the end everything is restored and the tree compared, byte for byte, with modes and times.
+The script draws a small set in the layout of MVTec AD, with an audit of it. Each round applies the plan in a separate
+process, which is killed (SIGKILL) after a random time. Then a coin toss decides whether the apply is finished or
+undone; undoing is sometimes killed as well. At the end everything is restored and the tree is compared byte for byte,
+with modes and times.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from curate.audit.parquet import Audit, write_audit
+from curate.audit.schema import SCHEMA_VERSION, TABLES
 from curate.images.sources import list_images
 from curate.records import Layout
-from curate.reports.parquet import Audit, write_audit
-from curate.reports.schema import SCHEMA_VERSION, TABLES
 from curate.splits.files import hash_or_empty
 
 MODES = ("copy", "hardlink", "symlink", "move")
@@ -34,7 +35,7 @@ Snapshot = dict[str, tuple[object, ...]]
 
 
 def draw_set(root: Path, images: int, size_bytes: int = 20_000) -> Path:
-    """Write a set in the layout of MVTec AD: bytes are all that moving needs."""
+    """Write a set in the layout of MVTec AD; random bytes serve as images."""
     rng = random.Random(0)
     for index in range(images):
         part = f"test/hole/{index:03d}.png" if index % 4 == 3 else f"train/good/{index:03d}.png"
@@ -48,34 +49,34 @@ def draw_set(root: Path, images: int, size_bytes: int = 20_000) -> Path:
 
 
 def write_fake_audit(folder: Path, root: Path, rejected: set[str], **run: object) -> Path:
-    """Write an audit of a dataset that rejects the images of those paths."""
+    """Write an audit of a dataset that rejects the images with these paths."""
     layout = run.get("layout")
     listing = list_images(root, layout=Layout(str(layout)) if layout else None, split=run.get("split"))  # type: ignore[arg-type]
     hashes = [hash_or_empty(file) for file in listing.files]
     verdicts = ["mislabelled" if path in rejected else "keep" for path in listing.paths]
-    given = {
+    columns = {
         "path": listing.paths,
         "sha256": hashes,
         "split": listing.splits,
         "label": listing.labels,
         "group": listing.groups,
-        "verdict": ["unreadable" if not value else said for value, said in zip(hashes, verdicts, strict=True)],
+        "verdict": ["unreadable" if not value else verdict for value, verdict in zip(hashes, verdicts, strict=True)],
         "skip_reason": ["" if value else "cannot be read" for value in hashes],
         "suggested_label": [""] * len(listing),
     }
-    columns = {field.name: given.get(field.name, [None] * len(listing)) for field in TABLES["images"]}
+    columns = {field.name: columns.get(field.name, [None] * len(listing)) for field in TABLES["images"]}
     tables = {name: schema.empty_table() for name, schema in TABLES.items()}
     tables["images"] = pa.table({name: list(values) for name, values in columns.items()}, schema=TABLES["images"])
     settings = {"split": run.get("split"), "rounds": 1, "min_keep": 2}
     about = {"schema_version": SCHEMA_VERSION, "dataset": str(listing.root), "layout": listing.layout.value}
     folder.mkdir(parents=True)
-    write_audit(Audit(tables=tables, run=about | {"settings": settings, "fences": {}}), folder)
+    write_audit(Audit(tables=tables, run=about | {"settings": settings}), folder)
     return folder
 
 
 def snapshot(root: Path) -> Snapshot:
-    """Return all that a tree is: names, kinds, modes, times, bytes or where links lead."""
-    found: Snapshot = {}
+    """Return the state of a tree: names, kinds, modes, times, and the hashes of bytes or the targets of links."""
+    state: Snapshot = {}
     for folder, inside, files in os.walk(root):
         for name in (".", *inside, *files) if folder == str(root) else (*inside, *files):
             path = Path(folder, name)
@@ -83,27 +84,27 @@ def snapshot(root: Path) -> Snapshot:
             content = os.readlink(path) if path.is_symlink() else ""  # noqa: PTH115
             if path.is_file() and not path.is_symlink():
                 content = hashlib.sha256(path.read_bytes()).hexdigest()
-            found[os.path.relpath(path, root)] = (status.st_mode, status.st_mtime_ns, content)
-    return found
+            state[os.path.relpath(path, root)] = (status.st_mode, status.st_mtime_ns, content)
+    return state
 
 
 def call(*words: str | Path) -> subprocess.Popen[bytes]:
-    """Start the command line in a process of its own."""
+    """Start the command line in a separate process."""
     return subprocess.Popen(
         [sys.executable, "-m", "curate", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
 
 
 def finish(*words: str | Path) -> None:
-    """Run the command line to its end, which must be a good one."""
+    """Run the command line to its end; any exit code but 0 ends this script."""
     process = call(*words)
-    _, said = process.communicate()
+    _, errors = process.communicate()
     if process.returncode:
-        raise SystemExit(f"{words}: exit {process.returncode}: {said.decode()}")
+        raise SystemExit(f"{words}: exit {process.returncode}: {errors.decode()}")
 
 
 def kill_while_at_work(folder: Path, seconds: float, *words: str | Path) -> bool:
-    """Start a command, wait until its journal stands or grows, then kill it after that many seconds.
+    """Start a command, wait until its journal appears or grows, then kill it after that many seconds.
 
     Returns:
         Whether it was killed; False if it ended before.
@@ -127,13 +128,15 @@ def _size(file: Path) -> int:
 
 
 def images_lost(before: Snapshot, *places: Path) -> set[str]:
-    """Return the contents of a set that are nowhere any more."""
-    there = {str(value[2]) for place in places for value in snapshot(place).values()}
-    return {str(value[2]) for value in before.values() if value[2]} - there
+    """Return the hashes of a set that are in none of the places."""
+    present = {str(value[2]) for place in places for value in snapshot(place).values()}
+    return {str(value[2]) for value in before.values() if value[2]} - present
 
 
-def one_round(root: Path, audit: Path, output: Path, mode: str, rng: random.Random, longest_s: float) -> dict[str, int]:
-    """Kill an apply, and perhaps its undoing; end restored."""
+def one_round(
+    root: Path, audit: Path, output: Path, *, mode: str, rng: random.Random, longest_s: float
+) -> dict[str, int]:
+    """Kill an apply, and perhaps its undoing; restore at the end."""
     before, words = snapshot(root), ("prune", audit, "-o", output, "--apply", mode, "--quiet")
     killed = kill_while_at_work(output, rng.uniform(0, longest_s), *words)
     lost = len(images_lost(before, root, output))
@@ -149,8 +152,10 @@ def one_round(root: Path, audit: Path, output: Path, mode: str, rng: random.Rand
     return {"killed": int(killed), "images lost": lost, "trees that differ": differs, "left behind": left}
 
 
-def measure(home: Path, output_home: Path, kills: int, images: int, seed: int = 0, longest_s: float = 0.05) -> dict:
-    """Go round until as many processes were killed at work; return the sums by what was counted."""
+def measure(
+    home: Path, output_home: Path, kills: int, *, images: int, seed: int = 0, longest_s: float = 0.05
+) -> dict[str, int]:
+    """Repeat rounds until that many processes were killed at work; return the sums of what was counted."""
     rng = random.Random(seed)
     root = draw_set(home / "set", images)
     audit = write_fake_audit(home / "audit", root, {f"train/good/{i:03d}.png" for i in range(0, images, 4)})
@@ -160,8 +165,8 @@ def measure(home: Path, output_home: Path, kills: int, images: int, seed: int = 
         if mode == "hardlink" and os.stat(home).st_dev != os.stat(output_home).st_dev:
             mode = "move"
         output = output_home / f"split-{total['rounds']}"
-        found = one_round(root, audit, output, mode, rng, longest_s) | {"rounds": 1}
-        total = {name: total[name] + found[name] for name in total}
+        counts = one_round(root, audit, output, mode=mode, rng=rng, longest_s=longest_s) | {"rounds": 1}
+        total = {name: total[name] + counts[name] for name in total}
         shutil.rmtree(output)
     return total
 
@@ -174,9 +179,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--longest", type=float, default=0.05, help="seconds from the first step to the kill, at most")
     parser.add_argument("--other-disk", type=Path, help="a folder on another filesystem, for the splits")
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory(dir=given.other_disk or None) as other:
-        total = measure(Path(home), Path(other), given.kills, given.images, given.seed, given.longest)
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as home, tempfile.TemporaryDirectory(dir=args.other_disk or None) as other:
+        total = measure(Path(home), Path(other), args.kills, images=args.images, seed=args.seed, longest_s=args.longest)
     sys.stdout.write(json.dumps(total) + "\n")
 
 

@@ -1,14 +1,14 @@
-"""Does an audit hold where one folder holds several products? Puts images of labelled sets into one folder.
+"""Audit one folder with several products: images of labelled sets are put into one folder.
 
     python examples/bench/mixed.py LABELLED_SET... [--shares 0,0.1,0.4] [--images 100] [--offline]
     python examples/bench/mixed.py LABELLED_SET... --gaps [--offline]
 
-Each set holds good/ and defect/<type>/. The first two sets, and all of them, are mixed, so many images of each, a share
-of them defective; each mixture is scanned at the default settings and with --no-kinds. Printed: how many nominal sets
-were told apart, AUROC and average precision of the anomaly score and F1 of the verdicts, in %, and how many of the
-nominal images are flagged. With --gaps: the widest gap at which each set alone, and each mixture of two or more, still
-falls into kinds (`curate.scores.kinds`, which takes 1.3), in three draws at each share of defective images; 1.0 is the
-narrowest that is tried, "-" says that there is none.
+Each set holds good/ and defect/<type>/. The first two sets, and all sets, are mixed: the same number of images of each,
+a share of them defective. Each mixture is scanned with the default settings and without
+subpopulations. Printed: the number of nominal sets, AUROC and average precision of the anomaly score and F1 of the
+verdicts, in %, and how many of the nominal images are flagged. With --gaps: the widest gap at which each set alone, and
+each mixture of two or more, is still separated into subpopulations (`curate.partition.subpopulations` takes 1.3), in
+three draws at each share of defective images; 1.0 is the narrowest that is tried, "-" stands for none.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from pathlib import Path
 import numpy as np
 
 import curate
-from curate.audit import configure
 from curate.bench.draws import draw
+from curate.bench.embedder import LabelledSetEmbedder
 from curate.bench.measures import ranking, verdicts
-from curate.bench.road import Road
 from curate.bench.sets import LabelledSet, read_set
-from curate.scores.kinds import kinds
+from curate.partition.subpopulations import subpopulations_of
+from curate.pipeline import configure
 
 GAPS = np.round(np.arange(1.0, 6.0, 0.1), 1)
 DRAWN, TEST_SHARE, SHARES, SEEDS = 200, 0.4, (0.0, 0.05, 0.1, 0.2, 0.4, 0.5), (0, 1, 2)
 
 
-def build(sources: Sequence[LabelledSet], share: float, images: int, target: Path) -> dict[str, bool]:
+def build(sources: Sequence[LabelledSet], share: float, images: int, *, target: Path) -> dict[str, bool]:
     """Lay out a folder of links; return whether each is defective, by its name."""
-    lot, defective = random.Random(0), dict[str, bool]()
+    rng, defective = random.Random(0), dict[str, bool]()
     for source in sources:
         good = [row for row, label in enumerate(source.labels) if label == "good"]
         bad = [row for row, label in enumerate(source.labels) if label != "good"]
         wrong = round(share * images)
-        for row in lot.sample(good, images - wrong) + lot.sample(bad, wrong):
-            name = f"{lot.getrandbits(48):012x}{source.files[row].suffix.lower()}"
+        for row in rng.sample(good, images - wrong) + rng.sample(bad, wrong):
+            name = f"{rng.getrandbits(48):012x}{source.files[row].suffix.lower()}"
             (target / name).symlink_to(source.files[row].resolve())
             defective[name] = source.labels[row] != "good"
     return defective
@@ -53,8 +53,8 @@ def judged(sources: Sequence[LabelledSet], share: float, images: int, *, apart: 
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "mixed"
         folder.mkdir()
-        defective = build(sources, share, images, folder)
-        table = curate.scan(folder, Path(scratch) / "audit", kinds=apart, offline=offline).images
+        defective = build(sources, share, images, target=folder)
+        table = curate.scan(folder, Path(scratch) / "audit", subpopulations=apart, offline=offline).images
     wrong = np.array([defective[name] for name in table["path"]])
     flagged = table["verdict"].isin(["mislabelled", "near_ood"]).to_numpy()
     figures = ranking(wrong, table["anomaly_score"].to_numpy()) | verdicts(wrong, flagged) if wrong.any() else {}
@@ -64,18 +64,18 @@ def judged(sources: Sequence[LabelledSet], share: float, images: int, *, apart: 
 
 
 def widest(pooled: np.ndarray) -> str:
-    """Return the widest gap at which images fall into kinds; "-" where they do at none."""
-    found = [gap for gap in GAPS.tolist() if kinds(pooled, np.arange(len(pooled)), gap=gap).any()]
-    return f"{max(found):.1f}" if found else "-"
+    """Return the widest gap at which images are separated into subpopulations; "-" where there is none."""
+    separating = [gap for gap in GAPS.tolist() if subpopulations_of(pooled, np.arange(len(pooled)), gap=gap).any()]
+    return f"{max(separating):.1f}" if separating else "-"
 
 
 def gaps(folders: Sequence[Path], images: int, *, offline: bool) -> None:
     """Print the widest gap within each set, over its draws, and in every mixture of two or more, by share."""
     drawn = {}
     for folder in folders:
-        road = Road(source=read_set(folder), config=configure({"offline": offline}))
+        embedder = LabelledSetEmbedder(source=read_set(folder), config=configure({"offline": offline}))
         for share, seed in product(SHARES, SEEDS):
-            one = road.drawn(draw(road.source, share, seed, images=DRAWN, test_share=TEST_SHARE))
+            one = embedder.embed_draw(draw(embedder.source, share, seed, images=DRAWN, test_share=TEST_SHARE))
             drawn[folder.name, share, seed] = one.embeddings.pooled
     print(f"| images | {' | '.join(f'{share:.0%}' for share in SHARES)} |\n|{' --- |' * (len(SHARES) + 1)}")
     for count in range(1, len(folders) + 1):
@@ -83,10 +83,10 @@ def gaps(folders: Sequence[Path], images: int, *, offline: bool) -> None:
             cells = []
             for share in SHARES:
                 each = [[drawn[name, share, seed] for name in names] for seed in SEEDS]
-                found = [
+                widths = [
                     widest(np.concatenate([one[:images] for one in sets]) if count > 1 else sets[0]) for sets in each
                 ]
-                cells.append(" ".join(found))
+                cells.append(" ".join(widths))
             print(f"| {' + '.join(names)} | {' | '.join(cells)} |", flush=True)
 
 
@@ -101,7 +101,7 @@ def main() -> None:
     if args.gaps:
         gaps(args.sets, args.images, offline=args.offline)
         return
-    columns = ("mixture", "share", "kinds", "nominal sets", "AUROC", "AP", "F1", "nominal ones flagged")
+    columns = ("mixture", "share", "subpopulations", "nominal sets", "AUROC", "AP", "F1", "nominal images flagged")
     print(f"| {' | '.join(columns)} |\n|{' --- |' * len(columns)}")
     for folders in [args.sets[:2], args.sets] if len(args.sets) > 2 else [args.sets]:
         sources = [read_set(folder) for folder in folders]

@@ -1,9 +1,9 @@
-"""How long does a report take to write, and how large is it?
+"""Time and size of a report.
 
     python examples/bench/report.py [--images 10000] [--flagged 500] [--size 1280x1024]
 
-Draws JPEGs, 24 of them and the others as links to these, and an audit of them with a map for the worst 200; then
-writes the report in a process of its own, as `curate report` does, and prints a Markdown table.
+The script draws 24 JPEGs, links the others to them, and writes an audit with a map for the 200 most anomalous. Then it
+writes the report in a separate process, as `curate report` does, and prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from curate.reports.parquet import Audit, write_audit
-from curate.reports.schema import SCHEMA_VERSION, TABLES
+from curate.audit.parquet import Audit, write_audit
+from curate.audit.schema import SCHEMA_VERSION, TABLES
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from draw_demo import flange, sensor
@@ -43,7 +43,7 @@ def draw_images(folder: Path, count: int, size: tuple[int, int]) -> list[tuple[s
     return [(f"good/{index:05d}.jpg", hashes[index % DRAWN]) for index in range(count)]
 
 
-def draw_audit(folder: Path, root: Path, images: list[tuple[str, str]], flagged: int, size: tuple[int, int]) -> None:
+def draw_audit(folder: Path, root: Path, images: list[tuple[str, str]], *, flagged: int, size: tuple[int, int]) -> None:
     """Write an audit in which the first images are flagged."""
     rng = np.random.default_rng(1)
     nearest = [path for path, _ in images[flagged:]]
@@ -59,6 +59,7 @@ def draw_audit(folder: Path, root: Path, images: list[tuple[str, str]], flagged:
             "path": path,
             "sha256": sha256,
             "label": "good",
+            "nominal_set": "good",
             "width_px": size[0],
             "height_px": size[1],
             "mode": "RGB",
@@ -66,14 +67,17 @@ def draw_audit(folder: Path, root: Path, images: list[tuple[str, str]], flagged:
         row |= {"bit_depth": 8, "verdict": "mislabelled" if bad else "keep", "reasons": ["LBL001"] * bad}
         rows.append(row | texts | views | at | {"anomaly_score": score, "nearest": near, "confidence": 0.1})
         if bad:
-            why = {"code": "LBL001", "severity": "error", "message": "shows what others do not", "fence": 1.0}
+            why = {"code": "LBL001", "severity": "error", "message": "differs from the other images", "fence": 1.0}
             findings.append({"path": path, "score": score, "box": [400, 300, 200, 150], **why})
         if index < min(flagged, MAPS):
             values = rng.gamma(2, 0.1, 24 * 30).astype(np.float32).tolist()
             maps.append({"path": path, "rows": 24, "columns": 30, "values": values})
-    content = {"images": rows, "findings": findings, "maps": maps}
-    fences = {"good": {view: {"value": 1.0} for view in ("hybrid", "flow", "student", "neighbours")}}
-    run = {"schema_version": SCHEMA_VERSION, "dataset": str(root), "fences": fences, "map_scale": {"low": 0, "high": 1}}
+    views = [
+        {"nominal_set": "good", "view": view, "threshold": 1.0, "abstains": False, "reason": ""}
+        for view in ("hybrid", "flow", "student", "neighbours")
+    ]
+    content = {"images": rows, "findings": findings, "maps": maps, "views": views}
+    run = {"schema_version": SCHEMA_VERSION, "dataset": str(root), "map_scale": {"low": 0, "high": 1}}
     tables = {name: pa.Table.from_pylist(content.get(name, []), schema=schema) for name, schema in TABLES.items()}
     folder.mkdir()
     write_audit(Audit(tables=tables, run=run, path=folder), folder)
@@ -88,7 +92,9 @@ def main() -> None:
     width, height = (int(side) for side in args.size.split("x"))
     with tempfile.TemporaryDirectory() as scratch:
         root, audit = Path(scratch) / "set", Path(scratch) / "audit"
-        draw_audit(audit, root, draw_images(root, args.images, (width, height)), args.flagged, (width, height))
+        draw_audit(
+            audit, root, draw_images(root, args.images, (width, height)), flagged=args.flagged, size=(width, height)
+        )
         start = time.perf_counter()
         process = subprocess.Popen([sys.executable, "-m", "curate", "report", str(audit), "-q"])
         _, status, usage = os.wait4(process.pid, 0)

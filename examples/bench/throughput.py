@@ -1,14 +1,14 @@
-"""How fast is a scan, next to a bare loop of the same backbone? How much memory does it take?
+"""Speed and memory of a scan, compared with a bare loop of the same backbone.
 
     python examples/bench/throughput.py [--images 1000] [--more 4000] [--backbone NAME --weights FILE]
 
-Draws flanges of 1280 x 1024 px as JPEG, then, on this machine and in this order:
+Draws flanges of 1280 x 1024 px as JPEG, and then runs, in this order:
     a bare loop: the same backbone over ready tensors of the same size, channels last, nothing else
-    a first scan with an empty cache, in a process of its own; a second one; the bare loop again
+    a first scan with an empty cache, in a separate process; the bare loop again; a second scan
     a first scan of --more images
     a scan of 8 images, for the part of the memory that does not depend on the set
 and prints a Markdown table. Ratios come from one run; single times depend on the machine and its load. For the images
-of a labelled set, and each scorer apart: `curate bench SET --throughput`.
+of a labelled set, and each scorer by itself: `curate bench SET --throughput`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WIDTH, HEIGHT, BASES = 1280, 1024, 24
 
 
 def draw(folder: Path, count: int) -> None:
-    """Draw `count` parts; a few are drawn in full, the others are those under other light, shifted, with new noise."""
+    """Draw `count` parts; a few are drawn in full, the others are shifted copies in different light, with noise."""
     rng = np.random.default_rng(0)
     if folder.is_dir() and len(list(folder.iterdir())) == count:
         return
@@ -52,14 +52,15 @@ def table(rows: list[tuple[str, str]]) -> str:
 
 
 def measure(
-    drawn: Path, scratch: Path, images: int, more: int, name: str, weights: Path | None
+    drawn: Path, scratch: Path, *, images: int, more: int, name: str, weights: Path | None
 ) -> list[tuple[str, str]]:
+    """Draw the images, run loops and scans, and return the rows of the table."""
     options = ["--rounds", "1", "--backbone", name] + (["--weights", str(weights)] if weights else [])
     for label, count in (("few", 8), ("set", images), ("more", more)):
         draw(drawn / label, count)
-    before = bare_loop(name, weights, (WIDTH, HEIGHT), min(images, 400))
+    before = bare_loop(name, weights, (WIDTH, HEIGHT), images=min(images, 400))
     first = timed_scan(drawn / "set", scratch / "cache", options)
-    after = bare_loop(name, weights, (WIDTH, HEIGHT), min(images, 400))
+    after = bare_loop(name, weights, (WIDTH, HEIGHT), images=min(images, 400))
     second = timed_scan(drawn / "set", scratch / "cache", options)
     large = timed_scan(drawn / "more", scratch / "cache-more", options)
     few = timed_scan(drawn / "few", scratch / "cache-few", options)
@@ -91,7 +92,7 @@ def measure(
     ]
 
 
-STEPS = ("load_s", "embed_s", "score_s", "judge_s")
+STEPS = ("load_s", "embed_s", "score_s")
 
 
 def main() -> None:
@@ -104,7 +105,9 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         drawn = args.drawn or Path(scratch) / "drawn"
-        rows = measure(drawn, Path(scratch), args.images, args.more, args.backbone, args.weights)
+        rows = measure(
+            drawn, Path(scratch), images=args.images, more=args.more, name=args.backbone, weights=args.weights
+        )
     versions = f"torch {torch.__version__}, Python {platform.python_version()}"
     print(f"{args.backbone}, {os.cpu_count()} cores, {versions}, {time.strftime('%Y-%m-%d')}\n")
     print(table(rows))

@@ -1,13 +1,13 @@
-"""Does an audit hold where the parts lie anywhere? Turns, moves and scales the images of labelled sets at random.
+"""Turn, move and scale the images of labelled sets at random, to audit parts that are not aligned.
 
     python examples/bench/unaligned.py LABELLED_SET... -o FOLDER [--offline]
     curate bench FOLDER/* --seeds 1 --shares 0,0.1,0.4 --baselines patch-nn --detectors none
 
 Each set holds good/ and defect/<type>/. Every image is turned by any angle, moved by up to a tenth of its sides, scaled
-by 0.9 to 1.1, and mirrored at its edges where it ends; what happens to an image depends on its path alone. Printed for
-each set as it is and turned: what it costs to go by the place, and to stay in the own image
-(`curate.scores.alignment`), without defects, and at 10 and 40 %. If the place costs more than 0.22, it does not count
-for `neighbours`; if the own image costs more than 0.3, too, `flow` has no say.
+by 0.9 to 1.1, and mirrored at its edges; the change depends on the image's path alone. Printed for each set, as it is
+and turned, without defects and at 10 and 40 %: by how much a patch's nearest distance grows if only the same position
+is searched, and if only the patch's own image is searched (`curate.scores.alignment`). Above 0.22 at the same position,
+`neighbours` does not use the position; if it is above 0.3 in the own image as well, `flow` abstains.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import affine_transform
 
-from curate.audit import configure
 from curate.bench.draws import draw
-from curate.bench.road import Road
+from curate.bench.embedder import LabelledSetEmbedder
 from curate.bench.sets import LabelledSet, read_set
+from curate.pipeline import configure
 from curate.scores.alignment import measure_alignment
 
 IMAGES, TEST_SHARE, SHARES = 200, 0.4, (0.0, 0.1, 0.4)
@@ -32,7 +32,7 @@ MOST_MOVED, LEAST_SCALE, MOST_SCALE, QUALITY = 0.1, 0.9, 1.1, 95
 
 
 def turned(pixels: np.ndarray, name: str) -> np.ndarray:
-    """Turn, move and scale an image, (rows, columns) or (rows, columns, channels), by what its name draws."""
+    """Turn, move and scale an image, (rows, columns) or (rows, columns, channels), seeded by its name."""
     rng = random.Random(name)
     angle, scale = np.deg2rad(rng.uniform(0, 360)), rng.uniform(LEAST_SCALE, MOST_SCALE)
     sides = np.array(pixels.shape[:2])
@@ -56,13 +56,14 @@ def write_turned(source: LabelledSet, folder: Path) -> Path:
     return folder
 
 
-def lie(folder: Path, *, offline: bool) -> str:
-    """Say what it costs to go by the place, and to stay in the own image, in a draw at each share."""
-    road = Road(source=read_set(folder), config=configure({"offline": offline}))
-    drawn = [road.drawn(draw(road.source, share, 0, images=IMAGES, test_share=TEST_SHARE)) for share in SHARES]
-    found = [measure_alignment(one.embeddings, one.kin) for one in drawn]
-    by_place, own = (" / ".join(f"{cost:.2f}" for cost in costs) for costs in zip(*map(astuple, found), strict=True))
-    return f"{by_place} | {own}"
+def alignment_cells(folder: Path, *, offline: bool) -> str:
+    """Return both costs, of the position and of the own image, in a draw at each share."""
+    embedder = LabelledSetEmbedder(source=read_set(folder), config=configure({"offline": offline}))
+    draws = [draw(embedder.source, share, 0, images=IMAGES, test_share=TEST_SHARE) for share in SHARES]
+    drawn = [embedder.embed_draw(one) for one in draws]
+    costs = zip(*(astuple(measure_alignment(one.embeddings, one.groups)) for one in drawn), strict=True)
+    same_position, own_image = (" / ".join(f"{cost:.2f}" for cost in by_share) for by_share in costs)
+    return f"{same_position} | {own_image}"
 
 
 def main() -> None:
@@ -71,11 +72,11 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--offline", action="store_true")
     args = parser.parse_args()
-    print("| set | by place | in the own image |\n| --- | --- | --- |")
+    print("| set | same position | own image |\n| --- | --- | --- |")
     for folder in args.sets:
-        print(f"| {folder.name} | {lie(folder, offline=args.offline)} |", flush=True)
+        print(f"| {folder.name} | {alignment_cells(folder, offline=args.offline)} |", flush=True)
         written = write_turned(read_set(folder), args.output / f"{folder.name}-turned")
-        print(f"| {written.name} | {lie(written, offline=args.offline)} |", flush=True)
+        print(f"| {written.name} | {alignment_cells(written, offline=args.offline)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Are the flows of the folds trained faster together, by torch.func.vmap, or in threads, one fold each?
+"""Train the flows of the folds together, by torch.func.vmap, or in threads, one fold each: which is faster?
 
     python examples/bench/vmap_folds.py [--steps 100]
 
@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from curate.embeddings.threads import one_core_each
-from curate.scores.coupling import CouplingFlow, Params, nll
 from curate.scores.flow import RAD
-from curate.scores.maml import query_loss
+from curate.scores.published.rad.coupling_flow import CouplingFlow, Params, nll
+from curate.scores.published.rad.maml import InnerLoop, query_loss
 
 WIDTH, RATE, TURNS = 128, 1e-3, 3
 
@@ -39,24 +39,26 @@ def gradient_of(flow: CouplingFlow) -> Callable[[Params, Tensor], Params]:
     def loss(params: Params, batch: Tensor) -> Tensor:
         return nll(flow, params, batch).mean()
 
-    def judged(params: Params, batches: Tensor) -> Tensor:
-        return query_loss(loss, params, batches[0], batches[1], steps=RAD.inner_steps, rate=RAD.inner_rate)[0]
+    inner = InnerLoop(steps=RAD.inner_steps, rate=RAD.inner_rate)
 
-    return torch.func.grad(judged)
+    def outer_loss(params: Params, batches: Tensor) -> Tensor:
+        return query_loss(loss, params, batches[0], query=batches[1], inner=inner)[0]
+
+    return torch.func.grad(outer_loss)
 
 
 def descended(params: Params, gradient: Params) -> Params:
     return {name: p - RATE * gradient[name] for name, p in params.items()}
 
 
-def together(flow: CouplingFlow, params: Params, batches: Tensor, steps: int) -> Params:
+def together(flow: CouplingFlow, params: Params, batches: Tensor, *, steps: int) -> Params:
     step = torch.func.vmap(gradient_of(flow))
     for _ in range(steps):
         params = descended(params, step(params, batches))
     return params
 
 
-def in_threads(flow: CouplingFlow, params: Params, batches: Tensor, steps: int) -> Params:
+def in_threads(flow: CouplingFlow, params: Params, batches: Tensor, *, steps: int) -> Params:
     gradients = [gradient_of(deepcopy(flow)) for _ in batches]  # functional_call swaps the weights of its module
 
     def one(fold: int) -> Params:
@@ -78,7 +80,7 @@ def main() -> None:
     best, ends = {}, {}
     for way in (together, in_threads) * TURNS:
         start = time.perf_counter()
-        ends[way.__name__] = way(flow, params, batches, steps)
+        ends[way.__name__] = way(flow, params, batches, steps=steps)
         best[way.__name__] = min(best.get(way.__name__, np.inf), (time.perf_counter() - start) / steps)
     gap = max(float((ends["together"][name] - ends["in_threads"][name]).abs().max()) for name in params)
     for name, seconds in best.items():

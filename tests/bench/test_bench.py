@@ -18,21 +18,28 @@ import pytest
 from PIL import Image
 
 import curate
-from curate.bench import anomalib_models, call, run
+from curate.bench import call, plan
+from curate.bench.baselines.registry import BASELINES
 from curate.bench.call import Call, make_plan, run_bench
-from curate.bench.cells import CELLS, Cell, Result, Store
-from curate.bench.detectors import Task, run_detector, view_detector
+from curate.bench.cells import CELLS, Cell, CellResult, CellStore, Question
+from curate.bench.detectors import anomalib_models
+from curate.bench.detectors.base import DetectorTask
+from curate.bench.detectors.registry import DETECTORS, run_detector
+from curate.bench.detectors.views import view_detector
 from curate.bench.draws import draw, pools
-from curate.bench.gaps import Gaps
-from curate.bench.road import Road, judge_draw
+from curate.bench.embedder import LabelledSetEmbedder
+from curate.bench.judge_draw import judge_draw
+from curate.bench.patch_distances import PatchDistances
+from curate.bench.plan import cells_to_compute, scan_settings, shared_settings
+from curate.bench.run import run
 from curate.bench.sets import read_set
-from curate.bench.variants import Variant, student_maker
+from curate.bench.variants import Variant, scan_variants, student_maker
+from curate.cli.screen import Screen
 from curate.config import ScanConfig
 from curate.errors import UsageError
 from curate.records import Scores
-from curate.scores.stpm import StpmConfig
+from curate.scores.published.stpm import StpmConfig
 from curate.scores.student_config import ABLATIONS as STUDENTS
-from curate.screen import Screen
 from tests.bench.labelled import draw_labelled
 from tests.plates import ROOT
 
@@ -96,9 +103,9 @@ def test_a_cell_is_to_the_last_digit_what_a_scan_of_the_written_folder_gives(tmp
     curate.scan(noisy / "train", audit, rounds=rounds)
     expected = load(SHARED / "score_audit.py").figures(audit / "images.parquet", noisy / "truth.csv")
     protocol = Call(datasets=(source,), shares=str(share), seeds=seed + 1, images=30, baselines="none")
-    plan = make_plan(replace(protocol, settings={"rounds": rounds}))
-    store = run.run(plan, tmp_path / "out")
-    cell = Cell(dataset="set", share=share, seed=seed, question="finds", method="default")
+    chosen_plan = make_plan(replace(protocol, settings={"rounds": rounds}))
+    store = run(chosen_plan, tmp_path / "out")
+    cell = Cell(dataset="set", share=share, seed=seed, question=Question.FINDS, method="default")
     result = store.read(cell)
     assert result is not None
     found = result.figures[""] | result.counts
@@ -122,7 +129,9 @@ def test_every_method_has_its_figures_and_the_holes_are_found(finished):
 
 def test_the_published_student_learns_from_the_pixels_of_the_draw(plates, tmp_path):
     source, config = read_set(plates), ScanConfig(cache=tmp_path, image_size=64)
-    drawn = Road(source=source, config=config).drawn(draw(source, 0.2, 0, images=12, test_share=0.3))
+    drawn = LabelledSetEmbedder(source=source, config=config).embed_draw(
+        draw(source, 0.2, 0, images=12, test_share=0.3)
+    )
     for row in (0, len(drawn.draw.rows) - 1):
         shown = drawn.pixels(row)
         file = Image.open(drawn.listing.files[row]).convert("RGB").resize(shown.shape[1::-1], Image.Resampling.BOX)
@@ -140,7 +149,7 @@ def test_figures_of_pictures_and_tables_are_equal_for_equal_cells(finished):
     names += ("curves-reliability.svg", "curves-reliability.png")
     before = {name: (folder / name).read_bytes() for name in names}
     shared = json.loads((folder / "bench.json").read_text())
-    call.write_results(Store(folder, shared))
+    call.write_results(CellStore(folder, shared))
     assert {name: (folder / name).read_bytes() for name in names} == before
 
 
@@ -156,8 +165,8 @@ def test_finished_cells_are_not_computed_again_and_new_ones_are_added(finished, 
 
 def test_a_method_can_be_computed_again(finished, plates):
     folder, _ = finished
-    plan = make_plan(Call(datasets=(plates,), redo="ecod", detectors="none", **QUICK))
-    work, done = run.to_do(plan, Store(folder, run.shared_settings(plan)))
+    chosen_plan = make_plan(Call(datasets=(plates,), redo="ecod", detectors="none", **QUICK))
+    work, done = cells_to_compute(chosen_plan, CellStore(folder, shared_settings(chosen_plan)))
     assert {cell.method for part in work for cell in part.cells} == {"ecod"}
     assert done > 0
 
@@ -170,59 +179,76 @@ def test_a_failing_baseline_is_a_cell_with_its_reason_and_is_tried_again(plates,
     assert reasons["ecod"] == "pyod.models.ecod is not installed: pip install 'curate[bench]'"
     assert reasons["pooled-knn"] == ""
     assert "- ecod: pyod.models.ecod is not installed" in summary
-    work, _ = run.to_do(make_plan(chosen), Store(tmp_path / "out", {}))
+    work, _ = cells_to_compute(make_plan(chosen), CellStore(tmp_path / "out", {}))
     assert {cell.method for part in work for cell in part.cells} == {"ecod"}
 
 
 def test_a_folder_of_another_bench_is_refused(finished, plates, tmp_path):
     folder, _ = finished
-    plan = make_plan(Call(datasets=(plates,), **{**QUICK, "images": 20}))
+    chosen_plan = make_plan(Call(datasets=(plates,), **{**QUICK, "images": 20}))
     with pytest.raises(UsageError, match="its cells were made with images 30, not 20: choose another folder with -o"):
-        run.run(plan, folder)
+        run(chosen_plan, folder)
     other = tmp_path / "else"
     other.mkdir()
     (other / "thesis.tex").touch()
-    with pytest.raises(UsageError, match="holds something that is no bench"):
-        Store(other, {})
+    with pytest.raises(UsageError, match="not empty, and not a bench"):
+        CellStore(other, {})
 
 
 def test_a_cell_made_with_other_settings_of_the_scan_or_by_another_version_is_computed_again(
     plates, tmp_path, monkeypatch
 ):
-    store = Store(tmp_path / "out", {})
-    plan = make_plan(Call(datasets=(plates,), baselines="none", detectors="none", **QUICK))
-    for part in run.to_do(plan, store)[0]:
+    store = CellStore(tmp_path / "out", {})
+    chosen_plan = make_plan(Call(datasets=(plates,), baselines="none", detectors="none", **QUICK))
+    for part in cells_to_compute(chosen_plan, store)[0]:
         for cell in part.cells:
-            store.write(cell, Result(scan=run.scan_of(cell, plan)))
-    assert run.to_do(plan, store) == ([], 2)
+            store.write(cell, CellResult(scan=scan_settings(cell, chosen_plan)))
+    assert cells_to_compute(chosen_plan, store) == ([], 2)
     other = make_plan(
         Call(datasets=(plates,), baselines="none", detectors="none", **QUICK | {"settings": {"rounds": 7}})
     )
-    assert len(run.to_do(other, store)[0]) == 2
-    monkeypatch.setattr(run, "__version__", "0.0.1")
-    assert len(run.to_do(plan, store)[0]) == 2
+    assert len(cells_to_compute(other, store)[0]) == 2
+    monkeypatch.setattr(plan, "__version__", "0.0.1")
+    assert len(cells_to_compute(chosen_plan, store)[0]) == 2
 
 
 def test_a_damaged_cell_counts_as_absent(tmp_path):
-    cell = Cell(dataset="a", share=0.1, seed=0, question="finds", method="default")
-    store = Store(tmp_path / "out", {})
-    store.write(cell, Result(figures={"": {"auroc": 1.0}}))
+    cell = Cell(dataset="a", share=0.1, seed=0, question=Question.FINDS, method="default")
+    store = CellStore(tmp_path / "out", {})
+    store.write(cell, CellResult(figures={"": {"auroc": 1.0}}))
     assert store.done(cell)
-    (tmp_path / "out" / CELLS / cell.place).write_text('{"cell":')
+    (tmp_path / "out" / CELLS / cell.path).write_text('{"cell":')
     assert not store.done(cell)
     assert store.all() == {}
+
+
+def test_cells_of_earlier_versions_with_a_question_that_is_gone_are_ignored(tmp_path):
+    cell = Cell(dataset="a", share=0.1, seed=0, question=Question.FINDS, method="default")
+    store = CellStore(tmp_path / "out", {"test_share": 0.4})
+    store.write(cell, CellResult(figures={"": {"auroc": 1.0}}))
+    older = {"dataset": "a", "share": 0.1, "seed": 0, "question": "searches", "method": "search", "trained": ""}
+    result = {"figures": {"": {"trials": 10}, "start": {"l2": 0.1}, "best": {"l2": 0.2}}, "reason": ""}
+    file = (tmp_path / "out" / CELLS / cell.path).with_name("searches-search.json")
+    file.write_text(json.dumps({"cell": older, "result": result}))
+    assert list(store.all()) == [cell]
+    assert "| default |" in call.write_results(CellStore(tmp_path / "out", {"test_share": 0.4}))
+    assert {row["question"] for row in table(tmp_path / "out")} == {"finds"}
+
+
+def test_every_method_says_what_it_is():
+    assert all(entry.about for entry in {**scan_variants(), **BASELINES, **DETECTORS}.values())
 
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ({"scorers": "magic"}, "--scorers magic: there is no such name; there are default"),
-        ({"ablate": "magic"}, "--ablate magic: there is no such name"),
-        ({"baselines": "magic"}, "--baselines magic: there is no such name; there are datalab"),
-        ({"detectors": "magic"}, "--detectors magic: there is no such name; there are neighbours"),
-        ({"shares": "0,often"}, "--shares '0,often': numbers with commas between them"),
-        ({"shares": ","}, "there is no share in it"),
-        ({"scorers": "none", "baselines": "none", "detectors": "none"}, "there is nothing to measure"),
+        ({"scorers": "magic"}, "--scorers magic: no such name; choose from default"),
+        ({"ablate": "magic"}, "--ablate magic: no such name"),
+        ({"baselines": "magic"}, "--baselines magic: no such name; choose from datalab"),
+        ({"detectors": "magic"}, "--detectors magic: no such name; choose from neighbours"),
+        ({"shares": "0,often"}, "--shares '0,often': numbers separated by commas"),
+        ({"shares": ","}, "no share in it"),
+        ({"scorers": "none", "baselines": "none", "detectors": "none"}, "nothing to measure"),
     ],
 )
 def test_bad_words_are_answered_in_one_sentence(plates, words, sentence):
@@ -238,42 +264,43 @@ def test_a_detector_that_is_not_installed_says_what_to_install(plates):
         make_plan(Call(datasets=(plates,), detectors="patchcore"))
 
 
-class Told:
-    """A scorer that gives the pooled vectors' first numbers for scores, and notes what it may learn from."""
+class FirstNumber:
+    """A scorer whose scores are the first numbers of the pooled vectors; it keeps which images it may learn from."""
 
-    name = "told"
+    name = "first"
 
-    def score(self, embeddings, kin, *, guide, progress=None):
+    def score(self, embeddings, groups, *, guide, progress=None):
         self.nominal = guide.nominal
         return Scores(
             scorer=self.name,
             values=embeddings.pooled[:, 0],
             maps=[np.full((1, 1), v) for v in embeddings.pooled[:, 0]],
-            neighbours=np.zeros((len(kin), 0), dtype=np.int64),
+            neighbours=np.zeros((len(groups), 0), dtype=np.int64),
         )
 
 
 def test_a_view_as_a_detector_learns_from_the_training_images_alone_and_detects(plates, tmp_path):
     source = read_set(plates)
-    drawn = Road(source=source, config=ScanConfig(cache=tmp_path)).drawn(draw(source, 0, 0, images=30, test_share=0.3))
+    embedder = LabelledSetEmbedder(source=source, config=ScanConfig(cache=tmp_path))
+    drawn = embedder.embed_draw(draw(source, 0, 0, images=30, test_share=0.3))
     held = pools(source, 0.3)
     test = np.array(held.test_good + held.test_bad)
     assert not set(test) & set(drawn.draw.rows)
-    task = Task(
+    task = DetectorTask(
         source=source,
         whole=drawn.whole,
-        gaps=Gaps(drawn.whole.embeddings),
+        distances=PatchDistances(drawn.whole.embeddings),
         training=drawn.draw.rows,
         test=test,
         seed=0,
     )
     assert run_detector("flow-default", task)["image_auroc"] > 0.9
-    scorer = Told()
-    told = view_detector(lambda *_, **__: [scorer])(task)
+    scorer = FirstNumber()
+    output = view_detector(lambda *_, **__: [scorer])(task)
     assert scorer.nominal.tolist() == [True] * len(task.training) + [False] * len(test)
-    expected = drawn.whole.embeddings.pooled[drawn.whole.places[test], 0]
-    assert told.scores.tolist() == pytest.approx(expected.tolist())
-    assert [m[0, 0] for m in told.maps] == pytest.approx(expected.tolist())
+    expected = drawn.whole.embeddings.pooled[drawn.whole.embedding_rows[test], 0]
+    assert output.scores.tolist() == pytest.approx(expected.tolist())
+    assert [m[0, 0] for m in output.maps] == pytest.approx(expected.tolist())
 
 
 def test_two_sets_of_one_name_are_refused(plates):
@@ -283,9 +310,9 @@ def test_two_sets_of_one_name_are_refused(plates):
 
 def test_several_processes_give_the_same_figures(finished, plates, tmp_path):
     folder, _ = finished
-    plan = make_plan(Call(datasets=(plates,), jobs=2, baselines="pooled-knn", detectors="none", **QUICK))
-    several = run.run(plan, tmp_path / "several")
-    one = Store(folder, {})
+    chosen_plan = make_plan(Call(datasets=(plates,), jobs=2, baselines="pooled-knn", detectors="none", **QUICK))
+    several = run(chosen_plan, tmp_path / "several")
+    one = CellStore(folder, {})
     for cell, result in several.all().items():
         known = one.read(cell)
         assert known is not None

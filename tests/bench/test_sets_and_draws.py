@@ -55,7 +55,7 @@ def test_mvtec_layout_takes_the_good_of_both_splits_and_its_masks(tmp_path):
 def test_a_class_folder_may_be_named_nominal(tmp_path):
     made(tmp_path, "bolt/1.png", "nut/2.png", "washer/3.png")
     assert read_set(tmp_path, nominal="nut").nominal == (True, False, False)
-    with pytest.raises(UsageError, match=r"--nominal screw: .* the classes are bolt, nut, washer"):
+    with pytest.raises(UsageError, match=r"--nominal screw: .* its classes are bolt, nut, washer"):
         read_set(tmp_path, nominal="screw")
 
 
@@ -72,7 +72,7 @@ def test_without_a_good_class_noise_is_a_wrong_label(tmp_path):
 def test_a_set_without_defects_is_refused_in_one_sentence(tmp_path):
     with pytest.raises(InputError, match="no defective image below defect/<type>/"):
         read_set(made(tmp_path, "good/1.png"))
-    with pytest.raises(UsageError, match="there is no such folder"):
+    with pytest.raises(UsageError, match="no such folder"):
         read_set(tmp_path / "nowhere")
 
 
@@ -95,13 +95,13 @@ def test_the_test_set_does_not_depend_on_share_or_seed_and_equal_seeds_draw_equa
 
 
 def test_where_nominal_images_run_out_the_share_is_kept():
-    nominal, noisy = counts(0.5, 200, 30, 90)
+    nominal, noisy = counts(0.5, 200, good=30, bad=90)
     assert (nominal, noisy) == (30, 30)
 
 
-def test_a_share_that_cannot_be_had_says_which_could():
+def test_a_share_that_is_not_possible_is_refused_with_those_that_are():
     with pytest.raises(
-        UsageError, match=r"0.05: cannot be had from set, which leaves 12 nominal and 3 .* could be had: 0, 0.2"
+        UsageError, match=r"0.05: not possible with set, which has 12 nominal and 3 .* possible: 0, 0.2"
     ):
         check_shares(imagined(20, 5), [0.05], images=20, test_share=0.4)
     with pytest.raises(UsageError, match=r"0.7: shares lie between 0 and 0.5"):

@@ -7,7 +7,7 @@ import torch
 from sklearn.neighbors import LocalOutlierFactor
 
 from curate.bench import softpatch
-from curate.bench.gaps import Gaps
+from curate.bench.patch_distances import PatchDistances
 from curate.records import Embeddings, PatchesInMemory
 
 
@@ -53,7 +53,7 @@ def test_distances_are_the_same_whether_kept_or_computed_anew():
     expected = [
         np.linalg.norm(known.patches(0)[:, None] - known.patches(int(j))[None], axis=2).min(axis=1) for j in others
     ]
-    for gaps in (Gaps(known), Gaps(known, memory_bytes=1)):
+    for distances in (PatchDistances(known), PatchDistances(known, memory_bytes=1)):
         for _ in range(2):
-            np.testing.assert_allclose(gaps.of(0, others), expected, atol=1e-3)
-            gaps.of(3, np.array([0, 1]))
+            np.testing.assert_allclose(distances.between(0, others), expected, atol=1e-3)
+            distances.between(3, np.array([0, 1]))

@@ -79,7 +79,7 @@ def test_a_damaged_weights_file_is_one_sentence(tmp_path: Path, content: bytes, 
 
 
 def test_a_missing_weights_file_is_named(tmp_path: Path):
-    with pytest.raises(InputError, match="no such weights file"):
+    with pytest.raises(InputError, match="there is no such weights file"):
         load_backbone(SMALL, weights=tmp_path / "none.safetensors")
 
 

@@ -12,11 +12,14 @@ import pytest
 import torch
 from torch import nn
 
+from curate.choices import Precision
 from curate.embeddings.backbones import Backbone
 from curate.embeddings.engines import local
+from curate.embeddings.engines.cache import VECTORS_VERSION
 from curate.embeddings.engines.local import Cache, EmbedReport, EmbedSettings, embed
+from curate.embeddings.store import content_key
 from curate.errors import CouldNotFinish, WriteError
-from curate.images import integrity
+from curate.findings import Code
 from curate.images.decode import DecodeConfig
 from curate.images.levels import Levels
 from curate.images.sources import list_images
@@ -66,7 +69,7 @@ def run(
         list_images(folder),
         network,
         settings,
-        Cache(cache, network, settings),
+        cache=Cache(cache, network, settings),
         progress=progress or (lambda images: None),
     )
 
@@ -210,12 +213,10 @@ def test_a_cache_that_cannot_be_written_is_told_before_the_scan(tmp_path: Path):
         Cache(tmp_path / "file" / "cache", backbone(), SETTINGS)
 
 
-@pytest.mark.parametrize("code", [integrity.NO_MEMORY, integrity.UNSUPPORTED, integrity.TOO_LARGE])
+@pytest.mark.parametrize("code", [Code.NO_MEMORY, Code.UNSUPPORTED, Code.TOO_LARGE])
 def test_why_a_file_was_skipped_is_not_kept_where_it_may_be_read_next_time(tmp_path: Path, code: str):
     cache = Cache(tmp_path, backbone(), SETTINGS)
-    lasting = ImageFacts(
-        sha256="01" * 32, skip_reason="why", findings=(Finding(code=integrity.DAMAGED, message="why"),)
-    )
+    lasting = ImageFacts(sha256="01" * 32, skip_reason="why", findings=(Finding(code=Code.DAMAGED, message="why"),))
     passing = replace(lasting, sha256="02" * 32, findings=(Finding(code=code, message="why"),))
     cache.facts.append(cache.facts_rows([passing, lasting]))
     assert cache.facts_of(bytes.fromhex(lasting.sha256)) == lasting
@@ -239,6 +240,7 @@ def test_another_pixel_limit_gives_what_a_fresh_scan_gives(tmp_path: Path):
         ({"levels": Levels(integer_white=4095)}, False, True),
         ({"levels": Levels(float_black=-1)}, False, True),
         ({"device": "cuda"}, True, False),
+        ({"precision": Precision.BF16}, True, False),
         ({"seed": 1}, True, False),
     ],
 )
@@ -248,6 +250,33 @@ def test_a_key_holds_what_decides_its_row_and_nothing_else(
     one, other = (Cache(tmp_path, backbone(), settings) for settings in (SETTINGS, replace(SETTINGS, **change)))
     assert (one.facts.folder == other.facts.folder) == facts_meet
     assert (one.vectors.folder == other.vectors.folder) == vectors_meet
+
+
+def test_a_scan_on_an_accelerator_is_in_the_precision_that_was_asked_for(tmp_path: Path):
+    # "cpu:0" is a device like any other to torch, and is no "cpu" to the engine: the way of an accelerator without one
+    folder = draw_plates(tmp_path / "plates", 3)
+    cpu = run(folder, tmp_path / "a")[1]
+    exact = run(folder, tmp_path / "b", device="cpu:0")[1]
+    rounded = run(folder, tmp_path / "b", device="cpu:0", precision=Precision.BF16)[1]
+    np.testing.assert_allclose(exact.pooled, cpu.pooled, atol=1e-5)
+    assert rounded.pooled.dtype == np.float32
+    assert 1e-5 < np.abs(rounded.pooled - exact.pooled).max() < 0.02 * exact.pooled.max()
+    np.testing.assert_allclose(all_patches(rounded), all_patches(exact), atol=0.05)
+
+
+def test_what_earlier_versions_kept_as_bf16_on_cuda_is_never_read_and_all_else_is(tmp_path: Path):
+    def earlier(settings: EmbedSettings) -> str:
+        """The folder of the vectors as version 0.3 named it."""
+        network = (backbone().sha256, backbone().name, backbone().strides)
+        arithmetic = (settings.runtime, settings.precision, settings.device)
+        key = content_key(VECTORS_VERSION, network, arithmetic, local.pyramid.RECIPE, settings.seed)
+        return f"vectors-{key.hex()[:16]}"
+
+    for device in ("cpu", "cuda"):
+        for precision in Precision:
+            settings = replace(SETTINGS, device=device, precision=precision)
+            kept = Cache(tmp_path, backbone(), settings).vectors.folder.name == earlier(settings)
+            assert kept == ((device, precision) != ("cuda", Precision.BF16))
 
 
 def test_pixels_that_wait_for_their_batch_are_bounded_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -308,7 +337,7 @@ def test_a_network_that_gives_nan_is_refused(tmp_path: Path):
     network = backbone(spoilt=True)
     settings = EmbedSettings(long_px=64, decode=DecodeConfig(), levels=Levels())
     with pytest.raises(CouldNotFinish, match="tiny gives values that are not finite"):
-        embed(list_images(folder), network, settings, Cache(tmp_path / "cache", network, settings))
+        embed(list_images(folder), network, settings, cache=Cache(tmp_path / "cache", network, settings))
 
 
 def test_the_seed_changes_the_projection_and_zero_is_a_seed():

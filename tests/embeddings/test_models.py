@@ -53,6 +53,13 @@ def packed(
     return target
 
 
+def test_weights_that_are_still_being_written_are_not_listed(published: Path, tmp_path: Path):
+    pull(SMALL, tmp_path, fetch=lambda name, offline: published)
+    assert sorted(file.name for file in tmp_path.iterdir()) == [f"{SMALL}.json", f"{SMALL}.safetensors"]
+    (tmp_path / ".curate-0.safetensors").write_bytes(b"half")
+    assert [model.name for model in list_models(tmp_path) if model.origin is Origin.IMPORTED] == [SMALL]
+
+
 def test_a_model_travels_from_one_machine_to_another_unchanged(bundle: Path, published: Path, tmp_path: Path):
     facts = import_bundle(bundle, tmp_path)
     taken = tmp_path / f"{SMALL}.safetensors"
@@ -97,14 +104,14 @@ def test_importing_twice_changes_nothing_and_other_weights_are_not_replaced_unle
 @pytest.mark.parametrize(
     ("harm", "complaint"),
     [
-        (lambda c: {FACTS: c[FACTS], WEIGHTS: c[WEIGHTS][:-1] + b"!"}, "sha256 differs"),
-        (lambda c: {FACTS: c[FACTS], WEIGHTS: c[WEIGHTS][:-9]}, "sha256 differs"),
+        (lambda c: {FACTS: c[FACTS], WEIGHTS: c[WEIGHTS][:-1] + b"!"}, "the sha256 of the weights differs"),
+        (lambda c: {FACTS: c[FACTS], WEIGHTS: c[WEIGHTS][:-9]}, "the sha256 of the weights differs"),
         (lambda c: {FACTS: c[FACTS]}, "nothing"),
         (lambda c: {}, "nothing"),
-        (lambda c: {WEIGHTS: c[WEIGHTS], FACTS: c[FACTS]}, "stands where the file model.json"),
+        (lambda c: {WEIGHTS: c[WEIGHTS], FACTS: c[FACTS]}, "in place of the file model.json"),
         (lambda c: {FACTS: b"not json", WEIGHTS: c[WEIGHTS]}, "JSON"),
         (lambda c: {FACTS: c[FACTS], WEIGHTS: c[WEIGHTS], "../../evil": b"x"}, "holds more"),
-        (lambda c: {FACTS: c[FACTS], "../../evil": c[WEIGHTS]}, "stands where"),
+        (lambda c: {FACTS: c[FACTS], "../../evil": c[WEIGHTS]}, "in place of the file"),
     ],
 )
 def test_a_damaged_bundle_leaves_the_folder_as_it_was(bundle: Path, tmp_path: Path, harm, complaint: str):

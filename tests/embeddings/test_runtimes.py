@@ -10,7 +10,7 @@ from torch import nn
 
 from curate.embeddings.packaged import load_packaged
 from curate.embeddings.pyramid import describe, on_grid, projection
-from curate.embeddings.runtimes import Precision, Runtime, fold_batch_norms, prepare
+from curate.embeddings.runtimes import Precision, Runtime, check_precision, fold_batch_norms, prepare, prepare_on
 from curate.errors import UsageError
 
 
@@ -90,6 +90,51 @@ def test_bfloat16_moves_a_descriptor_by_less_than_two_hundredths(runtime: Runtim
         wanted = describe(on_grid(network(images()), (4, 8, 16)), matrix)
     found = describe(on_grid(run(images()), (4, 8, 16)), matrix)
     assert (found - wanted).norm(dim=-1).max() < 0.02 * wanted.norm(dim=-1).mean()
+
+
+def descriptors(maps: list[torch.Tensor]) -> torch.Tensor:
+    return describe(on_grid(maps, (4, 8, 16)), projection(64 + 128 + 256, 128, 0))
+
+
+@pytest.mark.parametrize("device", [d for d in ("cpu", "cuda") if d == "cpu" or torch.cuda.is_available()])
+def test_on_a_device_bf16_calculates_in_bfloat16_and_returns_float32_close_to_fp32(device: str):
+    network, kinds = load_packaged(), set()
+    before = {name: weight.clone() for name, weight in network.state_dict().items()}
+    handles = [
+        torch.nn.modules.module.register_module_forward_hook(
+            lambda module, _, maps: kinds.add(getattr(maps, "dtype", 0))
+        )
+    ]
+    try:
+        exact = prepare_on(device, network)(images().to(device))
+        assert kinds - {0} == {torch.float32}
+        kinds.clear()
+        rounded = prepare_on(device, network, precision=Precision.BF16)(images().to(device))
+        assert kinds - {0} == {torch.bfloat16}
+    finally:
+        for handle in handles:
+            handle.remove()
+    assert {level.dtype for level in [*exact, *rounded]} == {torch.float32}
+    wanted, found = descriptors([m.cpu() for m in exact]), descriptors([m.cpu() for m in rounded])
+    assert 0 < (found - wanted).norm(dim=-1).max() < 0.02 * wanted.norm(dim=-1).mean()
+    assert all(torch.equal(before[name], weight) for name, weight in network.state_dict().items())
+
+
+def test_on_a_device_fp32_gives_the_maps_of_the_network_itself():
+    network = load_packaged()
+    with torch.inference_mode():
+        wanted = network(images())
+    assert all(torch.equal(a, b) for a, b in zip(prepare_on("cpu", network)(images()), wanted, strict=True))
+
+
+def test_bf16_is_refused_where_the_cuda_device_cannot_calculate_in_it(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    with pytest.raises(UsageError, match=r"--precision bf16: .* cuda cannot .*; use --precision fp32"):
+        prepare_on("cuda", load_packaged(), precision=Precision.BF16)
+    check_precision("cuda", Precision.FP32)
+    check_precision("cpu", Precision.BF16)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    check_precision("cuda", Precision.BF16)
 
 
 def test_a_runtime_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch):

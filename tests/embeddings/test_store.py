@@ -11,21 +11,21 @@ import pytest
 from pyarrow import ipc
 
 from curate.embeddings import store
-from curate.embeddings.store import Shelf, check_writable, content_key
+from curate.embeddings.store import ShardStore, check_writable, content_key
 from curate.errors import CouldNotFinish, WriteError
 
 SCHEMA = pa.schema([("key", pa.binary(32)), ("name", pa.string()), ("body", pa.large_binary())])
 
 
-def shelf(folder: Path) -> Shelf:
-    return Shelf(folder, SCHEMA, heavy="body")
+def store_in(folder: Path) -> ShardStore:
+    return ShardStore(folder, SCHEMA, blob="body")
 
 
 def key(number: int) -> bytes:
     return content_key("row", number)
 
 
-def put(target: Shelf, *numbers: int) -> None:
+def put(target: ShardStore, *numbers: int) -> None:
     target.append(
         {
             "key": [key(n) for n in numbers],
@@ -36,8 +36,8 @@ def put(target: Shelf, *numbers: int) -> None:
 
 
 def written(folder: Path, *numbers: int) -> Path:
-    """Return the one shard of a new shelf with these rows."""
-    target = shelf(folder)
+    """Return the one shard of a new store with these rows."""
+    target = store_in(folder)
     put(target, *numbers)
     target.flush()
     return next(folder.glob("*.arrow"))
@@ -50,45 +50,45 @@ def spoil(shard: Path, near: bytes) -> None:
     shard.write_bytes(content.replace(near, bytes(byte ^ 0xFF for byte in near)))
 
 
-def test_a_row_reads_the_same_before_and_after_it_is_written_and_from_another_shelf(tmp_path: Path):
-    first = shelf(tmp_path / "s")
+def test_a_row_reads_the_same_before_and_after_it_is_written_and_from_another_store(tmp_path: Path):
+    first = store_in(tmp_path / "s")
     put(first, 1, 2)
-    before = first.read(key(2)), first.heavy(key(2)).to_pybytes()
+    before = first.read(key(2)), first.blob(key(2)).to_pybytes()
     first.flush()
     put(first, 3)
-    again = shelf(tmp_path / "s")
-    assert before == (first.read(key(2)), first.heavy(key(2)).to_pybytes()) == (again.read(key(2)), bytes([2]) * 9)
+    again = store_in(tmp_path / "s")
+    assert before == (first.read(key(2)), first.blob(key(2)).to_pybytes()) == (again.read(key(2)), bytes([2]) * 9)
     assert before[0] == {"key": key(2), "name": "n2"}
     assert key(3) in first
     assert key(3) not in again
 
 
 def test_a_key_is_written_once_and_never_changed(tmp_path: Path):
-    target = shelf(tmp_path)
+    target = store_in(tmp_path)
     put(target, 1)
     target.append({"key": [key(1)], "name": ["other"], "body": [b""]})
     target.flush()
     assert target.read(key(1))["name"] == "n1"
-    assert shelf(tmp_path).read(key(1))["name"] == "n1"
+    assert store_in(tmp_path).read(key(1))["name"] == "n1"
 
 
-def test_two_shelves_may_write_to_one_folder(tmp_path: Path):
-    one, two = shelf(tmp_path), shelf(tmp_path)
+def test_two_stores_may_write_to_one_folder(tmp_path: Path):
+    one, two = store_in(tmp_path), store_in(tmp_path)
     put(one, 1)
     put(two, 2)
     one.flush()
     two.flush()
-    assert len(shelf(tmp_path)) == 2
+    assert len(store_in(tmp_path)) == 2
 
 
 def test_a_damaged_shard_counts_as_absent_and_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    target = shelf(tmp_path)
+    target = store_in(tmp_path)
     put(target, 1)
     target.flush()
     shard = next(tmp_path.glob("*.arrow"))
     shard.write_bytes(shard.read_bytes()[:-40])
     with caplog.at_level(logging.WARNING):
-        assert key(1) not in shelf(tmp_path)
+        assert key(1) not in store_in(tmp_path)
     assert shard.name in caplog.text
 
 
@@ -98,38 +98,38 @@ def test_whatever_byte_of_a_shard_is_damaged_a_row_is_right_or_absent(tmp_path: 
     right = {number: {"key": key(number), "name": f"n{number}"} for number in (1, 2)}
     for place in range(0, len(content), 19):
         shard.write_bytes(content[:place] + bytes([content[place] ^ 0xFF]) + content[place + 1 :])
-        damaged = shelf(tmp_path)
+        damaged = store_in(tmp_path)
         for number in (1, 2):
-            found = damaged.find(key(number), whole=True)
+            found = damaged.find(key(number), check_blob=True)
             assert found in (None, right[number])
-            assert found is None or damaged.heavy(key(number)).to_pybytes() == bytes([number]) * 9
+            assert found is None or damaged.blob(key(number)).to_pybytes() == bytes([number]) * 9
 
 
-@pytest.mark.parametrize("near", [b"n2", bytes([2]) * 9], ids=["light", "heavy"])
+@pytest.mark.parametrize("near", [b"n2", bytes([2]) * 9], ids=["column", "blob"])
 def test_a_damaged_row_is_written_anew_and_its_neighbours_stay(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, near: bytes
 ):
     shard = written(tmp_path, 1, 2, 3)
     spoil(shard, near)
-    target = shelf(tmp_path)
-    assert [target.find(key(n), whole=True) is None for n in (1, 2, 3)] == [False, True, False]
+    target = store_in(tmp_path)
+    assert [target.find(key(n), check_blob=True) is None for n in (1, 2, 3)] == [False, True, False]
     assert caplog.text.count(shard.name) == 1
     assert key(2) not in target
     put(target, 2)
     target.flush()
-    for opened in (target, shelf(tmp_path)):
-        assert opened.find(key(2), whole=True) == {"key": key(2), "name": "n2"}
-        assert opened.heavy(key(2)).to_pybytes() == bytes([2]) * 9
-        assert opened.heavy(key(3)).to_pybytes() == bytes([3]) * 9
+    for opened in (target, store_in(tmp_path)):
+        assert opened.find(key(2), check_blob=True) == {"key": key(2), "name": "n2"}
+        assert opened.blob(key(2)).to_pybytes() == bytes([2]) * 9
+        assert opened.blob(key(3)).to_pybytes() == bytes([3]) * 9
 
 
 @pytest.mark.parametrize("harm", [lambda shard: spoil(shard, bytes([1]) * 9), Path.unlink], ids=["damaged", "vanished"])
 def test_a_value_that_is_demanded_and_damaged_is_one_sentence_with_file_and_cure(tmp_path: Path, harm):
     shard = written(tmp_path, 1)
-    target = shelf(tmp_path)
+    target = store_in(tmp_path)
     harm(shard)
     with pytest.raises(CouldNotFinish, match="scan again") as caught:
-        target.heavy(key(1))
+        target.blob(key(1))
     assert str(shard) in str(caught.value)
 
 
@@ -139,13 +139,13 @@ def test_a_row_is_read_without_its_neighbours_and_keys_without_any_row(tmp_path:
         assert ipc.open_file(file).num_record_batches == 3
     spoil(shard, b"n1")
     spoil(shard, bytes([1]) * 9)
-    assert len(shelf(tmp_path)) == 3
+    assert len(store_in(tmp_path)) == 3
 
 
 def test_a_shard_of_another_schema_counts_as_absent(tmp_path: Path):
     written(tmp_path, 1)
     other = pa.schema([*SCHEMA, pa.field("more", pa.int32())])
-    assert len(Shelf(tmp_path, other, heavy="body")) == 0
+    assert len(ShardStore(tmp_path, other, blob="body")) == 0
 
 
 def test_what_a_killed_run_left_is_removed_after_a_day(tmp_path: Path):
@@ -153,7 +153,7 @@ def test_what_a_killed_run_left_is_removed_after_a_day(tmp_path: Path):
     for part in (old, young):
         part.write_bytes(b"half")
     os.utime(old, (time.time() - 25 * 3600,) * 2)
-    shelf(tmp_path)
+    store_in(tmp_path)
     assert not old.exists()
     assert young.exists()
 
@@ -173,7 +173,7 @@ def test_why_the_cache_cannot_be_written_is_told_before_and_during_the_scan(
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    target = shelf(tmp_path)
+    target = store_in(tmp_path)
     put(target, 1)
     monkeypatch.setattr(os, "replace", refuse)
     monkeypatch.setattr(Path, "write_bytes", refuse)
@@ -191,7 +191,7 @@ def test_a_check_makes_the_folder_and_leaves_nothing_in_it(tmp_path: Path):
 
 def test_nothing_is_left_behind_where_the_cache_cannot_be_written(tmp_path: Path):
     (tmp_path / "file").write_text("in the way")
-    target = shelf(tmp_path / "file" / "s")
+    target = store_in(tmp_path / "file" / "s")
     put(target, 1)
     with pytest.raises(WriteError, match="--cache"):
         target.flush()
@@ -199,7 +199,7 @@ def test_nothing_is_left_behind_where_the_cache_cannot_be_written(tmp_path: Path
 
 def test_rows_reach_the_disk_by_themselves_once_there_are_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(store, "SHARD_ROWS", 3)
-    target = shelf(tmp_path)
+    target = store_in(tmp_path)
     put(target, 1, 2)
     assert not list(tmp_path.glob("*"))
     put(target, 3)

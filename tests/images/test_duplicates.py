@@ -1,4 +1,4 @@
-"""Keys that are equal only for equal pixels, groups of equal keys, stars of pairs, and kin by any chain."""
+"""Keys that are equal only for equal pixels, groups of equal keys, stars of pairs, and leakage groups by any chain."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from curate.images.decode import read_image
-from curate.images.duplicates import confirmed_keys, duplicate_groups, duplicate_pairs, kin
+from curate.images.duplicates import confirmed_keys, duplicate_groups, duplicate_pairs, leakage_groups
 from curate.images.levels import DecodeConfig, Levels
 from curate.records import DecodedImage, ImageFacts
 from tests.images.torture import encode
@@ -37,9 +37,9 @@ def test_pairs_lead_from_the_first_to_each_other_image_once(keys):
 
 
 @given(st.lists(st.tuples(st.sampled_from(["", "a", "b", "c"]), st.sampled_from(["", "1", "2", "3"]))))
-def test_kin_is_the_smallest_partition_that_joins_both(rows):
+def test_leakage_groups_are_the_finest_partition_that_joins_both(rows):
     keys, groups = [key for key, _ in rows], [group for _, group in rows]
-    numbers = kin(duplicate_groups(keys), groups)
+    numbers = leakage_groups(duplicate_groups(keys), groups)
     joined = [{row} for row in range(len(rows))]
     for row, (key, group) in enumerate(rows):
         for other, (other_key, other_group) in enumerate(rows):
@@ -54,12 +54,12 @@ def test_many_equal_images_take_linear_time():
     start = time.process_time()
     groups = duplicate_groups(["same"] * 100_000)
     assert sum(1 for _ in duplicate_pairs(groups)) == 99_999
-    assert (kin(groups, [""] * 100_000) == 0).all()
+    assert (leakage_groups(groups, [""] * 100_000) == 0).all()
     assert time.process_time() - start < 3
 
 
 def test_a_set_without_images_has_no_groups():
-    assert kin(duplicate_groups([]), []).dtype == np.int64
+    assert leakage_groups(duplicate_groups([]), []).dtype == np.int64
 
 
 def mosaic(changed: int = 0) -> bytes:

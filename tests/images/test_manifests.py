@@ -104,7 +104,7 @@ def test_a_text_of_1000_characters_is_taken_and_a_longer_one_refused(tmp_path, c
 def test_a_parquet_with_a_column_twice_is_refused(tmp_path):
     table = pa.table([["a.png"], ["good"], ["bad"]], names=["path", "label", "label"])
     pa.parquet.write_table(table, tmp_path / "list.parquet")
-    with pytest.raises(InputError, match="the column 'label' stands there twice"):
+    with pytest.raises(InputError, match="the column 'label' occurs twice"):
         list_images(tmp_path / "list.parquet")
 
 
@@ -134,8 +134,8 @@ def test_a_path_that_leaves_the_folder_is_refused(tmp_path, path, suffix):
         ("list.csv", b"file,label\na.png,good\n", "line 1: there is no column 'path' \\(columns: file, label\\)"),
         ("list.csv", b"path\na.png\nb.png\na.png\n", "line 4: 'a.png' is listed already in line 2"),
         ("list.csv", b"path\na.png\nx/../a.png\n", "line 3: 'a.png' is listed already in line 2"),
-        ("list.csv", b"path,label,label\na.png,x,y\n", "line 1: the column 'label' stands there twice"),
-        ("list.csv", b"path,label, path\na.png,x,y\n", "line 1: the column 'path' stands there twice"),
+        ("list.csv", b"path,label,label\na.png,x,y\n", "line 1: the column 'label' occurs twice"),
+        ("list.csv", b"path,label, path\na.png,x,y\n", "line 1: the column 'path' occurs twice"),
         ("list.csv", b"path,label\na.png\n", "line 2: 1 cells where the header has 2"),
         ("list.csv", b"path\na.png,b\n", "line 2: 2 cells where the header has 1"),
         ("list.csv", b"path,label\n,good\n", "line 2: the path is empty"),

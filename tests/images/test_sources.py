@@ -230,8 +230,8 @@ def test_a_forced_layout_that_does_not_fit_is_one_sentence(tmp_path):
     flat = touch(tmp_path, "a.png", "list.csv")
     for layout, dataset, says in (
         (Layout.CLASSES, flat, "1 lie outside, such as a.png"),
-        (Layout.MVTEC, flat, "wants a folder train/good"),
-        (Layout.HUGGINGFACE, flat, "wants a metadata.csv"),
+        (Layout.MVTEC, flat, "needs a folder train/good"),
+        (Layout.HUGGINGFACE, flat, "needs a metadata.csv"),
         (Layout.MANIFEST, flat, "is a folder, which the layout manifest cannot read"),
         (Layout.FILE_LIST, flat, "is a folder"),
         (Layout.FLAT, flat / "list.csv", "is a file, which the layout flat cannot read: use manifest"),

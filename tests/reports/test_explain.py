@@ -1,8 +1,9 @@
-"""What `curate explain` says of an image."""
+"""What `curate explain` prints about an image."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,12 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from curate.audit.parquet import Audit
+from curate.audit.schema import TABLES
+from curate.audit.views import views_of_older_run
 from curate.errors import InputError
 from curate.reports.explain import draw_map, explain, find_path
-from curate.reports.parquet import Audit
-from curate.reports.schema import TABLES
+from tests.audit.drawn_audit import view_row, with_views
 
 
 def audit_of(*rows: dict[str, object], **more: list[dict[str, object]]) -> Audit:
@@ -29,13 +32,15 @@ def audit_of(*rows: dict[str, object], **more: list[dict[str, object]]) -> Audit
     }
     tables = {name: pa.Table.from_pylist(more.get(name, []), schema=schema) for name, schema in TABLES.items()}
     tables["images"] = pa.Table.from_pylist([empty | row for row in rows], schema=TABLES["images"])
-    fences = {"good": {"hybrid": {"value": 2.0}, "neighbours": {"value": 0.5}}}
-    run = {"dataset": "/parts", "fences": fences, "map_scale": {"low": 0.0, "high": 1.0}, "levels": {}}
-    return Audit(tables=tables, run=run, path=Path("audit"))
+    run = {"dataset": "/parts", "map_scale": {"low": 0.0, "high": 1.0}, "levels": {}}
+    return with_views(Audit(tables=tables, run=run, path=Path("audit")), *VIEWS)
 
 
-ODD = {"path": "good/03.png", "verdict": "mislabelled", "anomaly_score": 2.5, "score_neighbours": 0.75}
-ODD |= {"confidence": 0.03, "p_value": 3e-29, "nearest": ["good/01.png"], "round_rejected": 1}
+VIEWS = (view_row("good", "hybrid", threshold=2.0), view_row("good", "neighbours", threshold=0.5))
+
+
+ANOMALOUS = {"path": "good/03.png", "verdict": "mislabelled", "anomaly_score": 2.5, "score_neighbours": 0.75}
+ANOMALOUS |= {"confidence": 0.03, "p_value": 3e-29, "nearest": ["good/01.png"], "round_rejected": 1}
 FINDING = {
     "path": "good/03.png",
     "code": "LBL001",
@@ -57,82 +62,104 @@ ROUND |= {"contamination": 0.125}
 
 
 def test_an_image_is_explained_by_views_rounds_findings_and_neighbours():
-    told = explain(
-        audit_of(ODD, findings=[FINDING], rounds=[ROUND, ROUND | {"label": "other", "nominal_set": "other"}]),
+    explanation = explain(
+        audit_of(ANOMALOUS, findings=[FINDING], rounds=[ROUND, ROUND | {"label": "other", "nominal_set": "other"}]),
         "good/03.png",
     )
-    text = "\n".join(told.lines())
+    text = "\n".join(explanation.lines())
     assert "good/03.png: mislabelled" in text
-    assert "score 2.50 (0 is the median of 'good', 1 the fence)" in text
-    assert "neighbours 0.75, its fence 0.5, above" in text
+    assert "anomaly score 2.50 (median of 'good' 0, threshold 1)" in text
+    assert "neighbours 0.75, above its threshold 0.5" in text
     assert "nominal among 'good': confidence 0.03, p under 0.001" in text
-    assert text.count("round 1: fence 2, 7 kept, 1 rejected, 0 reinstated, contamination 12.5%: rejected here") == 1
+    assert (
+        text.count(
+            "round 1: threshold 2, 7 kept, 1 rejected, 0 reinstated, contamination 12.5%; this image was rejected"
+        )
+        == 1
+    )
     assert "LBL001" in text
     assert "nearest kept image 1: good/01.png" in text
-    assert json.loads(json.dumps(told.as_json()))["views"] == [
-        {"name": "neighbours", "score": 0.75, "fence": 0.5, "votes": None, "mute": ""}
+    assert json.loads(json.dumps(explanation.as_json()))["views"] == [
+        {"name": "neighbours", "score": 0.75, "threshold": 0.5, "weight": None, "abstains": False, "reason": ""}
     ]
 
 
-def test_the_votes_of_the_views_are_told_where_there_are_several():
-    audit = audit_of(ODD | {"score_flow": 3.0})
-    audit.run["votes"] = {"good": {"neighbours": 0.817, "flow": 1.0}}
-    text = "\n".join(explain(audit, "good/03.png").lines())
-    assert "its fence 0.5, above, 0.82 votes in the hybrid" in text
-    audit.run["votes"] = {"good": {"neighbours": 1.0}}
-    assert "votes" not in "\n".join(explain(audit, "good/03.png").lines())
+def test_the_weights_of_the_views_are_given_where_there_are_several():
+    audit = audit_of(ANOMALOUS | {"score_flow": 3.0})
+    neighbours = view_row("good", "neighbours", threshold=0.5, weight=0.817)
+    several = with_views(audit, neighbours, view_row("good", "flow", threshold=4.0, weight=1.0))
+    text = "\n".join(explain(several, "good/03.png").lines())
+    assert "neighbours 0.75, above its threshold 0.5, weight 0.82\n" in text
+    assert "flow       3, threshold 4, weight 1\n" in text
+    assert "weight" not in "\n".join(explain(with_views(audit, neighbours), "good/03.png").lines())
 
 
 @pytest.mark.parametrize("value", ["many", True, [1], None, float("nan"), 10**400])
-def test_votes_that_are_no_numbers_are_passed_over(value: object):
-    audit = audit_of(ODD | {"score_flow": 3.0})
+def test_votes_of_an_older_audit_that_are_no_numbers_are_passed_over(value: object):
+    audit = audit_of(ANOMALOUS | {"score_flow": 3.0})
+    fences = {"good": {"hybrid": {"value": 2.0}, "neighbours": {"value": 0.5}, "flow": {"value": 4.0}}}
     for votes in ({"good": {"neighbours": value, "flow": value}}, {"good": value}, value):
-        audit.run["votes"] = votes
-        assert "its fence 0.5, above\n" in "\n".join(explain(audit, "good/03.png").lines())
+        views = views_of_older_run({"fences": fences, "votes": votes})
+        text = "\n".join(explain(with_views(audit, *views.to_pylist()), "good/03.png").lines())
+        assert "above its threshold 0.5\n" in text
 
 
-def test_a_view_without_a_say_is_told_with_the_reason():
-    audit = audit_of(ODD | {"score_flow": 3.0})
-    audit.run["scorers"] = {"flow": {"good": {"mute": "the images do not lie alike"}}, "neighbours": {"good": {}}}
+def test_a_view_that_abstains_is_shown_with_the_reason():
+    audit = audit_of(ANOMALOUS | {"score_flow": 3.0})
+    abstaining = view_row("good", "flow", abstains="the images are not aligned")
+    text = "\n".join(explain(with_views(audit, *VIEWS, abstaining), "good/03.png").lines())
+    assert "flow       3, abstains: the images are not aligned\n" in text
+    assert "neighbours 0.75, above its threshold 0.5\n" in text
+
+
+def test_a_scorer_that_somebody_adds_is_a_view_by_its_column():
+    audit = audit_of(ANOMALOUS)
+    scores = pa.array([7.0], pa.float32())
+    images = audit.tables["images"].append_column("score_added", scores)
+    audit = with_views(
+        replace(audit, tables=audit.tables | {"images": images}), view_row("good", "added", threshold=6.0)
+    )
     text = "\n".join(explain(audit, "good/03.png").lines())
-    assert "flow       3, no say, the images do not lie alike" in text
-    assert "neighbours 0.75, its fence 0.5, above" in text
+    assert "added      7, above its threshold 6\n" in text
+    assert "neighbours 0.75, no threshold\n" in text
 
 
 def test_an_image_that_could_not_be_read_says_why():
-    told = explain(audit_of({"path": "cut.png", "verdict": "unreadable", "skip_reason": "it ends too soon"}), "cut.png")
-    assert told.lines() == ["cut.png: unreadable", "not judged: it ends too soon"]
+    explanation = explain(
+        audit_of({"path": "cut.png", "verdict": "unreadable", "skip_reason": "it ends too soon"}), "cut.png"
+    )
+    assert explanation.lines() == ["cut.png: unreadable", "not judged: it ends too soon"]
 
 
-def test_what_is_wrong_with_a_file_and_what_to_do_is_said_once():
+def test_what_is_wrong_with_a_file_and_what_to_do_is_printed_once():
     row = {"path": "cut.png", "verdict": "unreadable", "skip_reason": "it is cut short: copy it again"}
     finding = FINDING | {"path": "cut.png", "code": "IMG003", "message": row["skip_reason"]}
-    told = explain(audit_of(row, findings=[finding]), "cut.png").lines()
-    assert told == ["cut.png: unreadable", f"not judged: {row['skip_reason']}", "IMG003 Truncated file"]
+    lines = explain(audit_of(row, findings=[finding]), "cut.png").lines()
+    assert lines == ["cut.png: unreadable", f"not judged: {row['skip_reason']}", "IMG003 Truncated file"]
 
 
 @pytest.mark.parametrize("asked", ["good/03.png", "/parts/good/03.png", "03.png", "./03.png"])
 def test_an_image_may_be_named_by_its_path_or_the_end_of_it(asked: str):
-    assert find_path(audit_of(ODD, {"path": "good/103.png"}), asked) == "good/03.png"
+    assert find_path(audit_of(ANOMALOUS, {"path": "good/103.png"}), asked) == "good/03.png"
 
 
 def test_an_image_that_is_not_there_is_answered_with_the_closest():
     with pytest.raises(InputError, match=r"good/30.png: not an image of the audit audit; the closest is good/03.png"):
-        find_path(audit_of(ODD, {"path": "bad/7.png"}), "good/30.png")
-    with pytest.raises(InputError, match=r"2 images end so, such as good/03.png and bad/03.png"):
-        find_path(audit_of(ODD, {"path": "bad/03.png"}), "03.png")
+        find_path(audit_of(ANOMALOUS, {"path": "bad/7.png"}), "good/30.png")
+    with pytest.raises(InputError, match=r"2 images have paths that end so, such as good/03.png and bad/03.png"):
+        find_path(audit_of(ANOMALOUS, {"path": "bad/03.png"}), "03.png")
 
 
 @pytest.mark.parametrize("named", ["../../etc/passwd", "maps/../run.json", "/etc/passwd", "maps/a.png"])
 def test_a_map_is_no_file_outside_the_audit(named: str):
-    assert explain(audit_of(ODD, findings=[FINDING | {"map": named}]), "03.png").map == ""
+    assert explain(audit_of(ANOMALOUS, findings=[FINDING | {"map": named}]), "03.png").map == ""
 
 
 def test_a_map_is_drawn_at_the_size_of_the_image(tmp_path: Path):
     Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(tmp_path / "03.png")
     values = {"path": "good/03.png", "rows": 2, "columns": 3, "values": [0, 0, 0, 0, 0, 1]}
-    audit = audit_of(ODD, maps=[values])
-    draw_map(audit, "good/03.png", tmp_path / "03.png", tmp_path / "why.png")
+    audit = audit_of(ANOMALOUS, maps=[values])
+    draw_map(audit, "good/03.png", tmp_path / "03.png", target=tmp_path / "why.png")
     with Image.open(tmp_path / "why.png") as picture:
         drawn = np.asarray(picture)
     assert drawn.shape == (40, 60, 3)
@@ -142,4 +169,4 @@ def test_a_map_is_drawn_at_the_size_of_the_image(tmp_path: Path):
 
 def test_a_map_that_the_audit_does_not_hold_is_one_sentence(tmp_path: Path):
     with pytest.raises(InputError, match="holds no anomaly map"):
-        draw_map(audit_of(ODD), "good/03.png", tmp_path / "03.png", tmp_path / "why.png")
+        draw_map(audit_of(ANOMALOUS), "good/03.png", tmp_path / "03.png", target=tmp_path / "why.png")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -11,16 +12,17 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from curate.audit.decisions import Decision, Decisions, hashes_of
+from curate.audit.folder import DECISIONS, foreign, replacing
+from curate.audit.parquet import read_audit
 from curate.errors import UsageError
 from curate.reports import panels, story
-from curate.reports.cards import LEAST_BELOW, Pages, cards
-from curate.reports.decisions import Decision, Decisions, hashes_of
+from curate.reports.audit_rows import LEAST_KEPT, AuditRows
+from curate.reports.cards import cards
 from curate.reports.html import write_report
 from curate.reports.originals import CHANGED, OUTSIDE, Originals, originals
-from curate.reports.parquet import read_audit
-from curate.reports.place import DECISIONS, foreign, replacing
+from tests.audit.drawn_audit import LABELS, WEIGHTS, draw_audit, view_row, with_views
 from tests.plates import ROOT
-from tests.reports.drawn_audit import LABELS, draw_audit
 
 
 def test_the_same_audit_gives_the_same_bytes(tmp_path: Path):
@@ -118,26 +120,61 @@ def test_report_and_review_start_without_torch(tmp_path: Path):
     assert (done.returncode, done.stdout) == (0, f"Report: {tmp_path / 'audit' / 'report.html'}\n"), done.stderr
 
 
-def test_a_view_without_a_say_is_named_with_the_reason(tmp_path: Path):
+def test_a_view_that_abstains_is_named_with_the_reason(tmp_path: Path):
     audit = draw_audit(tmp_path)
-    audit.run["scorers"]["flow"] = {label: {"mute": "they <b>lie anywhere"} for label in LABELS}
-    page = write_report(tmp_path / "audit", audit).read_text()
-    assert "(no say" not in page  # it has a fence, so it judged: no other view could
-    audit.run["fences"] = audit.run["fences"] | {LABELS[0]: {"neighbours": {"value": 1.0}}}
-    page = write_report(tmp_path / "audit", audit).read_text()
-    told = f"flow (no say in 1 of 2 classes; in {LABELS[0]}: they &lt;b&gt;lie anywhere), neighbours, student"
-    assert told in page
+    assert "(abstains" not in write_report(tmp_path / "audit", audit).read_text()
+    judged = [view_row(label, view, threshold=1.0) for label in LABELS for view in WEIGHTS if view != "flow"]
+    flow = (view_row(LABELS[0], "flow", abstains="they <b>lie anywhere"), view_row(LABELS[1], "flow", threshold=1.0))
+    page = write_report(tmp_path / "audit", with_views(audit, *judged, *flow)).read_text()
+    words = "flow (abstains in 1 of 2 nominal sets, such as cast: they &lt;b&gt;lie anywhere), student, neighbours"
+    assert words in page
     assert "they <b>" not in page
 
 
-def test_the_votes_of_the_views_are_told_unless_there_is_one(tmp_path: Path):
+def test_the_weights_of_the_views_are_given_unless_there_is_one(tmp_path: Path):
     audit = draw_audit(tmp_path)
-    assert (
-        "Votes in the hybrid: flow 1.8, student 0.75, neighbours 0.9."
-        in write_report(tmp_path / "audit", audit).read_text()
-    )
-    audit.run["votes"] = {key: {"flow": 1.0} for key in LABELS}
-    assert "Votes in the hybrid" not in write_report(tmp_path / "audit", audit).read_text()
+    page = write_report(tmp_path / "audit", audit).read_text()
+    assert "Weights in the joined score: flow 1, student 0.75, neighbours 0.9." in page
+    alone = with_views(audit, *(view_row(label, "flow", threshold=1.0, weight=1.0) for label in LABELS))
+    assert "Weights in the joined score" not in write_report(tmp_path / "audit", alone).read_text()
+
+
+def test_an_older_audit_that_keeps_its_views_in_run_json_gives_the_same_report(tmp_path: Path):
+    audit = draw_audit(tmp_path)
+    page = write_report(tmp_path / "audit", audit).read_bytes()
+    (tmp_path / "audit" / "views.parquet").unlink()
+    fences = {view: {"value": 1.0} for view in ("hybrid", *WEIGHTS)}
+    run = audit.run | {"fences": dict.fromkeys(LABELS, fences), "votes": dict.fromkeys(LABELS, WEIGHTS)}
+    (tmp_path / "audit" / "run.json").write_text(json.dumps(run))
+    assert write_report(tmp_path / "audit", read_audit(tmp_path / "audit")).read_bytes() == page
+
+
+@pytest.mark.parametrize(
+    ("ended", "words"),
+    [
+        ("after 2 of 5: nothing changed", "after 2 of 5: nothing changed"),
+        ({"cast": "after 2 of 5: nothing changed", "forged": ""}, "cast: after 2 of 5: nothing changed"),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_why_the_rounds_ended_is_said_for_each_nominal_set_or_as_one_sentence_in_older_audits(
+    tmp_path: Path, ended: object, words: str | None
+):
+    audit = draw_audit(tmp_path)
+    rows = AuditRows(replace(audit, run=audit.run | {"rounds_ended": ended}))
+    assert dict(story.settings(rows)).get("rounds ended") == words
+
+
+def test_a_scorer_that_somebody_adds_shows_up_by_its_column(tmp_path: Path):
+    audit = draw_audit(tmp_path)
+    images = audit.tables["images"]
+    images = images.append_column("score_added", images["score_flow"])
+    views = (*audit.tables["views"].to_pylist(), *(view_row(label, "added", threshold=2.5) for label in LABELS))
+    added = with_views(replace(audit, tables=audit.tables | {"images": images}), *views)
+    page = write_report(tmp_path / "audit", added).read_text()
+    assert "neighbours 1, added 2.5." in page
+    assert "added above its threshold" in page
 
 
 def test_the_next_step_says_how_many_more_the_estimate_stands_for_and_else_that_nothing_is_to_be_done(tmp_path: Path):
@@ -145,18 +182,18 @@ def test_the_next_step_says_how_many_more_the_estimate_stands_for_and_else_that_
     readable, copies = audit.tables["images"].slice(0, 100), audit.tables["duplicates"].slice(0, 0)
     clean = replace(audit, tables=audit.tables | {"images": readable, "duplicates": copies})
 
-    def told(estimate: float | None) -> str:
+    def next_step(estimate: float | None) -> str:
         run = clean.run | {"contamination": {"estimate": estimate, "low": 0.0, "high": 0.5}}
-        pages = Pages(replace(clean, run=run))
-        assert len(pages.below) == max(pages.more, LEAST_BELOW)
-        ((words, command),) = story.next_steps(pages)
+        rows = AuditRows(replace(clean, run=run))
+        assert len(rows.kept_to_review) == max(rows.anomalies_not_flagged, LEAST_KEPT)
+        ((words, command),) = story.next_steps(rows)
         assert ("curate review" in command) == ("more" in words)
         return words
 
-    assert "about 25 images more may be anomalous" in told(0.25)
-    assert "about 1 image more may be anomalous" in told(0.0101)
+    assert "about 25 more images may be anomalous" in next_step(0.25)
+    assert "about 1 more image may be anomalous" in next_step(0.0101)
     for estimate in (0.01, 0.0, None):
-        assert told(estimate) == "Nothing needs to be done: train on the set as it is."
+        assert next_step(estimate) == "Nothing to do: train on the set as it is."
 
 
 def test_the_next_steps_name_a_group_apart_and_its_images_are_shown(tmp_path: Path):
@@ -165,31 +202,32 @@ def test_the_next_steps_name_a_group_apart_and_its_images_are_shown(tmp_path: Pa
     rows = [{"path": path, "code": "SET004", "severity": "note", "message": "one of 8"} for path in paths]
     findings = audit.tables["findings"]
     findings = pa.concat_tables([findings, pa.Table.from_pylist(rows, schema=findings.schema)])
-    pages = Pages(replace(audit, tables=audit.tables | {"findings": findings}))
-    assert any(f"8 images such as {paths[0]} lie apart" in words for words, _ in story.next_steps(pages))
-    assert set(paths) <= {pages.images[row]["path"] for row in pages.below}
-    assert len(pages.below) == len(set(pages.below)) > LEAST_BELOW
-    assert not any("lie apart" in words for words, _ in story.next_steps(Pages(audit)))
+    rows = AuditRows(replace(audit, tables=audit.tables | {"findings": findings}))
+    assert any(f"8 images, such as {paths[0]}, belong in this set" in words for words, _ in story.next_steps(rows))
+    assert set(paths) <= {rows.images[row]["path"] for row in rows.kept_to_review}
+    assert len(rows.kept_to_review) == len(set(rows.kept_to_review)) > LEAST_KEPT
+    assert not any("belong in this set" in words for words, _ in story.next_steps(AuditRows(audit)))
 
 
-def test_kinds_within_a_class_have_scores_fences_and_rounds_of_their_own(tmp_path: Path):
+def test_subpopulations_of_a_class_have_scores_thresholds_and_rounds_of_their_own(tmp_path: Path):
     audit = draw_audit(tmp_path)
-    names = [f"cast, kind {1 + row % 4 // 2} of 2" if row % 2 == 0 else "forged" for row in range(41)]
+    names = [f"cast, {1 + row % 4 // 2} of 2" if row % 2 == 0 else "forged" for row in range(41)]
     images = audit.tables["images"]
     images = images.set_column(images.column_names.index("nominal_set"), "nominal_set", pa.array(names))
-    fences = {name: {"hybrid": {"value": 1.0}, "flow": {"value": 4.0}} for name in names}
-    page = Pages(replace(audit, tables=audit.tables | {"images": images}, run=audit.run | {"fences": fences}))
-    assert ("judged apart", "2 kinds of images in cast") in story.settings(page)
-    assert [panel.label for panel in panels.class_panels(page)] == ["cast, kind 1 of 2", "cast, kind 2 of 2", "forged"]
-    assert {view["fence"] for view in cards(page, page.flagged)[0]["views"] if view["name"] == "flow"} == {4.0}
+    views = [view_row(name, view, threshold=4.0) for name in set(names) for view in ("hybrid", "flow")]
+    rows = AuditRows(with_views(replace(audit, tables=audit.tables | {"images": images}), *views))
+    assert ("subpopulations", "2 in cast") in story.settings(rows)
+    assert [panel.label for panel in panels.class_panels(rows)] == ["cast, 1 of 2", "cast, 2 of 2", "forged"]
+    assert {view["threshold"] for view in cards(rows, rows.flagged)[0]["views"] if view["name"] == "flow"} == {4.0}
 
 
 def test_the_kept_images_of_the_highest_scores_are_shown_but_those_of_a_class_that_was_not_judged(tmp_path: Path):
     audit = draw_audit(tmp_path)
-    small = {"path": Pages(audit).images[Pages(audit).below[0]]["path"], "code": "SET001", "severity": "info"}
+    highest = AuditRows(audit).images[AuditRows(audit).kept_to_review[0]]["path"]
+    small = {"path": highest, "code": "SET001", "severity": "info"}
     findings = audit.tables["findings"]
     findings = pa.concat_tables([findings, pa.Table.from_pylist([small | {"message": ""}], schema=findings.schema)])
-    pages = Pages(replace(audit, tables=audit.tables | {"findings": findings}))
-    judged = [image for image in pages.images if image["path"] != small["path"] and image["verdict"] == "keep"]
-    scores = [pages.images[row]["anomaly_score"] for row in pages.below]
-    assert scores == sorted((image["anomaly_score"] for image in judged), reverse=True)[:LEAST_BELOW]
+    rows = AuditRows(replace(audit, tables=audit.tables | {"findings": findings}))
+    judged = [image for image in rows.images if image["path"] != highest and image["verdict"] == "keep"]
+    scores = [rows.images[row]["anomaly_score"] for row in rows.kept_to_review]
+    assert scores == sorted((image["anomaly_score"] for image in judged), reverse=True)[:LEAST_KEPT]

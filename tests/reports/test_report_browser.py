@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from curate.reports.cards import LEAST_BELOW
+from curate.reports.audit_rows import LEAST_KEPT
 from curate.reports.html import write_report
+from tests.audit.drawn_audit import draw_audit
 from tests.reports.browser import open_chromium
-from tests.reports.drawn_audit import draw_audit
 
 HOSTILE = (
     '<img src=x onerror="window.hacked=1">.png',
@@ -35,7 +35,7 @@ def page(chromium: Any) -> Iterator[Any]:
     context.set_default_timeout(10_000)
     tab = context.new_page()
     tab.faults = []
-    tab.on("console", lambda said: said.type in ("error", "warning") and tab.faults.append(said.text))
+    tab.on("console", lambda message: message.type in ("error", "warning") and tab.faults.append(message.text))
     tab.on("pageerror", lambda error: tab.faults.append(str(error)))
     tab.on("request", lambda r: r.url.startswith(("file:", "data:", "blob:")) or tab.faults.append(r.url))
     yield tab
@@ -56,7 +56,7 @@ def shown(page: Any) -> int:
 
 def test_the_page_opens_from_a_file_without_network_or_console_errors(page: Any, report: Path):
     page.goto(report.as_uri() + "#flagged")
-    assert "8 of 40 images do not look nominal" in page.locator("h1").inner_text()
+    assert "8 of 40 images are flagged" in page.locator("h1").inner_text()
     assert shown(page) == 8
     picture = page.locator(".card .photo").first
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 96
@@ -64,14 +64,14 @@ def test_the_page_opens_from_a_file_without_network_or_console_errors(page: Any,
 
 
 def test_the_kept_images_of_the_highest_scores_are_shown_with_them(page: Any, report: Path):
-    page.goto(report.as_uri() + "#below")
-    cards = page.locator("#below-cards .card")
-    assert cards.count() == LEAST_BELOW
+    page.goto(report.as_uri() + "#kept-to-review")
+    cards = page.locator("#kept-cards .card")
+    assert cards.count() == LEAST_KEPT
     assert "score 0." in cards.first.inner_text()
     picture = cards.first.locator(".photo")
     assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 96
     assert cards.first.locator(".views tr").count() == 3
-    assert cards.first.locator(".veil").evaluate("image => image.decode().then(() => image.naturalWidth)") == 24
+    assert cards.first.locator(".overlay").evaluate("image => image.decode().then(() => image.naturalWidth)") == 24
 
 
 def test_thumbnails_beyond_the_budget_lie_beside_the_page_and_are_shown(page: Any, tmp_path: Path):
@@ -107,18 +107,18 @@ def test_sorting_reorders_the_cards(page: Any, report: Path):
     page.goto(report.as_uri() + "#flagged")
     first = page.locator(".card h3 bdi").first
     assert first.text_content() == "cast/00000.png"
-    page.select_option("#sort", "mild")
+    page.select_option("#sort", "lowest")
     assert first.text_content() == "forged/00007.png"
 
 
 def test_the_slider_fades_the_map_and_all_maps_follow_the_common_one(page: Any, report: Path):
     page.goto(report.as_uri() + "#flagged")
     card = page.locator(".card").first
-    card.locator(".veil-slider").fill("0")
-    assert card.locator(".veil").evaluate("veil => veil.style.opacity") == "0"
+    card.locator(".overlay-slider").fill("0")
+    assert card.locator(".overlay").evaluate("overlay => overlay.style.opacity") == "0"
     assert card.locator(".box").is_hidden()
-    page.locator("#all-veils").fill("100")
-    assert set(page.locator(".veil").evaluate_all("veils => veils.map(v => v.style.opacity)")) == {"1"}
+    page.locator("#all-overlays").fill("100")
+    assert set(page.locator(".overlay").evaluate_all("overlays => overlays.map(o => o.style.opacity)")) == {"1"}
 
 
 def test_a_dot_shows_its_image_on_hover_and_by_arrow_keys_and_leads_to_its_card(page: Any, report: Path):
@@ -128,7 +128,7 @@ def test_a_dot_shows_its_image_on_hover_and_by_arrow_keys_and_leads_to_its_card(
     page.mouse.move(0, 0)
     page.focus("#dots")
     page.keyboard.press("ArrowRight")
-    assert page.locator("#dot-said").inner_text() == "cast/00000.png, mislabelled, score 3.00"
+    assert page.locator("#dot-words").inner_text() == "cast/00000.png, mislabelled, score 3.00"
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "card-0"
 
@@ -140,7 +140,7 @@ def test_keys_walk_through_the_cards_and_switch_the_map(page: Any, report: Path)
     assert page.evaluate("document.activeElement.id") == "card-1"
     page.keyboard.press("p")
     page.keyboard.press("m")
-    assert page.locator("#card-0 .veil").evaluate("veil => veil.style.opacity") == "0"
+    assert page.locator("#card-0 .overlay").evaluate("overlay => overlay.style.opacity") == "0"
     page.keyboard.press("/")
     page.keyboard.type("np")  # in the search field keys are letters
     assert page.input_value("#by-text") == "np"

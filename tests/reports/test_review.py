@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import expect
 
+from curate.audit.decisions import Decided, Decision, Decisions, Stale, decisions_of
+from curate.audit.parquet import Audit
 from curate.errors import InputError
-from curate.reports.decisions import Decided, Decision, Decisions, Stale, decisions_of
-from curate.reports.parquet import Audit
-from curate.reports.review import desk, listening
-from curate.splits.plan import Action, judged_rows, read_decisions
+from curate.reports.review import listening, review_session
+from curate.splits.plan import Action, judged_rows
+from tests.audit.drawn_audit import draw_audit
 from tests.reports.browser import open_chromium
-from tests.reports.drawn_audit import draw_audit
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
 
@@ -39,7 +39,7 @@ def audit(tmp_path: Path) -> Audit:
 @pytest.fixture
 def address(audit: Audit) -> Iterator[str]:
     """The address of a running review page of the drawn audit."""
-    with listening(desk(audit)) as (address, server):
+    with listening(review_session(audit)) as (address, server):
         thread = threading.Thread(target=server)
         thread.start()
         yield address
@@ -60,8 +60,8 @@ def ask(address: str, path: str = "", *, method: str = "GET", body: bytes | None
 def change(address: str, **asked: Any) -> tuple[int, Any]:
     body = {"row": 0, "decision": "keep", "note": "", "revision": 0} | asked
     sent = json.dumps(body).encode()
-    status, _, said = ask(address, "decide", method="POST", body=sent, content_type="application/json")
-    return status, json.loads(said)
+    status, _, answer = ask(address, "decide", method="POST", body=sent, content_type="application/json")
+    return status, json.loads(answer)
 
 
 def test_only_who_knows_the_token_is_answered(address: str):
@@ -132,14 +132,14 @@ def test_a_form_of_another_site_cannot_decide(address: str):
     assert ask(address, "decide", method="POST", body=body, content_type="text/plain")[0] == 400
 
 
-def test_a_change_on_what_another_tab_overtook_is_refused_and_told_the_latest(address: str, audit: Audit):
+def test_a_change_that_another_tab_overtook_is_refused_with_the_latest_decision(address: str, audit: Audit):
     assert change(address) == (200, {"decision": "keep", "note": "", "revision": 1})
     assert change(address, decision="reject") == (409, {"decision": "keep", "note": "", "revision": 1})
     assert decisions_of(audit)["cast/00000.png"].decision is Decision.KEEP
 
 
 def test_many_at_once_lose_nothing(audit: Audit):
-    decisions, paths = desk(audit).decisions, audit.tables["images"]["path"].to_pylist()[:8]
+    decisions, paths = review_session(audit).decisions, audit.tables["images"]["path"].to_pylist()[:8]
     threads = [
         threading.Thread(target=decisions.decide, args=(p, Decision.REJECT, "n"), kwargs={"seen": 0}) for p in paths
     ]
@@ -157,7 +157,7 @@ def test_a_decision_ends_with_the_file_it_was_made_on(audit: Audit):
     decisions.decide("a.png", Decision.REJECT, "", seen=0)
     with pytest.raises(Stale):
         decisions.decide("a.png", Decision.KEEP, "", seen=0)
-    with pytest.raises(InputError, match="no image of this audit"):
+    with pytest.raises(InputError, match="not an image of this audit"):
         decisions.decide("c.png", Decision.KEEP, "", seen=0)
     assert Decisions(audit.path, hashes).all() == {"a.png": Decided(decision=Decision.REJECT, revision=1)}
     assert Decisions(audit.path, hashes | {"a.png": "3"}).all() == {}
@@ -165,19 +165,19 @@ def test_a_decision_ends_with_the_file_it_was_made_on(audit: Audit):
 
 def test_prune_obeys_what_was_decided_but_not_what_was_withdrawn_or_made_on_another_file(audit: Audit):
     first, second, third = audit.tables["images"]["path"].to_pylist()[:3]
-    decisions = desk(audit).decisions
+    decisions = review_session(audit).decisions
     for path in (first, second):
         decisions.decide(path, Decision.KEEP, "fine", seen=0)
     decisions.decide(second, Decision.UNDECIDED, "", seen=1)
     Decisions(audit.path, {third: "another file", "gone.png": "0"}).decide(third, Decision.KEEP, "", seen=0)
     Decisions(audit.path, {"gone.png": "0"}).decide("gone.png", Decision.KEEP, "", seen=0)
-    assert {path: told[0].value for path, told in read_decisions(audit).items()} == {first: "keep"}
+    assert {path: decided.decision.value for path, decided in decisions_of(audit).items()} == {first: "keep"}
 
 
-def test_damaged_decisions_are_said_and_kept(audit: Audit):
+def test_damaged_decisions_are_reported_and_kept(audit: Audit):
     (audit.path / "decisions.parquet").write_text("no parquet")
     with pytest.raises(InputError, match=r"decisions\.parquet: cannot be read"):
-        desk(audit)
+        review_session(audit)
     assert (audit.path / "decisions.parquet").read_text() == "no parquet"
 
 
@@ -200,31 +200,31 @@ def tabs(chromium: Any, address: str) -> Iterator[tuple[Any, Any]]:
 def test_keys_decide_undo_takes_back_and_progress_counts(tabs: tuple[Any, Any], audit: Audit):
     page, _ = tabs
     words = page.locator("#progress-words")
-    expect(words).to_contain_text("0 of 8 flagged decided")
+    expect(words).to_contain_text("0 of 8 flagged images decided")
     page.keyboard.press("n")
     page.keyboard.press("k")
-    expect(words).to_contain_text("1 of 8 flagged decided: 1 keep")
+    expect(words).to_contain_text("1 of 8 flagged images decided: 1 keep")
     page.keyboard.press("r")  # the next undecided image has the focus
-    expect(words).to_contain_text("2 of 8 flagged decided: 1 keep, 1 reject")
+    expect(words).to_contain_text("2 of 8 flagged images decided: 1 keep, 1 reject")
     assert {p: d.decision.value for p, d in decisions_of(audit).items()} == {
         "cast/00000.png": "keep",
         "forged/00001.png": "reject",
     }
     page.keyboard.press("z")
-    expect(words).to_contain_text("1 of 8 flagged decided: 1 keep, 0 reject")
+    expect(words).to_contain_text("1 of 8 flagged images decided: 1 keep, 0 reject")
     page.keyboard.press("z")
-    expect(words).to_contain_text("0 of 8 flagged decided")
+    expect(words).to_contain_text("0 of 8 flagged images decided")
     expect(page.locator("#undo")).to_be_disabled()
     assert decisions_of(audit) == {}
 
 
 def test_a_kept_image_that_the_page_shows_can_be_rejected_and_the_plan_obeys(tabs: tuple[Any, Any], audit: Audit):
     page, _ = tabs
-    card = page.locator("#below-cards .card").first
+    card = page.locator("#kept-cards .card").first
     card.scroll_into_view_if_needed()
     card.locator("[data-decision=reject]").click()
     words = page.locator("#progress-words")
-    expect(words).to_have_text("0 of 8 flagged decided: 0 keep, 0 reject, 0 unsure; of the kept ones: 1 reject")
+    expect(words).to_have_text("0 of 8 flagged images decided: 0 keep, 0 reject, 0 unsure; kept images: 1 reject")
     path = card.locator("h3 bdi").text_content()
     assert [row.path for row in judged_rows(audit) if row.reason == "decided by hand"] == [path]
     assert next(row.action for row in judged_rows(audit) if row.path == path) is Action.REJECT
@@ -251,7 +251,7 @@ def test_two_tabs_do_not_overwrite_each_other_and_see_what_the_other_did(tabs: t
     first, second = tabs
     first.locator("#card-0 [data-decision=keep]").click()
     expect(first.locator("#progress-words")).to_contain_text("1 of 8")
-    expect(second.locator("#progress-words")).to_contain_text("1 of 8")  # told within seconds
+    expect(second.locator("#progress-words")).to_contain_text("1 of 8")  # within seconds
     second.locator("#card-0 [data-decision=reject]").click()
     expect(second.locator("#card-0 [data-decision=reject]")).to_have_attribute("aria-pressed", "true")
     first.evaluate("Review.state.get(0).revision = 1")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate.reports.parquet import Audit, write_audit
-from curate.reports.schema import SCHEMA_VERSION, TABLES
+from curate.audit.parquet import Audit, write_audit
+from curate.audit.schema import SCHEMA_VERSION, TABLES
 from curate.rules.cases import _rows
 
 PACK = """\

@@ -19,8 +19,8 @@ from curate.rules.formats.render import render
 from curate.rules.formats.text import LARGEST_SUMMARY, step_summary
 from curate.rules.packs import load_pack
 from curate.rules.results import Report
+from tests.cli.test_main import curate
 from tests.rules.audits import make_audit
-from tests.test_cli import curate
 
 SCHEMA = json.loads((Path(__file__).parent / "sarif-2.1.0.json").read_text(encoding="utf-8"))
 HOSTILE = "a b%,:#?|`[x](y)\x1b[31m\n::error::\x00<&>]]>\u202e😀.png"
@@ -105,7 +105,7 @@ def test_github_gets_no_more_of_a_level_than_it_shows_and_each_rule_first():
     errors = [line for line in lines if line.startswith("::error")]
     assert len(errors) == GITHUB_EACH
     assert re.search(r"\d+ more are not shown", errors[-1])
-    broken = {r.rule.code for r in report(40).results if r.outcome == "broken" and r.rule.severity == "error"}
+    broken = {r.rule.code for r in report(40).results if r.status == "broken" and r.rule.severity == "error"}
     assert all(any(f"title={code}" in line for line in errors) for code in broken)
     assert all(len(line) < 4096 for line in lines)
 

@@ -1,18 +1,19 @@
 from __future__ import annotations
 
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from curate.errors import CouldNotFinish, CurateError, InputError, UsageError
-from curate.findings import catalogue
+from curate.findings import catalogue, packs_folder
 from curate.rules import engine as engine_module
-from curate.rules.engine import ask, empty_audit, engine
+from curate.rules.engine import empty_audit, engine, fetch
 from curate.rules.evaluate import evaluate
 from curate.rules.explain import prove
 from curate.rules.packs import load_pack, select, shipped_packs
-from curate.rules.results import Outcome
+from curate.rules.results import RuleStatus
 from tests.rules.audits import PACK, flagged, make_audit
 
 RULES = [(name, rule.code) for name in shipped_packs() for rule in load_pack(name).rules]
@@ -50,9 +51,9 @@ WRONG = {
     "unknown fact": (changed('"count"', '"shares"'), 7, "'share'"),
     "unknown column": (changed("verdict = 'mis", "verdikt = 'mis"), 8, "did you mean 'verdict'"),
     "unknown table": (changed('keep = "== 0"', 'keep = "== 0"\nin = "image"'), 10, "did you mean 'images'"),
-    "no comparison": (changed('"== 0"', '"zero"'), 9, "no comparison"),
+    "not a comparison": (changed('"== 0"', '"zero"'), 9, "not a comparison"),
     "a number to keep": (changed('"== 0"', "0"), 9, "valid string"),
-    "no condition": (changed("verdict = 'mislabelled'", "width_px"), 8, "a condition is due"),
+    "no condition": (changed("verdict = 'mislabelled'", "width_px"), 8, "write a condition"),
     "text where a number is due": (changed('"count"', '"max"').replace(CONDITION, "path"), 8, "numbers"),
     "types that do not compare": (changed("verdict = 'mislabelled'", "verdict > 5"), 8, "ompare"),
     "a broken expression": (changed("verdict = 'mislabelled'", "verdict = "), 8, "syntax error"),
@@ -78,11 +79,11 @@ def test_a_wrong_pack_is_one_sentence_with_file_and_line(tmp_path: Path, name: s
     text, line, says = WRONG[name]
     file = tmp_path / "wrong.toml"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(InputError if "extends what" not in name else UsageError) as told:
+    with pytest.raises(InputError if "extends what" not in name else UsageError) as refused:
         load_pack(file)
-    assert f"wrong.toml:{line}: " in str(told.value)
-    assert says in str(told.value)
-    assert "\n" not in str(told.value)
+    assert f"wrong.toml:{line}: " in str(refused.value)
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 HOSTILE = (
@@ -140,14 +141,14 @@ def test_the_engine_itself_reads_and_writes_nothing(query: str):
     import duckdb
 
     with engine(empty_audit()) as con, pytest.raises(duckdb.Error):
-        ask(con, query)
+        fetch(con, query)
 
 
 def test_rules_that_run_long_are_stopped(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(engine_module, "SECONDS", 0.3)
     start = time.perf_counter()
     with pytest.raises(CouldNotFinish, match="took longer"), engine(empty_audit()) as con:
-        ask(con, "SELECT count(*) FROM range(1000000000000) a, range(1000) b")
+        fetch(con, "SELECT count(*) FROM range(1000000000000) a, range(1000) b")
     assert time.perf_counter() - start < 20
 
 
@@ -184,8 +185,8 @@ def test_a_rule_without_a_row_to_judge_is_skipped_and_no_pass():
     pack = load_pack("default")
     audit = make_audit(images=[{"anomaly_score": None, "times": 3}])
     report = evaluate(audit, pack, [pack.rule("OOD102"), pack.rule("IMG101")])
-    assert [result.outcome for result in report.results] == [Outcome.SKIPPED, Outcome.KEPT]
-    with pytest.raises(CouldNotFinish, match="found a row"):
+    assert [result.status for result in report.results] == [RuleStatus.SKIPPED, RuleStatus.KEPT]
+    with pytest.raises(CouldNotFinish, match="has a row"):
         evaluate(audit, pack, [pack.rule("OOD102")])
 
 
@@ -205,4 +206,14 @@ def test_a_broken_rule_names_its_class_and_the_images_of_that_class_alone():
     result = evaluate(audit, pack, [pack.rule("LBL102")]).results[0]
     assert [group.name for group in result.broken_groups] == ["label=b"]
     assert [(o.path, o.message) for o in result.offenders] == [("103.png", "a scratch")]
-    assert "0.25 for label=b" in result.sentence
+    assert "25 % (1 of 4) for label=b; the limit is 10 %" in result.sentence
+
+
+def test_a_new_rule_of_a_shipped_pack_has_a_code_that_no_pack_below_has():
+    """A table with a code of the pack below changes that rule: a new rule under it would vanish."""
+    below: dict[str, str] = {}
+    for name in ("smoke", "default", "strict"):
+        rules = tomllib.loads((packs_folder() / f"{name}.toml").read_text(encoding="utf-8"))["rules"]
+        taken = [code for code, table in rules.items() if code in below and "title" in table]
+        assert not taken, f"{name}.toml: {taken[0]} is a rule of {below[taken[0]]}.toml: take a code that is free"
+        below |= dict.fromkeys(rules.keys() - below.keys(), name)

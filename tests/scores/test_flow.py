@@ -12,12 +12,13 @@ from torch.testing import assert_close
 
 from curate.errors import CouldNotFinish, UsageError
 from curate.records import Embeddings, PatchesInMemory, Scores
+from curate.scores.alignment import MOST_COST, Alignment
 from curate.scores.base import NO_GUIDE, Guide
-from curate.scores.coupling import CouplingFlow, nll
 from curate.scores.flow import ABLATIONS, RAD, Flow, FlowConfig, Granularity, Query
-from curate.scores.folds import kin_folds
-from curate.scores.places import Move, ReferenceGrid, moved, places_of
-from curate.scores.whitening import PRIORS, add_up, fit
+from curate.scores.folds import group_folds
+from curate.scores.position_gaussians import SHRINKAGES, fit_gaussians, image_nll, sum_patches
+from curate.scores.positions import ReferenceGrid, positions_of
+from curate.scores.published.rad.coupling_flow import CouplingFlow, nll
 from tests.scores.watched import Watched
 
 WIDTH, ROWS, COLUMNS = 8, 5, 6
@@ -32,7 +33,7 @@ def stirred(width: int, condition: int = 0, seed: int = 0) -> CouplingFlow:
         for weight in flow.parameters():
             if weight.requires_grad:
                 weight.add_(0.5 * torch.randn(weight.shape, generator=generator, dtype=torch.float64))
-        for block in flow.blocks:  # in float64, so is the turn
+        for block in flow.blocks:  # in float64, so is the rotation
             block.w_perm.copy_(torch.linalg.qr(block.w_perm)[0])
             block.w_perm_inv.copy_(block.w_perm.T)
     return flow
@@ -83,7 +84,7 @@ def test_building_a_flow_leaves_the_global_generators_alone():
 
 
 def drawn(count: int, planted: tuple[int, ...] = (), seed: int = 0) -> list[np.ndarray]:
-    """Return images of one part: each place has its own look, and planted images one odd patch each."""
+    """Return images of one part: each position has its own appearance, each planted image one anomalous patch."""
     rng = np.random.default_rng(seed)
     part = rng.normal(size=(ROWS * COLUMNS, WIDTH))
     images = [part + 0.2 * rng.normal(size=part.shape) for _ in range(count)]
@@ -104,16 +105,16 @@ def embedded(images: list[np.ndarray]) -> Embeddings:
 
 
 def scored(
-    images: list[np.ndarray], config: FlowConfig = QUICK, kin: np.ndarray | None = None, guide: Guide = NO_GUIDE
+    images: list[np.ndarray], config: FlowConfig = QUICK, groups: np.ndarray | None = None, guide: Guide = NO_GUIDE
 ) -> Scores:
-    kin = np.arange(len(images)) if kin is None else kin
-    return Flow(config=config).score(embedded(images), kin, guide=guide)
+    groups = np.arange(len(images)) if groups is None else groups
+    return Flow(config=config).score(embedded(images), groups, guide=guide)
 
 
 @pytest.mark.parametrize("name", [name for name in ABLATIONS if "image" not in name and "position" not in name])
 def test_every_variant_puts_planted_anomalies_first(name: str):
     planted = (3, 17, 31)
-    config = replace(ABLATIONS[name], steps=12, batch=64, moves=())
+    config = replace(ABLATIONS[name], steps=12, batch=64)
     assert set(np.argsort(-scored(drawn(40, planted), config).values)[:3]) == set(planted)
 
 
@@ -127,7 +128,7 @@ def test_the_map_peaks_where_the_anomaly_was_planted_also_with_uneven_grids():
     assert (scores.maps[2].shape, scores.maps[7].shape) == ((4, 6), (6, 6))
 
 
-def test_image_granularity_finds_an_image_that_is_odd_as_a_whole():
+def test_image_granularity_finds_an_image_that_is_anomalous_as_a_whole():
     images = drawn(40)
     images[9] = (images[9] + np.float16(1)).astype(np.float16)
     scores = scored(images, replace(QUICK, granularity=Granularity.IMAGE))
@@ -155,17 +156,17 @@ def test_nan_is_refused_and_the_image_is_named():
 
 
 @pytest.mark.parametrize(("count", "few"), [(2, True), (3, True), (9, True), (16, False)])
-def test_a_few_images_are_scored_and_told_of(count: int, few: bool):
+def test_a_few_images_are_scored_and_a_note_says_so(count: int, few: bool):
     scores = scored(drawn(count))
     assert np.isfinite(scores.values).all()
     assert ("note" in scores.facts) == few
 
 
-def test_one_image_and_kin_alone_score_nothing_and_are_told_of():
-    for images, kin in ((drawn(1), np.zeros(1, dtype=np.int64)), (drawn(5), np.zeros(5, dtype=np.int64))):
-        scores = scored(images, kin=kin)
+def test_one_image_and_a_single_leakage_group_score_nothing_and_a_note_says_so():
+    for images, groups in ((drawn(1), np.zeros(1, dtype=np.int64)), (drawn(5), np.zeros(5, dtype=np.int64))):
+        scores = scored(images, groups=groups)
         assert not scores.values.any()
-        assert "kin" in scores.facts["note"]
+        assert "one leakage group" in scores.facts["note"]
 
 
 @pytest.mark.parametrize("granularity", list(Granularity))
@@ -175,21 +176,21 @@ def test_constant_features_survive_and_nobody_stands_out(granularity: Granularit
     assert_allclose(scores.values, scores.values[0], atol=0.1)
 
 
-def test_a_model_has_not_seen_the_images_that_it_scores_nor_their_kin():
-    images, kin = drawn(24), np.arange(24)
+def test_a_model_has_not_seen_the_images_that_it_scores_nor_their_leakage_group():
+    images, groups = drawn(24), np.arange(24)
     images[3][8] += np.float16(4)
-    alone = scored(images, kin=kin).values[3]
-    copies, families = [*images, *[images[3]] * 8], np.concatenate([kin, np.full(8, 3)])
-    assert scored(copies, kin=families).values[3] > 0.5 * alone
-    assert scored(copies, replace(QUICK, out_of_fold=False), kin=families).values[3] < 0.5 * alone
+    alone = scored(images, groups=groups).values[3]
+    copies, copy_groups = [*images, *[images[3]] * 8], np.concatenate([groups, np.full(8, 3)])
+    assert scored(copies, groups=copy_groups).values[3] > 0.5 * alone
+    assert scored(copies, replace(QUICK, out_of_fold=False), groups=copy_groups).values[3] < 0.5 * alone
 
 
-def test_whole_kin_lie_in_one_fold_and_folds_are_even():
-    kin = np.concatenate([np.zeros(7, dtype=np.int64), np.arange(30)])
-    folds = kin_folds(kin, 4, np.random.default_rng(0))
-    assert len(set(folds[kin == 0])) == 1
+def test_whole_leakage_groups_lie_in_one_fold_and_folds_are_even():
+    groups = np.concatenate([np.zeros(7, dtype=np.int64), np.arange(30)])
+    folds = group_folds(groups, 4, np.random.default_rng(0))
+    assert len(set(folds[groups == 0])) == 1
     assert np.ptp(np.bincount(folds)) <= 1
-    assert kin_folds(np.array([5, 5, 9]), 4, np.random.default_rng(0)).max() == 1
+    assert group_folds(np.array([5, 5, 9]), 4, np.random.default_rng(0)).max() == 1
 
 
 def test_rejected_images_are_not_learnt_from_and_are_scored_all_the_same():
@@ -197,9 +198,9 @@ def test_rejected_images_are_not_learnt_from_and_are_scored_all_the_same():
     for image in range(12):
         images[image][8] += np.float16(2)  # a defect that many repeat
     nominal = np.arange(30) >= 12
-    told, untold = scored(images, guide=Guide(nominal=nominal)).values, scored(images).values
-    assert np.ptp(told[12:]) < told[:12].min() - told[12:].max()
-    assert told[:12].mean() > 2 * untold[:12].mean()
+    guided, unguided = scored(images, guide=Guide(nominal=nominal)).values, scored(images).values
+    assert np.ptp(guided[12:]) < guided[:12].min() - guided[12:].max()
+    assert guided[:12].mean() > 2 * unguided[:12].mean()
 
 
 def test_a_guide_gives_the_meta_set_and_the_model_to_start_from():
@@ -210,58 +211,71 @@ def test_a_guide_gives_the_meta_set_and_the_model_to_start_from():
     assert len(again.facts["flows"][0]["lambda"]) == QUICK.steps // 2 < len(first.facts["flows"][0]["lambda"])
 
 
+def test_it_abstains_from_a_set_that_is_not_aligned_and_says_by_how_much():
+    images, unaligned = drawn(12), Guide(alignment=Alignment(2 * MOST_COST))
+    assert scored(images, FlowConfig()).abstains == ""
+    assert scored(images, FlowConfig(position=False), guide=unaligned).abstains == ""
+    reason = scored(images, FlowConfig(), guide=unaligned).abstains
+    assert "Position is used only if the images are aligned" in reason
+    assert "more than 22 %, here it does by 44 %." in reason
+
+
 def test_facts_are_json_and_hold_the_course_of_lambda():
     facts = json.loads(json.dumps(scored(drawn(16)).facts))
     assert len(facts["flows"]) == facts["folds"] == 4
     assert all(0.005 <= value <= 0.0075 for value in facts["flows"][0]["lambda"])
-    assert facts["place"]["place"]
+    assert facts["position"]["own_mean"]
 
 
-def test_the_set_itself_tells_whether_places_count():
+def test_the_set_itself_tells_whether_positions_count():
     rng = np.random.default_rng(0)
     anywhere = [image[rng.permutation(len(image))] for image in drawn(40)]
-    assert scored(drawn(40)).facts["place"]["place"]
-    assert not scored(anywhere).facts["place"]["place"]
+    assert scored(drawn(40)).facts["position"]["own_mean"]
+    assert not scored(anywhere).facts["position"]["own_mean"]
 
 
 @pytest.mark.parametrize("config", [QUICK, FlowConfig()], ids=["with blocks", "without"])
 @pytest.mark.parametrize("count", [1, 2, 3, 17])
-@pytest.mark.parametrize("kin", ["none", "all"])
-def test_progress_counts_every_image_once(config: FlowConfig, count: int, kin: str):
-    told: list[int] = []
-    numbers = np.arange(count) if kin == "none" else np.zeros(count, dtype=np.int64)
-    Flow(config=config).score(embedded(drawn(count)), numbers, progress=told.append)
-    assert sum(told) == count
+@pytest.mark.parametrize("one_group", [False, True])
+def test_progress_counts_every_image_once(config: FlowConfig, count: int, one_group: bool):
+    reports: list[int] = []
+    groups = np.zeros(count, dtype=np.int64) if one_group else np.arange(count)
+    Flow(config=config).score(embedded(drawn(count)), groups, progress=reports.append)
+    assert sum(reports) == count
 
 
 @pytest.mark.parametrize(("config", "half"), [(QUICK, 5), (FlowConfig(), 0)], ids=["with blocks", "without"])
-def test_half_of_the_images_are_told_while_blocks_train(config: FlowConfig, half: int):
+def test_half_of_the_images_are_reported_while_blocks_train(config: FlowConfig, half: int):
     source = Watched(drawn(9))
     flow = Flow(config=replace(config, out_of_fold=False))  # one flow: in folds some train while others judge
-    flow.score(replace(embedded(source.arrays), source=source), np.arange(9), progress=source.told.append)
-    assert source.at_readings[-9] == half
+    flow.score(replace(embedded(source.arrays), source=source), np.arange(9), progress=source.progress)
+    assert source.progress_at_reads[-9] == half
 
 
-def test_whitened_descriptors_of_each_place_are_centred_and_the_determinant_is_that_of_the_map():
+def test_whitened_descriptors_of_each_position_are_centred_and_the_determinant_is_that_of_the_map():
     images, grid = embedded(drawn(200)), ReferenceGrid(ROWS, COLUMNS)
-    whitening = fit(add_up(images, np.arange(200), grid), grid, PRIORS[1], 0.0)
-    cells = grid.cells_of(places_of(ROWS, COLUMNS))
-    z, log_det = zip(*(whitening(torch.from_numpy(images.patches(i)), cells) for i in range(200)), strict=True)
+    sums = sum_patches(images, np.arange(200), grid)
+    gaussians = fit_gaussians(sums, grid, shrinkage=SHRINKAGES[1], ridge=0.0)
+    x, positions = [torch.from_numpy(images.patches(i)) for i in range(200)], positions_of(ROWS, COLUMNS)
+    z, log_det = zip(*(gaussians.whiten(one, positions) for one in x), strict=True)
     flat = torch.stack(z).flatten(0, 1)
     assert_close(torch.stack(z).mean(dim=0), torch.zeros_like(z[0]), rtol=0, atol=0.1)
     assert_close(flat.T @ flat / len(flat), torch.eye(WIDTH), rtol=0, atol=0.05)
-    assert_close(log_det[0][0], torch.linalg.slogdet(whitening.root[0]).logabsdet, rtol=1e-4, atol=1e-4)
+    assert_close(log_det[0][0], torch.linalg.slogdet(gaussians.root[0]).logabsdet, rtol=1e-4, atol=1e-4)
 
 
-def test_moves_keep_places_within_the_image_and_twice_a_flip_is_none():
-    places = places_of(4, 7)
-    ways = moved(places, tuple(Move))
-    assert all(((way >= 0) & (way <= 1)).all() for way in ways)
-    assert_allclose(moved(moved(places, (Move.FLIP,))[1], (Move.FLIP,))[1], places, atol=1e-6)
-    assert len(moved(places, ())) == 1
+def test_the_likelihood_of_each_position_is_that_of_its_multivariate_normal():
+    images, grid = embedded(drawn(50)), ReferenceGrid(ROWS, COLUMNS)
+    sums = sum_patches(images, np.arange(50), grid)
+    gaussians = fit_gaussians(sums, grid, shrinkage=SHRINKAGES[2], ridge=0.5)
+    nll, x, areas = image_nll(images, 3, gaussians), torch.from_numpy(images.patches(3)), grid.areas()
+    for cell in range(grid.cells):
+        factor = torch.linalg.inv(gaussians.root[areas[cell]])
+        normal_at = torch.distributions.MultivariateNormal(gaussians.mean[cell], scale_tril=factor)
+        assert nll[cell] == pytest.approx(-float(normal_at.log_prob(x[cell])) / WIDTH, rel=1e-4)
 
 
-def test_a_setting_that_cannot_be_is_refused():
+def test_a_setting_out_of_range_is_refused():
     for wrong in ({"folds": 1}, {"inner_steps": 6}, {"trim": 1.0}, {"top_share": 0.0}):
         with pytest.raises(UsageError, match=next(iter(wrong))):
             FlowConfig(**wrong)

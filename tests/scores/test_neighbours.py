@@ -40,9 +40,9 @@ def embedded(images: list[np.ndarray]) -> Embeddings:
     )
 
 
-def scored(images: list[np.ndarray], config: NeighboursConfig = ALL, kin: np.ndarray | None = None) -> Scores:
-    kin = np.arange(len(images)) if kin is None else kin
-    return Neighbours(config=config).score(embedded(images), kin)
+def scored(images: list[np.ndarray], config: NeighboursConfig = ALL, groups: np.ndarray | None = None) -> Scores:
+    groups = np.arange(len(images)) if groups is None else groups
+    return Neighbours(config=config).score(embedded(images), groups)
 
 
 def brute_force(images: list[np.ndarray], index: int, count: int) -> np.ndarray:
@@ -84,29 +84,29 @@ def test_comparing_with_some_agrees_with_comparing_with_all_and_says_what_it_mis
 
 def test_many_copies_of_one_image_do_not_crowd_out_the_others():
     images = drawn(12)
-    kin = np.concatenate([np.arange(12), np.full(40, 2)])
-    near = similar_images(embedded(images + [images[2]] * 40), kin, 11).near
-    assert all(len(set(kin[row])) == 11 for row in near[:12])
+    groups = np.concatenate([np.arange(12), np.full(40, 2)])
+    near = similar_images(embedded(images + [images[2]] * 40), groups, 11).near
+    assert all(len(set(groups[row])) == 11 for row in near[:12])
 
 
-@pytest.mark.parametrize("groups", [1, 2, 3])
+@pytest.mark.parametrize("group_count", [1, 2, 3])
 def test_an_image_of_a_large_group_is_compared_with_all_others_but_its_group(
-    groups: int, monkeypatch: pytest.MonkeyPatch
+    group_count: int, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(similar, "WIDTHS", (1, 2))
-    images, kin = drawn(30), np.arange(30) % groups
-    near = similar_images(embedded(images), kin, 12).near
-    outside = 30 - 30 // groups
+    images, groups = drawn(30), np.arange(30) % group_count
+    near = similar_images(embedded(images), groups, 12).near
+    outside = 30 - 30 // group_count
     assert ((near >= 0).sum(axis=1) == min(12, outside)).all()
-    assert all((kin[row[row >= 0]] != kin[image]).all() for image, row in enumerate(near))
+    assert all((groups[row[row >= 0]] != groups[image]).all() for image, row in enumerate(near))
 
 
 def test_an_inverted_file_index_finds_most_and_says_how_much(monkeypatch: pytest.MonkeyPatch):
-    images, kin = drawn(300, planted=(3,)), np.arange(300)
-    exact = similar_images(embedded(images), kin, 5)
+    images, groups = drawn(300, planted=(3,)), np.arange(300)
+    exact = similar_images(embedded(images), groups, 5)
     monkeypatch.setattr(similar, "EXACT_UP_TO", 100)
     monkeypatch.setattr(similar, "PROBED_SHARE", 0.5)
-    lists = similar_images(embedded(images), kin, 5)
+    lists = similar_images(embedded(images), groups, 5)
     assert (exact.search, exact.recall, lists.search) == ("exact", 1.0, "inverted lists")
     found = np.mean([len(np.intersect1d(a, b)) / 5 for a, b in zip(exact.near, lists.near, strict=True)])
     assert 0.5 < lists.recall <= 1
@@ -114,9 +114,12 @@ def test_an_inverted_file_index_finds_most_and_says_how_much(monkeypatch: pytest
 
 
 def test_some_rows_alone_are_answered_as_among_all():
-    images, kin = drawn(20), np.arange(20)
+    images, groups = drawn(20), np.arange(20)
     rows = np.array([7, 3])
-    whole, part = similar_images(embedded(images), kin, 4).near, similar_images(embedded(images), kin, 4, rows).near
+    whole, part = (
+        similar_images(embedded(images), groups, 4).near,
+        similar_images(embedded(images), groups, 4, rows=rows).near,
+    )
     assert_array_equal(part, whole[rows])
 
 
@@ -141,8 +144,8 @@ def test_scores_follow_the_images_when_these_are_shuffled():
 def test_copies_of_an_anomaly_do_not_vouch_for_it(config: NeighboursConfig):
     images = drawn(30, planted=(5,))
     copies = images + [images[5]] * 6
-    kin = np.concatenate([np.arange(30), np.full(6, 5)])
-    known, unknown = scored(copies, config, kin).values, scored(copies, config).values
+    groups = np.concatenate([np.arange(30), np.full(6, 5)])
+    known, unknown = scored(copies, config, groups).values, scored(copies, config).values
     assert known.argmax() in {5, *range(30, 36)}
     assert_allclose(known[30:], known[5], rtol=1e-5)
     assert unknown[5] < known[5]
@@ -150,8 +153,8 @@ def test_copies_of_an_anomaly_do_not_vouch_for_it(config: NeighboursConfig):
 
 def test_copies_of_another_image_count_as_one_neighbour():
     images = drawn(10)
-    kin = np.concatenate([np.arange(10), np.full(5, 2)])
-    assert_allclose(scored(images + [images[2]] * 5, ALL, kin).values[:10], scored(images).values, rtol=1e-4)
+    groups = np.concatenate([np.arange(10), np.full(5, 2)])
+    assert_allclose(scored(images + [images[2]] * 5, ALL, groups).values[:10], scored(images).values, rtol=1e-4)
 
 
 def test_scores_scale_with_the_features():
@@ -228,5 +231,5 @@ def test_a_right_thing_in_a_wrong_place_is_seen_where_position_counts():
 
 
 def test_places_are_in_longest_sides_from_the_centre():
-    places = neighbours.grid_places(2, 4)
+    places = neighbours.grid_positions(2, 4)
     assert_allclose(places[[0, -1]], [[-0.125, -0.375], [0.125, 0.375]])

@@ -12,11 +12,18 @@ from curate.errors import CouldNotFinish
 from curate.records import Embeddings, PatchesInMemory, Scores
 from curate.scores.alignment import Alignment
 from curate.scores.base import NO_GUIDE, Guide
-from curate.scores.folds import kin_folds
+from curate.scores.folds import group_folds
+from curate.scores.published.mlg_stpm import Curriculum
 from curate.scores.student import Student
-from curate.scores.student_config import ABLATIONS, Curriculum, Join, StudentConfig
-from curate.scores.student_training import joined
-from curate.scores.surroundings import SURROUNDINGS, around, half_whitening, moments, position
+from curate.scores.student_config import ABLATIONS, StudentConfig
+from curate.scores.student_training import StudentModel, StudentNet, weighted_mean
+from curate.scores.surroundings import (
+    SURROUNDINGS,
+    moments,
+    partial_whitening,
+    position_encoding,
+    surrounding_means,
+)
 from tests.scores.watched import Watched
 
 WIDTH, ROWS, COLUMNS = 12, 8, 7
@@ -30,13 +37,13 @@ QUICK = StudentConfig(
     again=2,
     batch=128,
     meta_batch=64,
-    inputs=8,
+    reduced_width=8,
     hidden=16,
 )
 
 
 def drawn(count: int, planted: tuple[int, ...] = (), seed: int = 0, rows: int = ROWS) -> list[np.ndarray]:
-    """Return images of one smooth part, each lit a little differently, and in planted ones two odd places."""
+    """Return images of one smooth part, each lit a little differently, and in planted ones two anomalous patches."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:rows, 0:COLUMNS]
     waves = np.stack([np.sin(0.7 * y + 0.5 * k * x) for k in range(WIDTH)], axis=-1)
@@ -60,10 +67,15 @@ def embedded(images: list[np.ndarray], parts: tuple[slice, ...] = PARTS) -> Embe
 
 
 def scored(
-    images: list[np.ndarray], config: StudentConfig = QUICK, kin: np.ndarray | None = None, guide: Guide = NO_GUIDE
+    images: list[np.ndarray], config: StudentConfig = QUICK, groups: np.ndarray | None = None, guide: Guide = NO_GUIDE
 ) -> Scores:
-    kin = np.arange(len(images)) if kin is None else kin
-    return Student(config=config).score(embedded(images), kin, guide=guide)
+    groups = np.arange(len(images)) if groups is None else groups
+    return Student(config=config).score(embedded(images), groups, guide=guide)
+
+
+def nets(scores: Scores) -> tuple[StudentNet, ...]:
+    assert isinstance(scores.model, StudentModel)
+    return scores.model.nets
 
 
 @pytest.mark.parametrize("curriculum", list(Curriculum))
@@ -79,43 +91,43 @@ def test_the_map_peaks_where_the_anomaly_was_planted():
 
 def test_anomalies_do_not_enter_the_meta_set():
     planted = (3, 9, 17, 31)
-    kept = scored(drawn(40, planted=planted)).meta_set
-    assert kept is not None
-    assert kept.epochs == (2, 3, 4)
-    assert not set(kept.final) & set(planted)
+    meta_set = scored(drawn(40, planted=planted)).meta_set
+    assert meta_set is not None
+    assert meta_set.epochs == (2, 3, 4)
+    assert not set(meta_set.final) & set(planted)
 
 
 def test_a_student_of_batches_alone_still_hands_on_a_meta_set():
-    kept = scored(drawn(30), replace(QUICK, curriculum=Curriculum.BATCHES)).meta_set
-    assert kept is not None
-    assert kept.epochs == (QUICK.epochs,)
+    meta_set = scored(drawn(30), replace(QUICK, curriculum=Curriculum.BATCHES)).meta_set
+    assert meta_set is not None
+    assert meta_set.epochs == (QUICK.epochs,)
 
 
-def test_an_image_and_its_kin_are_judged_by_a_student_that_saw_none_of_them():
-    images, kin = drawn(30), np.arange(30)
-    kin[20:] = 20
+def test_an_image_and_its_leakage_group_are_judged_by_a_student_that_was_trained_on_none_of_them():
+    images, groups = drawn(30), np.arange(30)
+    groups[20:] = 20
     quick = replace(QUICK, curriculum=Curriculum.BATCHES)
-    before = scored(images, quick, kin)
+    before = scored(images, quick, groups)
     changed = [image + np.float16(0.2) * (i >= 20) for i, image in enumerate(images)]
-    fold = kin_folds(kin, QUICK.folds, np.random.default_rng(QUICK.seed))[20]
-    reader = Guide(model=before.model)
-    # the reader is handed on, so that only what the students learn from may differ
-    first, second = (scored(some, quick, kin, guide=reader).model.nets for some in (images, changed))
+    fold = group_folds(groups, QUICK.folds, np.random.default_rng(QUICK.seed))[20]
+    guide = Guide(model=before.model)
+    # the feature extractor is handed on, so that only what the students are trained on may differ
+    first, second = (nets(scored(some, quick, groups, guide=guide)) for some in (images, changed))
     same = [torch.equal(a.inner.weight, b.inner.weight) for a, b in zip(first, second, strict=True)]
     assert same == [which == fold for which in range(QUICK.folds)]
 
 
-def test_rejected_images_are_not_learnt_from_but_scored():
+def test_rejected_images_are_not_trained_on_but_scored():
     images = drawn(40, planted=tuple(range(12)))
     nominal = np.arange(40) >= 12
-    told, untold = scored(images, guide=Guide(nominal=nominal)), scored(images)
-    assert told.values[:12].min() > told.values[12:].max()
-    assert told.values[:12].mean() > untold.values[:12].mean()
-    assert told.meta_set is not None
-    assert nominal[told.meta_set.final].all()
+    guided, unguided = scored(images, guide=Guide(nominal=nominal)), scored(images)
+    assert guided.values[:12].min() > guided.values[12:].max()
+    assert guided.values[:12].mean() > unguided.values[:12].mean()
+    assert guided.meta_set is not None
+    assert nominal[guided.meta_set.final].all()
 
 
-def test_when_all_are_rejected_all_are_learnt_from():
+def test_when_all_are_rejected_all_are_trained_on():
     scores = scored(drawn(12), guide=Guide(nominal=np.zeros(12, dtype=np.bool_)))
     assert len(scores.values) == 12
 
@@ -132,9 +144,9 @@ def test_a_second_round_goes_on_where_the_first_stopped():
 def test_the_model_of_the_round_before_is_left_as_it_was():
     images = drawn(20)
     first = scored(images)
-    held = [net.inner.weight.clone() for net in first.model.nets]
+    weights = [net.inner.weight.clone() for net in nets(first)]
     scored(images, guide=Guide(model=first.model))
-    assert all(torch.equal(a, net.inner.weight) for a, net in zip(held, first.model.nets, strict=True))
+    assert all(torch.equal(a, net.inner.weight) for a, net in zip(weights, nets(first), strict=True))
 
 
 def test_the_same_input_gives_the_same_bytes_whatever_torch_drew_before():
@@ -169,8 +181,8 @@ def test_few_images_are_scored(count: int):
     assert_array_equal(scores.meta_set.final, np.arange(count))
 
 
-def test_images_that_are_all_kin_score_zero():
-    assert_array_equal(scored(drawn(4), kin=np.zeros(4, dtype=np.int64)).values, np.zeros(4))
+def test_images_of_one_leakage_group_score_zero():
+    assert_array_equal(scored(drawn(4), groups=np.zeros(4, dtype=np.int64)).values, np.zeros(4))
 
 
 @pytest.mark.parametrize("value", [0, 7])
@@ -179,7 +191,7 @@ def test_constant_features_score_next_to_nothing(value: int):
     assert_allclose(scored(flat).values, np.zeros(12), atol=1e-5)
 
 
-def test_a_descriptor_without_stages_is_its_own_answer():
+def test_a_descriptor_without_stages_is_its_own_target():
     whole = Student(config=QUICK).score(embedded(drawn(30, planted=(6,)), parts=()), np.arange(30))
     assert whole.values.argmax() == 6
 
@@ -194,32 +206,32 @@ def test_a_descriptor_that_is_not_finite_is_refused(value: float):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 9])
-@pytest.mark.parametrize("kin", ["none", "all"])
-def test_progress_counts_every_image_once(count: int, kin: str):
-    told: list[int] = []
-    numbers = np.arange(count) if kin == "none" else np.zeros(count, dtype=np.int64)
-    Student(config=QUICK).score(embedded(drawn(count)), numbers, progress=told.append)
-    assert sum(told) == count
+@pytest.mark.parametrize("one_group", [False, True], ids=["a group an image", "one group"])
+def test_progress_counts_every_image_once(count: int, one_group: bool):
+    calls: list[int] = []
+    groups = np.zeros(count, dtype=np.int64) if one_group else np.arange(count)
+    Student(config=QUICK).score(embedded(drawn(count)), groups, progress=calls.append)
+    assert sum(calls) == count
 
 
 @pytest.mark.parametrize("count", [2, 3, 9])
 @pytest.mark.parametrize("again", [False, True], ids=["first round", "second round"])
-def test_half_of_the_images_are_told_before_the_first_is_judged(count: int, again: bool):
+def test_half_of_the_progress_is_made_before_the_first_image_is_judged(count: int, again: bool):
     source = Watched(drawn(count))
     student = Student(config=replace(QUICK, curriculum=Curriculum.BATCHES))
-    embeddings, kin = replace(embedded(source.arrays), source=source), np.arange(count)
-    model = student.score(embeddings, kin).model if again else None
-    student.score(embeddings, kin, guide=Guide(model=model), progress=source.told.append)
-    assert source.at_readings[-count] == (count + 1) // 2
+    embeddings, groups = replace(embedded(source.arrays), source=source), np.arange(count)
+    model = student.score(embeddings, groups).model if again else None
+    student.score(embeddings, groups, guide=Guide(model=model), progress=source.progress)
+    assert source.progress_at_reads[-count] == (count + 1) // 2
 
 
-def test_progress_moves_while_lessons_are_read():
+def test_progress_moves_while_the_patch_dataset_is_read():
     source = Watched(drawn(60))
     embeddings = replace(embedded(source.arrays), source=source)
     Student(config=replace(QUICK, curriculum=Curriculum.BATCHES, epochs=1)).score(
-        embeddings, np.arange(60), guide=Guide(alignment=Alignment()), progress=source.told.append
+        embeddings, np.arange(60), guide=Guide(alignment=Alignment()), progress=source.progress
     )
-    assert 0 < source.at_readings[60] < source.at_readings[119] < 30
+    assert 0 < source.progress_at_reads[60] < source.progress_at_reads[119] < 30
 
 
 def test_the_facts_can_be_written_as_json():
@@ -230,16 +242,16 @@ def test_the_ablations_cover_every_curriculum():
     assert {config.curriculum for config in ABLATIONS.values()} == set(Curriculum)
 
 
-def test_folds_are_even_and_keep_kin_together():
-    kin = np.array([0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8])
-    folds = kin_folds(kin, 3, np.random.default_rng(0))
+def test_folds_are_even_and_keep_leakage_groups_together():
+    groups = np.array([0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8])
+    folds = group_folds(groups, 3, np.random.default_rng(0))
     assert_array_equal(np.bincount(folds), [4, 4, 4])
     assert len(set(folds[:4])) == 1
 
 
 def test_surroundings_are_the_means_of_their_windows_inside_the_image():
     grid = torch.randn((9, 6, 2), generator=torch.Generator().manual_seed(0))
-    got = around(grid).reshape(9, 6, len(SURROUNDINGS), 2)
+    got = surrounding_means(grid).reshape(9, 6, len(SURROUNDINGS), 2)
     y, x = np.mgrid[0:9, 0:6]
 
     def inside(window: tuple[int, int, int, int], row: int, column: int) -> np.ndarray:
@@ -254,32 +266,31 @@ def test_surroundings_are_the_means_of_their_windows_inside_the_image():
             torch.testing.assert_close(got[row, column, which], wanted, atol=1e-5, rtol=1e-4)
 
 
-def test_a_place_and_those_next_to_it_are_hidden_from_the_student():
+def test_a_patch_and_those_next_to_it_are_hidden_from_the_student():
     grid = torch.zeros((11, 11, 1))
     grid[5, 5] = 1
-    seen = around(grid).reshape(11, 11, -1)
+    seen = surrounding_means(grid).reshape(11, 11, -1)
     assert (seen[3:8, 3:8] == 0).all()
     assert (seen[2, 5] != 0).any()
 
 
-def test_position_tells_places_apart():
-    cells = position(6, 9)
+def test_the_position_encoding_differs_between_any_two_patches():
+    cells = position_encoding(6, 9)
     assert cells.shape == (54, 64)
     assert torch.cdist(cells, cells).fill_diagonal_(1).min() > 0.1
 
 
-def test_half_whitening_brings_the_mean_variance_to_one_and_narrows_its_range():
+def test_partial_whitening_brings_the_mean_variance_to_one_and_narrows_its_range():
     rng = torch.Generator().manual_seed(0)
     x = torch.randn((4000, 5), generator=rng) * torch.tensor([10.0, 5.0, 1.0, 1.0, 0.5]) + 3
     mean, covariance = moments([x[:1000], x[1000:]], 5)
-    white = half_whitening(mean, covariance, 5)(x)
+    white = partial_whitening(mean, covariance, 5)(x)
     spread = white.var(dim=0)
     torch.testing.assert_close(white.mean(dim=0), torch.zeros(5), atol=1e-3, rtol=0)
     assert abs(float(spread.mean()) - 1) < 0.01
     assert 15 < float(spread.max() / spread.min()) < 25
 
 
-def test_a_deeper_stage_weighs_half_as_much_and_a_product_orders_places_as_the_product_does():
+def test_a_deeper_stage_weighs_half_as_much():
     stages = torch.tensor([[3.0, 1.0, 0.5], [6.0, 1.0, 4.0]])
-    torch.testing.assert_close(joined(stages, Join.WEIGHTED), torch.tensor([4.0, 1.0, 5 / 3]))
-    torch.testing.assert_close(joined(stages, Join.PRODUCT).square(), stages.prod(dim=0))
+    torch.testing.assert_close(weighted_mean(stages), torch.tensor([4.0, 1.0, 5 / 3]))

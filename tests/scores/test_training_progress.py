@@ -13,40 +13,40 @@ from curate.scores.training_progress import TrainingProgress
 
 @given(
     images=st.integers(1, 60),
-    foreseen=st.integers(0, 80),
+    expected_steps=st.integers(0, 80),
     calls=st.lists(st.tuples(st.sampled_from(["trained", "judged"]), st.integers(1, 9)), max_size=40),
 )
-def test_whatever_is_trained_and_judged_it_tells_whole_images_and_all_of_them_at_the_end(
-    images: int, foreseen: int, calls: list[tuple[str, int]]
+def test_whatever_is_trained_and_judged_it_reports_whole_images_and_all_of_them_at_the_end(
+    images: int, expected_steps: int, calls: list[tuple[str, int]]
 ):
-    told: list[int] = []
-    progress, left = TrainingProgress(told.append, images, foreseen), images
+    reports: list[int] = []
+    progress, left = TrainingProgress(reports.append, images, expected_steps), images
     for call, count in calls:
         if call == "trained":
             progress.trained(count)
         elif left:
             progress.judged(min(left, count))
             left -= min(left, count)
-        assert sum(told) < images or not left or images == 1
+        assert sum(reports) < images or not left or images == 1
     progress.judged(left)
-    assert sum(told) == images
-    assert all(count >= 1 for count in told)
+    assert sum(reports) == images
+    assert all(count >= 1 for count in reports)
 
 
 @pytest.mark.parametrize("images", [1, 2, 3, 40])
 @pytest.mark.parametrize("steps", [1, 7, 100])
-def test_half_of_the_images_are_told_evenly_while_it_trains(images: int, steps: int):
-    told: list[int] = []
-    progress = TrainingProgress(told.append, images, steps)
+def test_half_of_the_images_are_reported_evenly_while_it_trains(images: int, steps: int):
+    reports: list[int] = []
+    progress = TrainingProgress(reports.append, images, steps)
     for step in range(1, steps + 1):
         progress.trained()
-        assert sum(told) == (images + 1) // 2 * step // steps
-    assert sum(told) == (images + 1) // 2
+        assert sum(reports) == (images + 1) // 2 * step // steps
+    assert sum(reports) == (images + 1) // 2
 
 
-def test_no_image_is_told_twice_when_folds_train_and_judge_in_threads_of_their_own():
-    told: list[int] = []
-    progress = TrainingProgress(told.append, 1000, 8 * 300)
+def test_no_image_is_reported_twice_when_folds_train_and_judge_in_threads_of_their_own():
+    reports: list[int] = []
+    progress = TrainingProgress(reports.append, 1000, 8 * 300)
 
     def fold(_: int) -> None:
         for _ in range(300):
@@ -56,4 +56,4 @@ def test_no_image_is_told_twice_when_folds_train_and_judge_in_threads_of_their_o
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(fold, range(8)))
-    assert sum(told) == 1000
+    assert sum(reports) == 1000

@@ -1,4 +1,4 @@
-"""A source of patches or pixels that notes how far progress had come at each reading."""
+"""A source of patches or pixels that records how far progress had come at each read."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import numpy as np
 
 
 class Watched:
-    """Gives images; `told` takes calls of progress, and `at_readings` has its sum whenever an image was read."""
+    """Gives images; pass `progress` to a scorer, and `progress_at_reads` has its sum at each read of an image."""
 
     def __init__(self, arrays: list[np.ndarray]) -> None:
-        self.arrays, self.told, self.at_readings = arrays, list[int](), list[int]()
+        self.arrays, self.finished, self.progress_at_reads = arrays, 0, list[int]()
+
+    def progress(self, images: int) -> None:
+        self.finished += images
 
     def read(self, image: int) -> np.ndarray:
-        self.at_readings.append(sum(self.told))
+        self.progress_at_reads.append(self.finished)
         return self.arrays[image]

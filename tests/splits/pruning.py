@@ -7,10 +7,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.reports.parquet import read_audit
-from curate.screen import Screen
+from curate.audit.parquet import read_audit
+from curate.cli.screen import Screen
 from curate.splits.modes import Mode
-from curate.splits.prune import Pruned, Settings, prune_audit
+from curate.splits.prune import Pruned, PruneSettings, prune_audit
 
 FOLDERS = (Mode.COPY, Mode.HARDLINK, Mode.SYMLINK)
 REJECTED = {"train/good/000.png", "train/good/004.png"}
@@ -18,8 +18,8 @@ REJECTED = {"train/good/000.png", "train/good/004.png"}
 
 def go(home: Path, mode: Mode | None = None, *, split: str = "split", audit: str = "audit", **more: object) -> Pruned:
     """Prune the audit in a folder as the command line would."""
-    chosen = Settings(mode=mode, **more)  # type: ignore[arg-type]
-    return prune_audit(read_audit(home / audit), home / split, chosen, Screen(quiet=True))
+    chosen = PruneSettings(mode=mode, **more)  # type: ignore[arg-type]
+    return prune_audit(read_audit(home / audit), home / split, settings=chosen, stages=Screen(quiet=True))
 
 
 def names(folder: Path) -> set[str]:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from bench.kill_splits import draw_set, images_lost, snapshot, write_fake_audit
 
+from curate.audit.parquet import read_audit
 from curate.errors import CouldNotFinish, InputError, UsageError, WriteError
-from curate.reports.parquet import read_audit
 from curate.splits import transfer
 from curate.splits.journal import locked
 from curate.splits.modes import Mode
@@ -165,11 +165,11 @@ def test_a_disk_that_fails_half_way_leaves_all_as_it_was(
     before, calls = snapshot(tmp_path), []
     plain = transfer.place
 
-    def place(*words: object) -> None:
+    def place(*words: object, **more: object) -> None:
         calls.append(words)
         if len(calls) == 2:
             raise OSError(28, "No space left on device")
-        plain(*words)  # type: ignore[arg-type]
+        plain(*words, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr("curate.splits.apply.place", place)
     with pytest.raises(WriteError, match="No space left on device; all that was done is undone"):

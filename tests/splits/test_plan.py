@@ -13,12 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 from bench.kill_splits import snapshot
 
+from curate.audit.parquet import read_audit
 from curate.errors import InputError, UsageError
-from curate.reports.parquet import read_audit
 from curate.splits.files import refuse_path
-from curate.splits.folder import read_split
+from curate.splits.folder import plan_digest, read_split
 from curate.splits.modes import Mode
-from curate.splits.plan import Action
+from curate.splits.plan import Action, PlanRow
 from tests.plates import ROOT
 from tests.splits.pruning import REJECTED, decide, go, names
 
@@ -38,6 +38,12 @@ def test_a_plan_names_every_file_what_becomes_of_it_and_why(parts: Path, tmp_pat
     assert rows["ground_truth/hole/003_mask.png"].mask_of == "test/hole/003.png"
     assert {len(row.sha256) for row in rows.values()} == {64}
     assert pq.read_schema(tmp_path / "split" / "plan.parquet").field("action").metadata[b"comment"]
+
+
+def test_a_plan_has_the_digest_that_it_had_in_version_0_1_so_that_its_journals_are_resumed():
+    keep = PlanRow(path="a.png", sha256="1", action=Action.KEEP, reason="verdict keep")
+    reject = PlanRow(path="b.png", sha256="2", action=Action.REJECT, reason="mislabelled", label="x")
+    assert plan_digest((keep, reject)) == "417b39f4e201aff60c23a35b594f1ecf2dca99cd5b41deafc959e0d5bc04d071"
 
 
 def test_without_apply_the_dataset_is_not_touched_and_a_dry_run_writes_nothing(parts: Path, tmp_path: Path):
@@ -85,11 +91,11 @@ def test_decisions_stand_above_verdicts_and_unsure_is_as_the_verdict_says(parts:
 def test_decisions_that_empty_a_class_are_refused_unless_forced(parts: Path, tmp_path: Path):
     kept = sorted(p for p in names(parts) if p.startswith("train") and p not in REJECTED)
     decide(tmp_path / "audit", **dict.fromkeys(kept[:-1], "reject"))
-    with pytest.raises(InputError, match=r"class 'good' would keep 1 of 7 .*fewer than 2.*--force"):
+    with pytest.raises(InputError, match=r"class 'good' would keep 1 of the 7 .*fewer than 2.*--force"):
         go(tmp_path)
     assert go(tmp_path, force=True).warnings
     decide(tmp_path / "audit", **dict.fromkeys(kept, "reject"))
-    with pytest.raises(InputError, match="not one image would be kept"):
+    with pytest.raises(InputError, match="no image would be kept"):
         go(tmp_path, force=True, split="other")
 
 
@@ -115,8 +121,8 @@ def test_a_path_that_leads_out_is_refused(parts: Path, tmp_path: Path, path: str
     if path is None:
         return
     images = read_audit(tmp_path / "audit").tables["images"]
-    told = pa.array([path, *images["path"].to_pylist()[1:]])
-    pq.write_table(images.set_column(0, images.schema.field("path"), told), tmp_path / "audit" / "images.parquet")
+    paths = pa.array([path, *images["path"].to_pylist()[1:]])
+    pq.write_table(images.set_column(0, images.schema.field("path"), paths), tmp_path / "audit" / "images.parquet")
     with pytest.raises(InputError, match="leads out of the dataset"):
         go(tmp_path)
 

@@ -66,16 +66,16 @@ def test_restore_does_not_remove_the_last_copy_of_an_image(parts: Path, tmp_path
 def test_what_somebody_put_into_the_data_is_not_removed(parts: Path, tmp_path: Path):
     go(tmp_path, Mode.SYMLINK)
     (tmp_path / "split/data/note.txt").write_text("mine")
-    with pytest.raises(CouldNotFinish, match=r"data/note.txt: was put there since"):
+    with pytest.raises(CouldNotFinish, match=r"data/note.txt: was added since"):
         restore(tmp_path / "split")
     restore(tmp_path / "split", force=True)
     assert names(tmp_path / "split/data") == {"note.txt"}
 
 
-@pytest.mark.parametrize("told", ['{"curate_journal": 1}', "", "[]", "\x00"])
-def test_a_damaged_journal_is_one_sentence(parts: Path, tmp_path: Path, told: str):
+@pytest.mark.parametrize("text", ['{"curate_journal": 1}', "", "[]", "\x00"])
+def test_a_damaged_journal_is_one_sentence(parts: Path, tmp_path: Path, text: str):
     go(tmp_path)
-    (tmp_path / "split/journal.jsonl").write_text(told)
+    (tmp_path / "split/journal.jsonl").write_text(text)
     with pytest.raises(InputError, match="a damaged journal"):
         restore(tmp_path / "split")
 
@@ -132,11 +132,11 @@ def _killed_at(at: int, after: bool, call: Callable[..., None]) -> Callable[...,
     """Return a function that ends all with its call number `at`, before or after it did its work."""
     calls = iter(range(10_000))
 
-    def one(*words: object) -> None:
+    def one(*words: object, **more: object) -> None:
         number = next(calls)
         if number == at and not after:
             raise Killed
-        call(*words)
+        call(*words, **more)
         if number == at:
             raise Killed
 
@@ -145,7 +145,7 @@ def _killed_at(at: int, after: bool, call: Callable[..., None]) -> Callable[...,
 
 def test_processes_killed_at_any_moment_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    found = measure(tmp_path, tmp_path, kills=3, images=80, seed=1, longest_s=0.02)
-    assert {name: found[name] for name in ("images lost", "trees that differ", "left behind")} == {
+    counts = measure(tmp_path, tmp_path, kills=3, images=80, seed=1, longest_s=0.02)
+    assert {name: counts[name] for name in ("images lost", "trees that differ", "left behind")} == {
         "images lost": 0, "trees that differ": 0, "left behind": 0
     }  # fmt: skip

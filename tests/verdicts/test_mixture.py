@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from curate.verdicts.mixture import fit_mixture
-from tests.verdicts.test_fence import contaminated
+from tests.verdicts.test_threshold import contaminated
 
 
 def fitted(scores: np.ndarray):

@@ -1,6 +1,7 @@
 """What the local engine keeps on disk: the facts of a file, and the descriptors of an image.
 
-A row's shelf and key hold all that decides it, so other settings never meet; `EmbedSettings` lists them.
+Everything that decides a row is in its store's name or in its key, so rows of other settings are never read.
+`EmbedSettings` lists these settings.
 """
 
 from __future__ import annotations
@@ -15,20 +16,21 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from curate.choices import Precision, Runtime
 from curate.embeddings import pyramid
 from curate.embeddings.backbones import Backbone
-from curate.embeddings.runtimes import Precision, Runtime
-from curate.embeddings.store import Shelf, check_writable, content_key
-from curate.images import integrity
+from curate.embeddings.store import ShardStore, check_writable, content_key
+from curate.findings import Code
 from curate.images.decode import DecodeConfig
+from curate.images.integrity import TRANSIENT_CODES
 from curate.images.levels import Levels
 from curate.records import Finding, FloatArray, ImageFacts, Optics
 
 FACTS_VERSION, VECTORS_VERSION = 4, 3
-"""Part of every cache key: raise them when the same image and settings give other facts, or other descriptors."""
+"""Part of the stores' names. Raise them when the same image and settings give other facts, or other descriptors."""
 
-NOT_KEPT = integrity.TRANSIENT_CODES | {integrity.TOO_LARGE}
-"""Why a file was skipped that may be gone next time: more memory, another package, another --max-pixels."""
+NOT_KEPT = TRANSIENT_CODES | {Code.TOO_LARGE}
+"""Reasons to skip a file that may not hold next time: more memory, another package, another --max-pixels."""
 
 FACTS = pa.schema([("key", pa.binary(32)), ("max_pixels", pa.int64()), ("facts", pa.string())])
 VECTORS = pa.schema(
@@ -52,7 +54,8 @@ class EmbedSettings:
         levels: where black and white lie in deep files.
         seed: of the projection.
         device: "cpu" or "cuda".
-        runtime, precision: what runs the network on a CPU, and in what numbers; CUDA runs torch in fp32.
+        runtime: what runs the network on a CPU; CUDA always runs torch.
+        precision: the numbers that the network calculates in.
         batch_size: images a forward pass; None to find it.
     """
 
@@ -67,7 +70,7 @@ class EmbedSettings:
 
 
 class Cache:
-    """The two shelves of the content-addressed cache: what a file holds, and what an image looks like.
+    """The two stores of the content-addressed cache: the facts of files, and the descriptors of images.
 
     Raises:
         WriteError: the folder cannot be made or written to.
@@ -84,21 +87,21 @@ class Cache:
         describing = content_key(
             VECTORS_VERSION,
             (backbone.sha256, backbone.name, backbone.strides),
-            (settings.runtime, settings.precision, settings.device),
+            (settings.runtime, settings.precision, _arithmetic(settings)),
             pyramid.RECIPE,
             settings.seed,
         )
         self.max_pixels = settings.decode.max_pixels
-        self.facts = Shelf(folder / f"facts-{decoding.hex()[:16]}", FACTS)
-        self.vectors = Shelf(folder / f"vectors-{describing.hex()[:16]}", VECTORS, heavy="patches")
+        self.facts = ShardStore(folder / f"facts-{decoding.hex()[:16]}", FACTS)
+        self.vectors = ShardStore(folder / f"vectors-{describing.hex()[:16]}", VECTORS, blob="patches")
 
     def facts_of(self, sha256: bytes) -> ImageFacts | None:
-        """Return what is known of a file's content, if it would be found again under today's --max-pixels."""
+        """Return the facts of a file's content; None if there are none, or if today's --max-pixels may change them."""
         row = self.facts.find(sha256)
         if row is None:
             return None
         if row["max_pixels"] > self.max_pixels:
-            self.facts.forget(sha256)  # what is found under a smaller limit holds for both
+            self.facts.forget(sha256)  # facts found under a smaller limit hold under both
             return None
         values = json.loads(row["facts"])
         values["findings"] = tuple(Finding(**finding) for finding in values["findings"])
@@ -107,25 +110,34 @@ class Cache:
 
     def describes(self, pixel_hash: str) -> bool:
         """Return whether the descriptors of an image are there and whole."""
-        return self.vectors.find(bytes.fromhex(pixel_hash), whole=True) is not None
+        return self.vectors.find(bytes.fromhex(pixel_hash), check_blob=True) is not None
 
     def facts_rows(self, facts: Sequence[ImageFacts]) -> dict[str, list[Any]]:
-        """Return the rows of the facts shelf for files that were decoded, but for those of `NOT_KEPT`."""
+        """Return the rows of the facts store for files that were decoded, without those of `NOT_KEPT`."""
         kept = [f for f in facts if not (f.skip_reason and NOT_KEPT & {finding.code for finding in f.findings})]
         return {
-            "key": [bytes.fromhex(known.sha256) for known in kept],
+            "key": [bytes.fromhex(f.sha256) for f in kept],
             "max_pixels": [self.max_pixels] * len(kept),
-            "facts": [json.dumps(asdict(known)) for known in kept],
+            "facts": [json.dumps(asdict(f)) for f in kept],
         }
 
     def flush(self) -> None:
-        """Write what is pending; see `Shelf.flush`."""
+        """Write what is pending; see `ShardStore.flush`."""
         self.vectors.flush()
         self.facts.flush()
 
 
+def _arithmetic(settings: EmbedSettings) -> str:
+    """Return the device as a part of the key; marked where it calculates by autocast.
+
+    Version 0.3 stored fp32 values under bf16 on CUDA: the mark keeps them from being read.
+    """
+    autocast = settings.device != "cpu" and settings.precision is Precision.BF16
+    return f"{settings.device} autocast" if autocast else settings.device
+
+
 def vector_rows(keys: Sequence[bytes], patches: NDArray[np.float16], pooled: FloatArray) -> dict[str, list[Any]]:
-    """Return the rows of the vectors shelf for a batch: patches (B, rows, columns, width), pooled (B, P)."""
+    """Return the rows of the vectors store for a batch: patches (B, rows, columns, width), pooled (B, P)."""
     count, rows, columns, _ = patches.shape
     return {
         "key": list(keys),
@@ -140,10 +152,10 @@ def vector_rows(keys: Sequence[bytes], patches: NDArray[np.float16], pooled: Flo
 class CachedPatches:
     """Patch descriptors read from the cache, an image at a time."""
 
-    shelf: Shelf
+    store: ShardStore
     keys: tuple[bytes, ...]
 
     def read(self, index: int) -> NDArray[np.float16]:
         """Return the patches of image `index`. Raises CouldNotFinish where they were damaged since `embed`."""
-        values = np.frombuffer(self.shelf.heavy(self.keys[index]), dtype=np.float16)
+        values = np.frombuffer(self.store.blob(self.keys[index]), dtype=np.float16)
         return values.reshape(-1, pyramid.WIDTH)

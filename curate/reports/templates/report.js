@@ -3,13 +3,13 @@
 const Report = (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
-  const WORDS = { mislabelled: "mislabelled", near_ood: "unlike the set", keep: "kept", duplicate: "copy", unreadable: "unreadable" };
-  const PRINTED = 400, FULL = 3; // cards that printing fills; a view's bar ends at three times its fence
+  const WORDS = { mislabelled: "mislabelled", near_ood: "unlike the set", keep: "kept", duplicate: "duplicate", unreadable: "unreadable" };
+  const PRINTED = 400, FULL = 3; // cards that printing fills; a view's bar ends at three times its threshold
   const SHEET = 12; // cards are laid out and watched by sheets, so that scrolling does not cost more where they are many
-  const groups = [[byId("cards"), data.cards.slice()], [byId("below-cards"), data.below.slice()]].filter(([host]) => host);
-  const cards = groups.flatMap(([, of]) => of), elements = new Map();
+  const groups = [[byId("cards"), data.cards.slice()], [byId("kept-cards"), data.kept_to_review.slice()]].filter(([host]) => host);
+  const cards = groups.flatMap(([, ofGroup]) => ofGroup), elements = new Map();
   const hooks = { fill: [], text: (card) => "", passes: (card) => true };
-  let visible = cards.slice(), veils = 70;
+  let visible = cards.slice(), opacity = 70;
 
   function make(tag, attributes, ...children) {
     const element = document.createElement(tag);
@@ -27,8 +27,8 @@ const Report = (() => {
     const size = Math.abs(value);
     return size !== 0 && (size < 0.001 || size >= 100000) ? value.toExponential(1) : String(Number(value.toPrecision(3)));
   };
-  // a chance that small is read off a curve, not off images
-  const chance = (value) => (value !== null && value < 0.001 ? "under 0.001" : short(value));
+  // a probability that small is read off a curve, not off images
+  const probability = (value) => (value !== null && value < 0.001 ? "under 0.001" : short(value));
   const percent = (value) => (value === null || value === undefined ? "unknown" : value > 0 && value < 0.001 ? "under 0.1 %" : `${Number((100 * value).toPrecision(2))} %`);
   const thumbnail = (row, kind) => data.thumbnails[`${row}-${kind}`];
 
@@ -52,30 +52,30 @@ const Report = (() => {
 
   function pictureOf(card) {
     const address = thumbnail(card.row, "card");
-    if (!address) return make("div", { class: "gap" }, `No picture: ${data.gaps[card.row] || "there is none"}`);
+    if (!address) return make("div", { class: "gap" }, `No picture: ${data.missing[card.row] || "there is none"}`);
     const [width, height] = card.size;
     const photo = make("img", { class: "photo", src: address, alt: `${card.shown}, ${WORDS[card.verdict]}`, loading: "lazy", decoding: "async" });
     const stage = make("div", { class: "stage" }, photo), ratio = (width || 1) / (height || 1);
     stage.style.aspectRatio = String(ratio);
     stage.style.width = `min(100%, ${22 * ratio}rem)`;
     const box = make("div", { class: "box", "aria-hidden": "true" });
-    const veil = card.veil && !data.gone ? make("img", { class: "veil", src: card.veil, alt: "" }) : null;
-    if (veil) stage.append(veil);
+    const overlay = card.overlay && !data.gone ? make("img", { class: "overlay", src: card.overlay, alt: "" }) : null;
+    if (overlay) stage.append(overlay);
     if (card.box && !data.gone) {
       ["left", "top", "width", "height"].forEach((side, at) => { box.style[side] = `${100 * card.box[at]}%`; });
       stage.append(box);
     }
     const left = make("div", {}, stage);
-    if (!veil) {
-      if (card.verdict !== "keep") left.append(make("p", { class: "slide" }, data.gone ? "with its anomaly map drawn in" : card.box ? "no map: only the worst have one; the frame is where it is odd" : "no map: it is odd in no one place"));
+    if (!overlay) {
+      if (card.verdict !== "keep") left.append(make("p", { class: "slide" }, data.gone ? "shown with its heat map" : card.box ? "no heat map: only the most anomalous images have one; the frame marks the anomaly" : "no heat map: the anomaly is not local"));
       return left;
     }
-    const slider = make("input", { type: "range", min: "0", max: "100", class: "veil-slider", "aria-label": `Anomaly map over ${card.shown}` });
-    const show = () => { veil.style.opacity = slider.value / 100; box.hidden = slider.value === "0"; };
-    slider.value = veils;
+    const slider = make("input", { type: "range", min: "0", max: "100", class: "overlay-slider", "aria-label": `Opacity of the heat map of ${card.shown}` });
+    const show = () => { overlay.style.opacity = slider.value / 100; box.hidden = slider.value === "0"; };
+    slider.value = opacity;
     slider.addEventListener("input", show);
     show();
-    left.append(make("label", { class: "slide" }, make("span", {}, "image"), slider, make("span", {}, "map")));
+    left.append(make("label", { class: "slide" }, make("span", {}, "image"), slider, make("span", {}, "heat map")));
     return left;
   }
 
@@ -87,7 +87,7 @@ const Report = (() => {
       if (reason.cure) facts.append(make("p", { class: "cure" }, reason.cure));
     }
     if (card.suggested) facts.append(make("p", { class: "why" }, "Looks like class ", make("strong", { class: "bad" }, make("bdi", {}, card.suggested))));
-    const numbers = [["class", card.label], ["judged among", card.among === card.label ? "" : card.among], ["confidence nominal", percent(card.confidence)], ["p", chance(card.p)], ["q", chance(card.q)], ["rejected in round", card.round]];
+    const numbers = [["class", card.label], ["nominal set", card.nominal_set === card.label ? "" : card.nominal_set], ["confidence (nominal)", percent(card.confidence)], ["p", probability(card.p)], ["q", probability(card.q)], ["rejected in round", card.round]];
     facts.append(make("dl", { class: "numbers" }, ...numbers.filter(([, value]) => value !== "" && value !== null && value !== "unknown").map(([name, value]) =>
       make("div", {}, make("dt", {}, name), make("dd", {}, make("bdi", {}, String(value)))))));
     if (card.views.length) facts.append(viewsOf(card));
@@ -100,14 +100,14 @@ const Report = (() => {
 
   function viewsOf(card) {
     const rows = card.views.map((view) => {
-      const bar = make("i", { class: view.at > 1 ? "over" : "" });
-      bar.style.width = `${100 * Math.max(0, Math.min(1, (view.at || 0) / FULL))}%`;
-      const says = view.mute ? "no say here" : view.fence === null ? "no fence" : `fence ${short(view.fence)}`;
-      return make("tr", {}, make("th", { scope: "row" }, view.name), make("td", view.mute ? { title: view.mute } : {}, `${short(view.score)} (${says})`),
-        make("td", { class: "track" }, view.at === null ? "" : make("div", { "aria-hidden": "true" }, bar, make("b", {})),
-          make("span", { class: "hidden" }, view.at === null ? "" : view.at > 1 ? "above its fence" : "below its fence")));
+      const bar = make("i", { class: view.relative_score > 1 ? "over" : "" });
+      bar.style.width = `${100 * Math.max(0, Math.min(1, (view.relative_score || 0) / FULL))}%`;
+      const judged = view.abstains ? "abstains" : view.threshold === null ? "no threshold" : short(view.threshold);
+      return make("tr", {}, make("th", { scope: "row" }, view.name), make("td", view.reason ? { title: view.reason } : {}, `${short(view.score)} (${judged})`),
+        make("td", { class: "track" }, view.relative_score === null ? "" : make("div", { "aria-hidden": "true" }, bar, make("b", {})),
+          make("span", { class: "hidden" }, view.relative_score === null ? "" : view.relative_score > 1 ? "above its threshold" : "not above its threshold")));
     });
-    return make("table", { class: "views" }, make("caption", { class: "hidden" }, "Each view's score and its fence"), make("tbody", {}, ...rows));
+    return make("table", { class: "views" }, make("caption", {}, "score (threshold) of each view"), make("tbody", {}, ...rows));
   }
 
   function nearestOf(card) {
@@ -144,44 +144,44 @@ const Report = (() => {
 
   // --- filters and order ----------------------------------------------------------------------------------------
   const value = (id) => (byId(id) ? byId(id).value : "");
-  const over = (card, name) => card.views.some((view) => view.name === name && view.fence !== null && view.score > view.fence);
+  const above = (card, name) => card.views.some((view) => view.name === name && view.threshold !== null && view.score > view.threshold);
 
   function passes(card) {
     const text = value("by-text").trim().toLowerCase(), view = value("by-view"), label = value("by-label");
     if (value("by-verdict") && card.verdict !== value("by-verdict")) return false;
     if (label && card.label !== label.slice(1)) return false;
     if (view.startsWith("only ")) {
-      if (!card.views.every((v) => over(card, v.name) === (v.name === view.slice(5)))) return false;
-    } else if (view && !over(card, view)) return false;
+      if (!card.views.every((v) => above(card, v.name) === (v.name === view.slice(5)))) return false;
+    } else if (view && !above(card, view)) return false;
     if (text && !`${card.shown}\n${card.label}\n${card.suggested}\n${card.reasons.map((r) => `${r.code} ${r.title} ${r.message}`).join("\n")}\n${hooks.text(card)}`.toLowerCase().includes(text)) return false;
     return hooks.passes(card);
   }
 
   function order(how) {
     const score = (card) => (card.score === null ? -Infinity : card.score);
-    if (how === "mild") return (a, b) => score(a) - score(b);
+    if (how === "lowest") return (a, b) => score(a) - score(b);
     if (how === "path") return (a, b) => (a.path < b.path ? -1 : 1);
     if (how === "confidence") return (a, b) => (a.confidence ?? 2) - (b.confidence ?? 2) || score(b) - score(a);
     if (how.startsWith("view ")) {
-      const at = (card) => card.views.find((view) => view.name === how.slice(5))?.score ?? -Infinity;
-      return (a, b) => at(b) - at(a);
+      const viewScore = (card) => card.views.find((view) => view.name === how.slice(5))?.score ?? -Infinity;
+      return (a, b) => viewScore(b) - viewScore(a);
     }
     return (a, b) => score(b) - score(a);
   }
 
   function refresh(reorder) {
-    const kept = new Set(cards.filter(passes));
+    const matching = new Set(cards.filter(passes));
     visible = [];
     near.disconnect();
-    for (const [host, of] of groups) {
-      if (reorder) of.sort(order(value("sort")));
-      const some = of.filter((card) => kept.has(card));
+    for (const [host, ofGroup] of groups) {
+      if (reorder) ofGroup.sort(order(value("sort")));
+      const some = ofGroup.filter((card) => matching.has(card));
       host.replaceChildren(...sheets(some));
       visible.push(...some);
     }
-    dim(kept);
-    const all = data.cards.length, some = data.cards.filter((card) => kept.has(card)).length;
-    byId("shown").textContent = !all ? "" : `${some === all ? "" : `${some.toLocaleString("en")} of `}${all.toLocaleString("en")} images`;
+    dim(matching);
+    const all = data.cards.length, some = data.cards.filter((card) => matching.has(card)).length;
+    byId("shown").textContent = !all ? "" : `${some === all ? "" : `${some.toLocaleString("en")} of `}${all.toLocaleString("en")} image${all === 1 ? "" : "s"}`;
     byId("nothing").hidden = some > 0 || !all;
   }
 
@@ -209,20 +209,20 @@ const Report = (() => {
     refresh(false);
     let waiting = 0;
     byId("filters").addEventListener("input", (event) => {
-      if (event.target.id === "all-veils") return setVeils(event.target.value);
+      if (event.target.id === "all-overlays") return setOpacity(event.target.value);
       clearTimeout(waiting);
       waiting = setTimeout(() => refresh(event.target.id === "sort"), event.target.id === "by-text" ? 120 : 0);
     });
-    byId("filters").addEventListener("reset", () => setTimeout(() => { setVeils(70); refresh(true); }));
+    byId("filters").addEventListener("reset", () => setTimeout(() => { setOpacity(70); refresh(true); }));
     byId("filters").addEventListener("submit", (event) => event.preventDefault());
     addEventListener("beforeprint", () => visible.slice(0, PRINTED).forEach(fill));
   }
 
-  function setVeils(strength) {
-    veils = Number(strength);
-    byId("all-veils").value = veils;
-    for (const slider of [...elements.values()].flatMap((element) => [...element.querySelectorAll(".veil-slider")])) {
-      slider.value = veils;
+  function setOpacity(percentage) {
+    opacity = Number(percentage);
+    byId("all-overlays").value = opacity;
+    for (const slider of [...elements.values()].flatMap((element) => [...element.querySelectorAll(".overlay-slider")])) {
+      slider.value = opacity;
       slider.dispatchEvent(new Event("input"));
     }
   }
@@ -247,9 +247,9 @@ const Report = (() => {
     p: () => step(-1),
     "/": () => byId("by-text").focus(),
     m: () => {
-      const slider = current() && elements.get(current().row).querySelector(".veil-slider");
-      if (!slider) return setVeils(veils ? 0 : 70);
-      slider.value = slider.value === "0" ? (veils || 70) : 0;
+      const slider = current() && elements.get(current().row).querySelector(".overlay-slider");
+      if (!slider) return setOpacity(opacity ? 0 : 70);
+      slider.value = slider.value === "0" ? (opacity || 70) : 0;
       slider.dispatchEvent(new Event("input"));
     },
     c: () => current() && elements.get(current().row).querySelector(".copy").click(),
@@ -269,9 +269,9 @@ const Report = (() => {
   const dots = [...document.querySelectorAll("#dots [data-dot]")], tip = byId("tip");
   let marked = null;
 
-  function dim(kept) {
+  function dim(matching) {
     if (!dots.length) return;
-    const label = value("by-label"), rows = new Set([...kept].map((card) => card.row));
+    const label = value("by-label"), rows = new Set([...matching].map((card) => card.row));
     for (const dot of dots) {
       const row = data.dots[dot.dataset.dot], image = data.images[row];
       const out = elements.has(row) ? !rows.has(row) : label !== "" && image.label !== label.slice(1);
@@ -285,15 +285,15 @@ const Report = (() => {
     if (!dot) { tip.hidden = true; return; }
     dot.classList.add("current");
     const row = data.dots[dot.dataset.dot], image = data.images[row], address = thumbnail(row, "dot") || thumbnail(row, "card");
-    const says = `${WORDS[image.verdict]}${image.score === null ? "" : `, score ${image.score.toFixed(2)}`}`;
-    tip.replaceChildren(...(address ? [make("img", { src: address, alt: "" })] : []), make("bdi", {}, image.shown), make("div", {}, says));
+    const words = `${WORDS[image.verdict]}${image.score === null ? "" : `, score ${image.score.toFixed(2)}`}`;
+    tip.replaceChildren(...(address ? [make("img", { src: address, alt: "" })] : []), make("bdi", {}, image.shown), make("div", {}, words));
     tip.hidden = false;
     const frame = byId("dots").getBoundingClientRect(), at = dot.getBoundingClientRect();
     const left = Math.min(at.right - frame.left + 10, frame.width - tip.offsetWidth);
     const below = at.bottom - frame.top + 10;
     tip.style.left = `${Math.max(0, left)}px`;
     tip.style.top = `${below + tip.offsetHeight > frame.height ? Math.max(0, at.top - frame.top - tip.offsetHeight - 10) : below}px`;
-    byId("dot-said").textContent = `${image.shown}, ${says}`;
+    byId("dot-words").textContent = `${image.shown}, ${words}`;
   }
 
   function watchMap() {

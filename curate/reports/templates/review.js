@@ -1,5 +1,5 @@
 "use strict";
-// Decisions: each is sent at once with the revision it was made on; the server refuses what another tab overtook.
+// Each decision is sent at once with the revision it was made on; the server refuses it if another tab was first.
 const Review = (() => {
   const { cards, byId, make, elements, hooks, keys, go, current, refresh, shown, data } = Report;
   if (!cards.length) return {};
@@ -35,9 +35,9 @@ const Review = (() => {
   function progress() {
     const count = (some, name) => some.filter((card) => state.get(card.row).decision === name).length;
     const words = (some, names) => names.map((name) => `${count(some, name)} ${name}`).join(", ");
-    const flagged = data.cards, done = flagged.length - count(flagged, ""), below = NAMES.filter((name) => count(data.below, name));
+    const flagged = data.cards, done = flagged.length - count(flagged, ""), kept = NAMES.filter((name) => count(data.kept_to_review, name));
     byId("progress").value = done;
-    byId("progress-words").textContent = `${done} of ${flagged.length} flagged decided: ${words(flagged, NAMES)}${below.length ? `; of the kept ones: ${words(data.below, below)}` : ""}`;
+    byId("progress-words").textContent = `${done} of ${flagged.length} flagged image${flagged.length === 1 ? "" : "s"} decided: ${words(flagged, NAMES)}${kept.length ? `; kept images: ${words(data.kept_to_review, kept)}` : ""}`;
     byId("undo").disabled = history.length === 0;
   }
 
@@ -58,17 +58,17 @@ const Review = (() => {
     try {
       answer = await fetch("decide", { method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify({ row: card.row, ...next }) });
     } catch {
-      return failed(card, "Not saved: the server does not answer. Is curate review still running?");
+      return failed(card, "Not saved: the server does not answer. Check that curate review is still running.");
     }
     if (answer.status !== 200 && answer.status !== 409) {
-      const said = await answer.json().catch(() => ({}));
-      return failed(card, `Not saved: ${said.error || answer.status}`);
+      const body = await answer.json().catch(() => ({}));
+      return failed(card, `Not saved: ${body.error || answer.status}`);
     }
     const now = await answer.json();
     state.set(card.row, now);
-    if (answer.status === 409) say(card, `Changed meanwhile in another tab: ${now.decision || "undecided"}. Your change was not made.`);
+    if (answer.status === 409) show(card, `Changed meanwhile in another tab: ${now.decision || "undecided"}. Your change was not made.`);
     else {
-      say(card, "");
+      show(card, "");
       if (!undoing) history.push({ card, to: { decision: before.decision, note: before.note } });
     }
     byId("saved").textContent = answer.status === 409 ? "" : "saved";
@@ -78,11 +78,11 @@ const Review = (() => {
 
   function failed(card, why) {
     byId("saved").textContent = why;
-    say(card, why);
+    show(card, why);
     paint(card);
   }
 
-  function say(card, words) {
+  function show(card, words) {
     const place = elements.get(card.row).querySelector(".clash");
     if (place) place.textContent = words;
   }
@@ -113,24 +113,24 @@ const Review = (() => {
   });
   byId("undo").addEventListener("click", undo);
 
-  async function look() {
+  async function poll() {
     if (document.hidden) return;
     const answer = await fetch("decisions").catch(() => null);
     if (!answer?.ok) return;
-    const there = await answer.json();
+    const decisions = await answer.json();
     for (const card of cards) {
-      const news = there[card.row];
-      if (news && news.revision > state.get(card.row).revision) {
-        state.set(card.row, news);
+      const latest = decisions[card.row];
+      if (latest && latest.revision > state.get(card.row).revision) {
+        state.set(card.row, latest);
         paint(card);
       }
     }
     progress();
   }
-  setInterval(look, POLL_MS);
-  addEventListener("focus", look);
+  setInterval(poll, POLL_MS);
+  addEventListener("focus", poll);
   cards.forEach(paint);
   progress();
   refresh(false);
-  return { state, look };
+  return { state, poll };
 })();

@@ -1,18 +1,18 @@
-"""A report as JUnit XML: one test case a rule, as test panels of CI servers show it."""
+"""A report as JUnit XML, which CI servers show as tests: one test case for each rule."""
 
 from __future__ import annotations
 
 import re
 from xml.etree import ElementTree as ET
 
-from curate.rules.results import FAILING, Outcome, Report, Result
+from curate.rules.results import FAILING, Report, RuleResult, RuleStatus
 
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What XML 1.0 cannot hold, not even escaped."""
+"""Characters that XML 1.0 cannot hold, not even escaped."""
 
 
 def junit(report: Report) -> str:
-    """Return one suite, one case a rule. A broken rule too mild to fail the check is a passed case that says so."""
+    """Return one suite, a case for each rule. A broken rule that does not fail the check passes with output."""
     cases = [_case(report, result) for result in report.results]
     counts = {
         "tests": str(len(cases)),
@@ -28,22 +28,22 @@ def junit(report: Report) -> str:
     return "<?xml version='1.0' encoding='utf-8'?>\n" + ET.tostring(suites, encoding="unicode") + "\n"
 
 
-def _case(report: Report, result: Result) -> ET.Element:
+def _case(report: Report, result: RuleResult) -> ET.Element:
     rule = result.rule
     names = {"name": f"{rule.code} {rule.title}", "classname": f"curate.{report.pack.path.stem}", "time": "0"}
     case = ET.Element("testcase", {key: _clean(value) for key, value in names.items()})
-    told = _clean("\n".join([rule.why, rule.cure, *_images(report, result)]))
-    if result.outcome is Outcome.SKIPPED:
+    details = _clean("\n".join([rule.why, rule.cure, *_images(report, result)]))
+    if result.status is RuleStatus.SKIPPED:
         ET.SubElement(case, "skipped", {"message": _clean(result.sentence)})
-    elif result.outcome is Outcome.BROKEN and rule.severity in FAILING[report.fail_on]:
+    elif result.status is RuleStatus.BROKEN and rule.severity in FAILING[report.fail_on]:
         failure = ET.SubElement(case, "failure", {"type": rule.severity.value, "message": _clean(result.sentence)})
-        failure.text = told
-    elif result.outcome is Outcome.BROKEN:
-        ET.SubElement(case, "system-out").text = _clean(f"{rule.severity}: {result.sentence}\n") + told
+        failure.text = details
+    elif result.status is RuleStatus.BROKEN:
+        ET.SubElement(case, "system-out").text = _clean(f"{rule.severity}: {result.sentence}\n") + details
     return case
 
 
-def _images(report: Report, result: Result) -> list[str]:
+def _images(report: Report, result: RuleResult) -> list[str]:
     return [f"{report.file(o.path)}: {o.message}" for o in result.offenders]
 
 

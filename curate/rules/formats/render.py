@@ -1,4 +1,4 @@
-"""Every format by its name."""
+"""The formats of a report, by name."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ RENDERERS: Mapping[ReportFormat, Callable[[Report], str]] = {
 
 
 def render(report: Report, format_: ReportFormat) -> str:
-    """Return a report in a format, ending in a new line."""
+    """Return a report in a format, ending in a newline."""
     return RENDERERS[format_](report)

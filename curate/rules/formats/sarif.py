@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
-from curate import __version__
+from curate.findings import Severity
 from curate.rules.formats.annotations import fingerprint
-from curate.rules.packs import Rule, Severity
-from curate.rules.results import Offender, Outcome, Report, Result
+from curate.rules.results import Offender, Report, RuleResult, RuleStatus
+from curate.rules.rule import Rule
+from curate.version import __version__
 
 SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 MOST_RESULTS = 5000
-"""GitHub shows no more of a run."""
-LEVELS: Mapping[Severity, str] = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "note"}
+"""GitHub shows no more results of one run."""
+LEVELS = tuple(severity.value for severity in Severity)
+"""The levels of SARIF have the names of our severities."""
 
 
 def sarif(report: Report) -> str:
-    """Return a log of one run: a rule for each that was checked, a result for each image that breaks one."""
-    every = [found for index, result in enumerate(report.results) for found in _results(report, result, index)]
-    every.sort(key=lambda found: ("error", "warning", "note").index(found["level"]))
+    """Return a log of one run: its rules, and a result for each image that breaks one."""
+    every = [one for index, result in enumerate(report.results) for one in _results(report, result, index)]
+    every.sort(key=lambda one: LEVELS.index(one["level"]))
     shown = every[:MOST_RESULTS]
     invocation: dict[str, Any] = {"executionSuccessful": True, "exitCode": int(report.failed)}
-    told = [*report.notes]
-    told += [f"{len(every) - len(shown)} more results were left out"] if len(every) > len(shown) else []
-    invocation["toolExecutionNotifications"] = [{"level": "note", "message": {"text": note}} for note in told]
+    notes = [*report.notes]
+    notes += [f"{len(every) - len(shown)} more results were left out"] if len(every) > len(shown) else []
+    invocation["toolExecutionNotifications"] = [{"level": "note", "message": {"text": note}} for note in notes]
     driver = {
         "name": "curate",
         "version": __version__,
@@ -50,32 +51,32 @@ def _descriptor(rule: Rule) -> dict[str, Any]:
         "shortDescription": {"text": rule.title},
         "fullDescription": {"text": f"{rule}. {rule.why}"},
         "help": {"text": rule.cure, "markdown": f"{rule.why}\n\n**What to do.** {rule.cure}"},
-        "defaultConfiguration": {"level": LEVELS[rule.severity]},
+        "defaultConfiguration": {"level": rule.severity.value},
         "properties": {"tags": ["data"], "precision": "high"},
     }
 
 
-def _results(report: Report, result: Result, index: int) -> list[dict[str, Any]]:
-    if result.outcome is not Outcome.BROKEN:
+def _results(report: Report, result: RuleResult, index: int) -> list[dict[str, Any]]:
+    if result.status is not RuleStatus.BROKEN:
         return []
     if result.offenders:
-        return [_of_image(report, result, index, offender) for offender in result.offenders]
+        return [_of_image(report, result, index, offender=offender) for offender in result.offenders]
     mark = fingerprint(result.rule.code, "", " ".join(group.name for group in result.broken_groups))
-    return [_result(result, index, result.sentence, report.source or ".", mark)]
+    return [_result(result, index, result.sentence, file=report.source or ".", mark=mark)]
 
 
-def _of_image(report: Report, result: Result, index: int, offender: Offender) -> dict[str, Any]:
+def _of_image(report: Report, result: RuleResult, index: int, *, offender: Offender) -> dict[str, Any]:
     message = f"{result.rule.title}: {offender.message or result.sentence}"
     mark = fingerprint(result.rule.code, offender.path, offender.content)
-    return _result(result, index, message, report.file(offender.path), mark)
+    return _result(result, index, message, file=report.file(offender.path), mark=mark)
 
 
-def _result(result: Result, index: int, message: str, file: str, mark: str) -> dict[str, Any]:
+def _result(result: RuleResult, index: int, message: str, *, file: str, mark: str) -> dict[str, Any]:
     place = {"artifactLocation": {"uri": _uri(file)}, "region": {"startLine": 1}}
     return {
         "ruleId": result.rule.code,
         "ruleIndex": index,
-        "level": LEVELS[result.rule.severity],
+        "level": result.rule.severity.value,
         "message": {"text": message},
         "locations": [{"physicalLocation": place}],
         "partialFingerprints": {"curate/v1": mark},
@@ -83,5 +84,5 @@ def _result(result: Result, index: int, message: str, file: str, mark: str) -> d
 
 
 def _uri(file: str) -> str:
-    """Return a path as a reference: what is special in a URI is escaped."""
+    """Return a path as a URI reference."""
     return quote(file, safe="/") if not file.startswith("/") else "file://" + quote(file, safe="/")

@@ -1,0 +1,167 @@
+"""The tables of an audit and its `run.json`, in memory and in a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from curate.audit.folder import RUN_FILE, is_audit
+from curate.audit.schema import LATER, SCHEMA_VERSION, TABLES
+from curate.audit.views import View, views_by_set, views_of_older_run
+from curate.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VIEWS_TABLE = "views"
+SCORE_PREFIX = "score_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """The result of a scan.
+
+    Examples:
+        >>> audit = curate.read_audit("parts-audit")
+        >>> audit.images.query("verdict == 'keep'")["path"].size  # the cleaned set
+        22
+        >>> audit.findings.query("code == 'LBL001'")["path"].tolist()  # local anomalies
+        ['03.png', '11.png']
+        >>> audit.views[""]["neighbours"].abstains  # by nominal set; this set has no labels
+        False
+
+    Attributes:
+        tables: Arrow tables by name: "images", "findings", "duplicates", "rounds", "views", "meta_set" and "maps";
+            `curate.audit.schema` describes their columns.
+        run: how the audit came about: version, settings, backbone, dataset fingerprint, timings.
+        path: the folder it lies in; None if it was not written.
+    """
+
+    tables: Mapping[str, pa.Table]
+    run: Mapping[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+
+    @cached_property
+    def images(self) -> pd.DataFrame:
+        """One row per image file in the dataset, unreadable ones included."""
+        return self.tables["images"].to_pandas()
+
+    @cached_property
+    def findings(self) -> pd.DataFrame:
+        """One row per image and finding."""
+        return self.tables["findings"].to_pandas()
+
+    @cached_property
+    def duplicates(self) -> pd.DataFrame:
+        """One row per image that repeats an earlier one."""
+        return self.tables["duplicates"].to_pandas()
+
+    @cached_property
+    def views(self) -> dict[str, dict[str, View]]:
+        """How each view judged each nominal set, by the set's name and the view's; "hybrid" is the joined score."""
+        return views_by_set(self.tables[VIEWS_TABLE]) if VIEWS_TABLE in self.tables else {}
+
+
+def read_audit(folder: str | Path) -> Audit:
+    """Read an audit from its folder. Needs no torch.
+
+    Examples:
+        >>> audit = curate.read_audit("parts-audit")
+        >>> len(audit.images)
+        24
+
+    Raises:
+        InputError: the folder is not an audit, a table is damaged, missing or lacks a column, or a newer curate wrote
+            it.
+    """
+    folder = Path(folder)
+    if not is_audit(folder):
+        raise InputError(f"{folder}: not an audit (no {RUN_FILE}, no images.parquet); make one with `curate scan`")
+    try:
+        run = _read_run(folder)
+        tables = {name: _read_table(folder, name, run) for name in TABLES}
+    except (OSError, ValueError, RecursionError, pa.ArrowException) as error:
+        raise InputError(f"{folder}: a damaged audit ({first_line(error)}); scan the dataset again") from error
+    tables = {name: _with_later_columns(table, TABLES[name]) for name, table in tables.items()}
+    for name, table in tables.items():
+        _refuse_columns(folder / f"{name}.parquet", table.schema, TABLES[name])
+    return Audit(tables=tables, run=run, path=folder)
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read a Parquet file.
+
+    Raises:
+        OSError, ValueError, pyarrow.ArrowException: it cannot be read.
+    """
+    with path.open("rb") as file:  # Arrow opens no path that is not UTF-8
+        return pq.read_table(file, use_threads=False, pre_buffer=False)  # threads of Arrow may abort the exit
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or its type if it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _read_run(folder: Path) -> dict[str, Any]:
+    run = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    if not isinstance(run, dict):
+        raise ValueError(f"{RUN_FILE} holds no object")
+    version = run.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise InputError(
+            f"{folder}: written by a newer curate (schema version {version}, this one reads {SCHEMA_VERSION}); "
+            "upgrade curate"
+        )
+    if version != SCHEMA_VERSION:
+        raise InputError(
+            f"{folder}: schema version {version!r}, but this curate reads {SCHEMA_VERSION}; scan the dataset again"
+        )
+    return run
+
+
+def _read_table(folder: Path, name: str, run: Mapping[str, Any]) -> pa.Table:
+    path = folder / f"{name}.parquet"
+    if name == VIEWS_TABLE and "fences" in run and not path.is_file():  # written before there was this table
+        return views_of_older_run(run)
+    return read_table(path)
+
+
+def _with_later_columns(table: pa.Table, wanted: pa.Schema) -> pa.Table:
+    """Return a table with the columns that older audits lack.
+
+    `nominal_set` is the label there: each class was one nominal set. The others are null: those of `LATER`, and the
+    scores of scorers that came later.
+    """
+    for name in wanted.names:
+        if name in table.column_names:
+            continue
+        if name == "nominal_set" and "label" in table.column_names:
+            table = table.append_column(wanted.field(name), table["label"])
+        elif name in LATER or name.startswith(SCORE_PREFIX):
+            table = table.append_column(wanted.field(name), pa.nulls(len(table), wanted.field(name).type))
+    return table
+
+
+def _refuse_columns(path: Path, there: pa.Schema, wanted: pa.Schema) -> None:
+    """Refuse a table without a column that others rely on; additional columns are welcome."""
+    types = dict(zip(there.names, there.types, strict=True))
+    wrong = [field.name for field in wanted if types.get(field.name) != field.type]
+    if wrong:
+        raise InputError(f"{path}: lacks the column {wrong[0]!r} of type {wanted.field(wrong[0]).type}; scan again")
+
+
+def write_audit(audit: Audit, folder: Path) -> None:
+    """Write the tables and the run of an audit into an existing folder; see `curate.audit.folder`."""
+    for name, table in audit.tables.items():
+        with (folder / f"{name}.parquet").open("wb") as file:
+            pq.write_table(table, file, compression="zstd")
+    text = json.dumps(audit.run, indent=2, sort_keys=True, ensure_ascii=False)
+    (folder / RUN_FILE).write_text(text + "\n", encoding="utf-8")

@@ -1,0 +1,198 @@
+"""The commands that follow a scan: prune, restore, explain."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from curate.cli.models import Format
+from curate.errors import UsageError
+from curate.splits.modes import Mode
+
+if TYPE_CHECKING:
+    from curate.audit.parquet import Audit
+    from curate.splits.prune import Pruned, PruneSettings
+
+STDIN = "-"
+
+PRUNE_EXAMPLES = """\b
+Examples:
+  curate prune parts-audit -o parts-clean                  plan and lists only
+  curate prune parts-audit -o parts-clean --apply copy     clean set to parts-clean/data
+  curate prune parts-audit -o parts-clean --apply move     rejected images to parts-clean/quarantine
+  curate prune parts/ --rounds 3 -o parts-clean            scan first, at most three rounds
+  curate restore parts-clean                               undo the apply
+"""
+
+EXPLAIN_EXAMPLES = """\b
+Examples:
+  curate explain parts-audit good/00030.jpg
+  curate explain parts-audit 00030.jpg --map why.png       a unique end of the path is enough
+"""
+
+
+def prune(
+    source: Annotated[
+        str, typer.Argument(metavar="DATASET|AUDIT", help="A dataset, which is scanned first, or an audit.")
+    ],
+    *,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the split.")],
+    apply: Annotated[
+        Mode | None,
+        typer.Option("--apply", help="Carry the plan out: clean set to data/; move: rejected images to quarantine/."),
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(help="DATASET: refinement rounds, at most.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan and check, but write nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Allow decisions to leave a class below min_keep.")] = False,
+    follow_links: Annotated[
+        bool, typer.Option("--follow-links", help="Allow images that are links out of the dataset.")
+    ] = False,
+    dataset: Annotated[
+        Path | None, typer.Option(help="AUDIT: the dataset's present location, if it was moved.")
+    ] = None,
+    layout: Annotated[str | None, typer.Option(help="DATASET: as for scan.")] = None,
+    split: Annotated[str | None, typer.Option(help="DATASET: the split to judge.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="DATASET: as for scan.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="DATASET: as for scan.")] = None,
+    device: Annotated[str | None, typer.Option(help="DATASET: auto, cpu or cuda.")] = None,
+    seed: Annotated[int | None, typer.Option(help="DATASET: seed of all random numbers.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="DATASET: folder of the embedding cache.")] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="DATASET: never use the network.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors only on stderr.")] = False,
+    format_: Annotated[Format, typer.Option("--format", help="How the result is printed on stdout.")] = Format.TEXT,
+) -> None:
+    """Write the clean split of a dataset, and carry it out on request; `curate restore` undoes it."""
+    from curate.splits.prune import PruneSettings
+
+    scan_settings = {
+        "rounds": rounds, "layout": layout, "split": split, "backbone": backbone, "weights": weights, "device": device,
+        "seed": seed, "cache": cache, "offline": offline or None,
+    }  # fmt: skip
+    settings = PruneSettings(mode=apply, dataset=dataset, dry_run=dry_run, force=force, follow_links=follow_links)
+    chosen = {name: value for name, value in scan_settings.items() if value is not None}
+    _show_pruned(_pruned(source, output, settings=settings, scan_settings=chosen, quiet=quiet), format_)
+
+
+def _pruned(
+    source: str, output: Path, *, settings: PruneSettings, scan_settings: dict[str, Any], quiet: bool
+) -> Pruned:
+    """Prune an audit or a dataset.
+
+    Args:
+        source: which of both.
+        output: the split's folder.
+        settings: of the split.
+        scan_settings: of the scan, as chosen by the user; only `rounds` is allowed for an audit.
+        quiet: show no progress.
+    """
+    from curate.audit.folder import is_audit
+    from curate.audit.parquet import read_audit
+    from curate.cli.screen import Screen
+    from curate.splits.prune import prune_audit, prune_dataset
+
+    screen = Screen(quiet=quiet)
+    if source != STDIN and is_audit(Path(source)):
+        audit = read_audit(source)
+        _refuse_scan_settings(audit, scan_settings)
+        return prune_audit(audit, output, settings=settings, stages=screen)
+
+    def scan(folder: Path) -> Audit:
+        from curate.pipeline import scan as run_scan
+
+        return run_scan(source, folder, screen=screen, **scan_settings)
+
+    _refuse_audit_settings(source, settings.dataset)
+    rounds = scan_settings.get("rounds")
+    return prune_dataset(scan, Path(source), output, settings=settings, stages=screen, rounds=rounds)
+
+
+def _refuse_scan_settings(audit: Audit, scan_settings: dict[str, Any]) -> None:
+    """Refuse settings of a scan for an audit, but for the rounds that it was made with."""
+    from curate.splits.prune import rounds_of
+
+    rounds, made_with = scan_settings.get("rounds"), rounds_of(audit)
+    if rounds is not None and rounds != made_with:
+        raise UsageError(f"--rounds {rounds}: the audit was made with {made_with}; leave it out, or prune the dataset")
+    others = [name for name in scan_settings if name != "rounds"]
+    if others:
+        raise UsageError(f"--{others[0]}: only a dataset is scanned, and {audit.path} is an audit; leave it out")
+
+
+def _refuse_audit_settings(source: str, dataset: Path | None) -> None:
+    if source == STDIN:
+        raise UsageError("-: scan a list of files with `curate scan -`, then prune its audit")
+    if dataset is not None:
+        raise UsageError(f"--dataset {dataset}: is for an audit, and {source} is not one; leave it out")
+
+
+def _show_pruned(pruned: Pruned, format_: Format) -> None:
+    if format_ is Format.JSON:
+        typer.echo(json.dumps(pruned.as_json(), ensure_ascii=True))
+        return
+    counts = [f"{count:>6}  {action}" for action, count in pruned.images.items()]
+    masks = [f"{pruned.masks:>6}  mask{'' if pruned.masks == 1 else 's'} of them"] if pruned.masks else []
+    _show([*counts, *masks, *pruned.warnings, *pruned.next_steps])
+
+
+def _show(lines: Iterable[str]) -> None:
+    from rich.text import Text
+
+    from curate.cli.screen import show
+    from curate.images.names import printable
+
+    for line in lines:
+        show(Text(printable(line)), soft_wrap=True)
+
+
+def explain(
+    folder: Annotated[Path, typer.Argument(metavar="AUDIT", help="Folder of an audit, from curate scan.")],
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="Path in the dataset, absolute, or a unique end of it.")
+    ],
+    *,
+    map_: Annotated[
+        Path | None, typer.Option("--map", help="Write the image with its anomaly map as a PNG, at full size.")
+    ] = None,
+    dataset: Annotated[Path | None, typer.Option(help="The dataset's present location, for --map.")] = None,
+    format_: Annotated[Format, typer.Option("--format", help="How the result is printed on stdout.")] = Format.TEXT,
+) -> None:
+    """Explain an image's verdict: scores, thresholds, rounds, findings, nearest kept images, anomaly map."""
+    from curate.audit.parquet import read_audit
+    from curate.reports.explain import draw_map
+    from curate.reports.explain import explain as explain_image
+
+    audit = read_audit(folder)
+    explanation = explain_image(audit, image)
+    if map_ is not None:
+        from curate.splits.files import locate_one
+
+        draw_map(audit, explanation.path, locate_one(audit, explanation.path, dataset), target=map_)
+    if format_ is Format.JSON:
+        typer.echo(json.dumps(explanation.as_json(), ensure_ascii=True))
+        return
+    _show(explanation.lines())
+
+
+def restore(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a split, from curate prune.")],
+    *,
+    dataset: Annotated[Path | None, typer.Option(help="The dataset's present location, if it was moved.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Leave alone files that were changed since, undo the rest.")
+    ] = False,
+    format_: Annotated[Format, typer.Option("--format", help="How the result is printed on stdout.")] = Format.TEXT,
+) -> None:
+    """Undo curate prune --apply, verified by hash; the plan and the lists stay."""
+    from curate.splits.folder import read_split
+    from curate.splits.undo import restore as undo
+
+    read_split(folder)
+    undone = undo(folder, force=force, dataset=dataset)
+    if format_ is Format.JSON:
+        typer.echo(json.dumps(undone.as_json(), ensure_ascii=True))
+        return
+    _show(undone.lines())

@@ -1,0 +1,380 @@
+"""The whole road on one page: list -> embed -> partition -> judge each nominal set -> label checks -> audit.
+
+Each step takes the value that the step before it gave, and hands its own on; nothing is shared.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any, BinaryIO
+
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from curate import __version__
+from curate.audit.folder import check_output, replacing
+from curate.audit.judged_dataset import JudgedDataset
+from curate.audit.map_renderer import draw_flagged, map_renderer, to_draw
+from curate.audit.parquet import Audit, write_audit
+from curate.audit.schema import SCHEMA_VERSION
+from curate.audit.tables import audit_tables
+from curate.choices import Device, Runtime
+from curate.config import ScanConfig
+from curate.embeddings.backbones import Backbone, load_backbone
+from curate.embeddings.engines.local import Cache, EmbedReport, EmbedSettings, embed
+from curate.embeddings.frame import auto_long_px, frame_size
+from curate.errors import CouldNotFinish, NothingToAudit, UsageError
+from curate.images.decode import DecodeConfig, read_image
+from curate.images.duplicates import confirmed_keys, duplicate_groups, leakage_groups
+from curate.images.fingerprint import fingerprint
+from curate.images.levels import find_levels
+from curate.images.names import unicode_name
+from curate.images.sizes import native_sizes
+from curate.images.sources import list_images
+from curate.offline import network
+from curate.progress import Silent, Stages
+from curate.records import DecodedImage, EmbeddedImages, Embeddings, ImageFacts, IntArray, Listing
+from curate.refinement.judge_dataset import judge_dataset, progress_total
+from curate.reports.html import thumbnail_count, write_report
+from curate.scores.base import Images, ScorerContext, make_scorers
+from curate.toml_files import first_fault
+from curate.verdicts.acquisition import as_table
+from curate.verdicts.judge import JudgedImages
+from curate.verdicts.judged_set import contamination
+
+log = logging.getLogger(__name__)
+
+SIZES_PEEKED, SPLITS_NAMED = 64, 5
+BACKBONE_FACTS = ("name", "sha256", "licence", "source", "strides", "channels")
+
+
+def scan(
+    dataset: str | Path,
+    output: str | Path | None = None,
+    *,
+    force: bool = False,
+    screen: Stages | None = None,
+    stdin: BinaryIO | None = None,
+    **settings: Any,
+) -> Audit:
+    """Audit a dataset: find what does not belong, and write an audit folder.
+
+    Args:
+        dataset: a folder in any layout, a manifest (csv, jsonl, parquet), or "-" for a list of files on `stdin`.
+        output: the audit's folder; None for `<dataset>-audit` in the working folder.
+        force: replace an audit that is there.
+        screen: where the stages are shown; None for nowhere.
+        stdin: where a list of files comes from; None for the process's own.
+        settings: see `ScanConfig`; `image_size="auto"` is the same as leaving it out.
+
+    Returns:
+        The audit as written. `audit.images` has one row per file found, also the unreadable ones; higher
+        `anomaly_score` is more anomalous, 1 is the threshold.
+
+    Raises:
+        UsageError: the call is wrong: a path, an option, the output's place.
+        InputError: a manifest or weights file cannot be used.
+        NothingToAudit: there is no image, or none that can be read.
+        CouldNotFinish: weights cannot be had, faiss is missing.
+        WriteError: the audit or the cache cannot be written.
+
+    Examples:
+        A single pass with one view, in place of the audit that is there:
+
+        >>> audit = curate.scan("parts/", "parts-audit", force=True, scorers=["neighbours"], rounds=1)
+        >>> audit.images.nlargest(2, "anomaly_score")["path"].tolist()
+        ['03.png', '11.png']
+        >>> audit.run["settings"]["rounds"]
+        1
+    """
+    config = configure(settings)
+    with network(refused=config.offline):
+        return _scan(dataset, output, config, force=force, screen=screen or Silent(), stdin=stdin)
+
+
+def _scan(
+    dataset: str | Path,
+    output: str | Path | None,
+    config: ScanConfig,
+    *,
+    force: bool,
+    screen: Stages,
+    stdin: BinaryIO | None,
+) -> Audit:
+    clock = _Clock()
+    target = Path(output) if output is not None else default_output(dataset)
+    check_output(target, _sources(dataset, config), force=force)
+
+    with screen.stage("list", None):
+        listing = list_images(dataset, layout=config.layout, split=config.split, stdin=stdin)
+    screen.say(recognised(listing))
+    clock.mark("list_s")
+    backbone = load_backbone(config.backbone, weights=config.weights, offline=config.offline)
+    with screen.stage("read headers", None):
+        settings = embed_settings(listing, config)
+    _log_settings(backbone, settings, config)
+    clock.mark("load_s")
+    with screen.stage("embed", len(listing)) as progress:
+        cache = Cache(config.cache, backbone, settings)
+        facts, embeddings, report = embed(listing, backbone, settings, cache=cache, progress=progress)
+    _refuse_nothing(listing, facts)
+    log.info("embedded %d images, %d came from the cache", report.embedded, report.from_cache)
+    clock.mark("embed_s")
+    clock.seconds |= report.seconds
+
+    keys = confirmed_keys(listing.files, facts, levels=settings.levels, config=settings.decode)
+    duplicates = duplicate_groups(keys)
+    clock.mark("copies_s")
+    images = embedded_images(listing, facts, duplicates, embeddings=embeddings, config=config)
+    scorers = make_scorers(ScorerContext(config=config, images=pixels_of(listing, settings), teacher=backbone))
+    with screen.stage("score", progress_total(images, scorers, config)) as progress:
+        judged = judge_dataset(images, scorers, config, progress=progress)
+    clock.mark("score_s")
+    _log_judged(judged)
+    judged_dataset = JudgedDataset(
+        listing=listing, facts=facts, duplicates=duplicates, embeddings=embeddings, images=judged
+    )
+    run = _run(judged_dataset, config, backbone, settings=settings, report=report)
+    return _write(judged_dataset, run, target, settings=settings, screen=screen, clock=clock)
+
+
+def _write(
+    dataset: JudgedDataset,
+    run: dict[str, Any],
+    target: Path,
+    *,
+    settings: EmbedSettings,
+    screen: Stages,
+    clock: _Clock,
+) -> Audit:
+    """Draw the maps, and write the audit with its report, whole or not at all."""
+    with replacing(target) as folder:
+        renderer = map_renderer(dataset, settings.decode, settings.levels)
+        with screen.stage("draw", len(to_draw(dataset))) as progress:
+            maps = draw_flagged(folder, renderer, progress=progress)
+        clock.mark("draw_s")
+        run = run | {"map_scale": {"low": renderer.low, "high": renderer.high}, "seconds": clock.seconds}
+        audit = Audit(tables=audit_tables(dataset, maps), run=run, path=target)
+        write_audit(audit, folder)
+        with screen.stage("report", thumbnail_count(audit)) as progress:
+            write_report(folder, audit, dataset=dataset.listing.root, progress=progress)
+    log.info("seconds: %s", json.dumps(audit.run["seconds"]))
+    return audit
+
+
+def embedded_images(
+    listing: Listing,
+    facts: Sequence[ImageFacts],
+    duplicates: IntArray,
+    *,
+    embeddings: Embeddings,
+    config: ScanConfig,
+) -> EmbeddedImages:
+    """Return the M images that could be read, ready to be judged.
+
+    Args:
+        listing: of N files.
+        facts: of the N files.
+        duplicates: (N,) see `duplicate_groups`.
+        embeddings: of the M images.
+        config: `optics` counts.
+    """
+    readable = embeddings.images
+    measured = [optics for i in readable.tolist() if (optics := facts[i].optics) is not None]
+    if config.optics and len(measured) < len(readable):
+        raise ValueError("an image was embedded, but not measured")
+    return EmbeddedImages(
+        embeddings=embeddings,
+        groups=leakage_groups(duplicates, listing.groups)[readable],
+        duplicates=duplicates[readable],
+        labels=tuple(listing.labels[i] for i in readable),
+        optics=as_table(measured) if config.optics else None,
+    )
+
+
+def pixels_of(listing: Listing, settings: EmbedSettings) -> Images:
+    """Return what gives the pixels of a file of the listing, as they were embedded.
+
+    Raises (when called):
+        CouldNotFinish: the file has changed since and can no longer be read.
+    """
+
+    def read(row: int) -> NDArray[Any]:
+        image = read_image(
+            listing.files[row],
+            size=lambda width, height: frame_size(width, height, settings.long_px),
+            levels=settings.levels,
+            config=settings.decode,
+        )
+        if not isinstance(image, DecodedImage):
+            raise CouldNotFinish(f"{listing.paths[row]}: was read before and cannot be read any more; scan again")
+        return image.pixels
+
+    return read
+
+
+def _log_judged(judged: JudgedImages) -> None:
+    for one, result in zip(judged.sets, judged.judged, strict=True):
+        for view in result.views:
+            log.info("%s, %s: %s", one.name or "all images", view.scorer, json.dumps(view.facts))
+        log.info("%s, threshold: %s", one.name or "all images", json.dumps(result.threshold.as_json()))
+
+
+def _log_settings(backbone: Backbone, settings: EmbedSettings, config: ScanConfig) -> None:
+    log.info("backbone %s, sha256 %s, from %s", backbone.name, backbone.sha256, backbone.source)
+    log.info("longest side %d px, levels %s", settings.long_px, json.dumps(settings.levels.as_json()))
+    log.info("device %s, %s, %s", settings.device, settings.runtime, settings.precision)
+    log.info("cache %s", config.cache)
+
+
+def configure(settings: dict[str, Any]) -> ScanConfig:
+    """Check the settings of a scan.
+
+    Raises:
+        UsageError: an unknown name, or a value out of range.
+    """
+    chosen = {name: value for name, value in settings.items() if (name, value) != ("image_size", "auto")}
+    try:
+        config = ScanConfig(**chosen)
+    except ValidationError as error:
+        raise UsageError(_first_fault(error)) from error
+    if config.device is Device.CUDA and config.runtime is Runtime.OPENVINO:
+        raise UsageError("--device cuda: openvino runs on the CPU; leave one of --device and --runtime out")
+    if config.device is Device.CUDA and not torch.cuda.is_available():
+        raise UsageError(
+            "--device cuda: torch sees no CUDA device on this machine; leave it at auto, or install a CUDA build"
+        )
+    return config
+
+
+def _first_fault(error: ValidationError) -> str:
+    where, what = first_fault(error, ScanConfig.model_fields)
+    name, shown = str(where[0]), what.removeprefix(f"{where[0]} = ")
+    return what if shown == what else f"--{name.replace('_', '-')} {shown}"
+
+
+def default_output(dataset: str | Path) -> Path:
+    """Return where an audit goes when nobody says: `<dataset>-audit` in the working folder."""
+    name = "stdin" if str(dataset) == "-" else Path(os.path.realpath(dataset)).name.split(".")[0]
+    return Path(f"{name or 'dataset'}-audit")
+
+
+def _sources(dataset: str | Path, config: ScanConfig) -> dict[str, Path]:
+    """Return what must not lie in the output, by what it is.
+
+    Raises:
+        UsageError: the system cannot even look for the dataset: a name that is too long, say.
+    """
+    sources = {"the cache": config.cache}
+    if str(dataset) != "-":
+        sources["the dataset"] = Path(dataset)
+        try:
+            Path(dataset).exists()
+        except OSError as error:
+            raise UsageError(f"{dataset}: {error.strerror or error}; check the path") from error
+    return sources
+
+
+def recognised(listing: Listing) -> str:
+    """Say in one line how a dataset was read and what was passed over."""
+    labels, splits = len(set(listing.labels)), sorted(set(listing.splits) - {""})
+    parts = [f"{len(listing)} images", f"layout {listing.layout.value}"]
+    parts += [f"{labels} classes"] if labels > 1 else []
+    more = [f"{len(splits) - SPLITS_NAMED} more"] if len(splits) > SPLITS_NAMED else []
+    parts += [f"split {', '.join(splits[:SPLITS_NAMED] + more)}"] if splits else []
+    parts += [f"passed over: {count} {reason}" for reason, count in sorted(listing.ignored.items()) if count]
+    return f"{unicode_name(str(listing.root))}: {'; '.join(parts)}"
+
+
+def embed_settings(listing: Listing, config: ScanConfig) -> EmbedSettings:
+    """Decide what the set itself decides: the input size and the white level."""
+    decode = DecodeConfig(max_pixels=config.max_pixels, white_level=config.white_level)
+    device = config.device
+    if device is Device.AUTO:
+        on_cuda = torch.cuda.is_available() and config.runtime is Runtime.TORCH
+        device = Device.CUDA if on_cuda else Device.CPU
+    long_px = config.image_size
+    if long_px is None:
+        long_px = auto_long_px([max(size) for size in native_sizes(listing.files, SIZES_PEEKED, decode)])
+    return EmbedSettings(
+        long_px=long_px,
+        decode=decode,
+        levels=find_levels(listing.files, decode),
+        seed=config.seed,
+        device=device,
+        runtime=config.runtime,
+        precision=config.precision,
+        batch_size=config.batch_size,
+    )
+
+
+def _refuse_nothing(listing: Listing, facts: Sequence[ImageFacts]) -> None:
+    if all(one.skip_reason for one in facts):
+        raise NothingToAudit(
+            f"{listing.root}: none of the {len(listing)} images can be read, the first because: {facts[0].skip_reason}"
+        )
+
+
+@dataclass
+class _Clock:
+    """Seconds of wall time by step."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    last: float = field(default_factory=perf_counter)
+
+    def mark(self, step: str) -> None:
+        now = perf_counter()
+        self.seconds[step], self.last = round(now - self.last, 3), now
+
+
+def _run(
+    dataset: JudgedDataset, config: ScanConfig, backbone: Backbone, *, settings: EmbedSettings, report: EmbedReport
+) -> dict[str, Any]:
+    """Return what `run.json` says of how the audit came about."""
+    listing, images = dataset.listing, dataset.images
+    root = unicode_name(str(listing.root))
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "curate": __version__,
+        "dataset": root,
+        "layout": listing.layout.value,
+        "recognised": recognised(listing).removeprefix(f"{root}: "),
+        "ignored": listing.ignored,
+        "fingerprint": fingerprint(listing, dataset.facts),
+        "settings": {name: _plain(value) for name, value in config},
+        "long_px": settings.long_px,
+        "levels": settings.levels.as_json(),
+        "backbone": {k: _plain(getattr(backbone, k)) for k in BACKBONE_FACTS},
+        "embedding": {"embedded": report.embedded, "from_cache": report.from_cache, "batch_size": report.batch_size},
+        "scorers": _scorer_facts(images),
+        "contamination": contamination(images.judged),
+        "rounds_ended": {one.name: result.ended for one, result in zip(images.sets, images.judged, strict=True)},
+        "machine": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "device": settings.device,
+            "cpu_cores": os.cpu_count(),
+        },
+    }
+
+
+def _scorer_facts(images: JudgedImages) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Return what each scorer recorded of each nominal set, by scorer and set."""
+    facts: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for one, result in zip(images.sets, images.judged, strict=True):
+        for view in result.views:
+            facts.setdefault(view.scorer, {})[one.name] = view.facts
+    return facts
+
+
+def _plain(value: object) -> object:
+    """Return a value fit for JSON; bytes of a path that are not UTF-8 stand escaped."""
+    return unicode_name(str(value)) if isinstance(value, str | Path) else value

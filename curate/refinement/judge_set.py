@@ -1,0 +1,181 @@
+"""Judge one nominal set: score it, find the threshold, reject, learn again from what is left, until nothing changes.
+
+Source: Meta-IR (arXiv 2503.01569), iterative rejection with a threshold that is found anew in every round. Differs:
+every round scores all images, also rejected ones, so that an image can come back; the rejection cap limits what is
+rejected; and a round that estimates more contamination than the interval of the first round allows is not believed,
+since rejecting the tail of a nominal set makes the rest look more anomalous, and rounds would run away.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from curate.config import ScanConfig
+from curate.progress import Progress, no_progress
+from curate.records import BoolArray, EmbeddedImages, FloatArray, IntArray, Scores
+from curate.scores.alignment import measure_alignment
+from curate.scores.base import Guide, Scorer
+from curate.scores.joined import active_views, join
+from curate.verdicts.acquisition import acquisition_outliers
+from curate.verdicts.judged_set import JudgedSet, Round
+from curate.verdicts.rejection_cap import RejectionCap
+from curate.verdicts.threshold import Threshold, find_threshold, first_of_each, relative_scores
+
+log = logging.getLogger(__name__)
+
+CHANGED_SHARE = 0.001
+"""Rounds end when fewer than this share of the images changes sides."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pass:
+    """What scoring a set once led to; the attributes are those of `JudgedSet`."""
+
+    views: tuple[Scores, ...]
+    joined: Scores
+    weights: dict[str, float]
+    threshold: Threshold
+    relative: FloatArray
+    rejected: BoolArray
+    cap_note: str
+
+
+def judge_set(
+    images: EmbeddedImages, scorers: Sequence[Scorer], config: ScanConfig, *, progress: Progress = no_progress
+) -> JudgedSet:
+    """Score, threshold and refine one nominal set.
+
+    Args:
+        images: the M images of the set.
+        scorers: the views, in the order in which they run: one that keeps a meta-set before those that use it.
+        config: `rounds`, `threshold`, `fdr`, `max_share`, `min_keep` count.
+        progress: called with the number of images just finished: M a scorer and round, a round that is not needed
+            counts as done.
+
+    Raises:
+        CouldNotFinish: a descriptor is not finite, or faiss is not installed.
+    """
+    return _Refinement(images, scorers, config, progress=progress).run()
+
+
+class _Refinement:
+    """The rounds of one nominal set."""
+
+    def __init__(
+        self, images: EmbeddedImages, scorers: Sequence[Scorer], config: ScanConfig, *, progress: Progress
+    ) -> None:
+        self._images, self._scorers, self._config, self._progress = images, scorers, config, progress
+        self._alignment = measure_alignment(images.embeddings, images.groups)
+        self._cap = RejectionCap(max_share=config.max_share, min_keep=config.min_keep)
+
+    def run(self) -> JudgedSet:
+        """Go through the rounds; the last one that is believed stands."""
+        count, rounds = len(self._images), self._config.rounds
+        rejected, since = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.int64)
+        first = last = self._pass(~rejected, (), may_be_clean=False)
+        story, seen, ended = list[Round](), set[bytes](), ""
+        for number in range(1, rounds + 1):
+            now = first
+            if number > 1:
+                now = self._pass(~rejected, last.views, may_be_clean=first.threshold.may_be_clean)
+            ran_away = _ran_away(first.threshold, now.threshold)
+            if number == 1 or not ran_away:
+                last = now
+                story.append(_round(number, now, before=rejected))
+                since = np.where(now.rejected, np.where(since > 0, since, number), 0)
+            seen.add(rejected.tobytes())
+            ended = ran_away or _why_ended(rejected, last.rejected, seen)
+            rejected = last.rejected
+            if ended:
+                self._progress(count * len(self._scorers) * (rounds - number))
+                break
+        ended = f"after {number} of {rounds}: {ended or 'no more were asked for'}"
+        log.info("rounds ended %s", ended)
+        return self._judged(last, since, rounds=tuple(story), ended=ended)
+
+    def _pass(self, nominal: BoolArray, before: Sequence[Scores], *, may_be_clean: bool) -> _Pass:
+        """Score all images once, having learnt from the nominal ones, and find the threshold."""
+        config, duplicates = self._config, self._images.duplicates
+        views = self._views(nominal if before else None, before)
+        joined, weights = join(views, duplicates)
+        threshold = find_threshold(
+            joined.values[first_of_each(duplicates)], config.threshold, fdr=config.fdr, may_be_clean=may_be_clean
+        )
+        relative = relative_scores(joined.values, duplicates, threshold)
+        rejected, note = self._cap.reject(relative) if not threshold.note else (np.zeros(len(relative), np.bool_), "")
+        return _Pass(
+            views=views,
+            joined=joined,
+            weights=dict(weights),
+            threshold=threshold,
+            relative=relative,
+            rejected=rejected,
+            cap_note=note,
+        )
+
+    def _views(self, nominal: BoolArray | None, before: Sequence[Scores]) -> tuple[Scores, ...]:
+        models = {scores.scorer: scores.model for scores in before}
+        views: list[Scores] = []
+        for scorer in self._scorers:
+            guide = Guide(
+                nominal=nominal,
+                meta_set=next((view.meta_set.final for view in views if view.meta_set is not None), None),
+                model=models.get(scorer.name),
+                alignment=self._alignment,
+            )
+            embeddings, groups = self._images.embeddings, self._images.groups
+            views.append(scorer.score(embeddings, groups, guide=guide, progress=self._progress))
+        return tuple(views)
+
+    def _judged(self, last: _Pass, since: IntArray, *, rounds: tuple[Round, ...], ended: str) -> JudgedSet:
+        images = self._images
+        first = first_of_each(images.duplicates)
+        active = active_views(last.views)
+        thresholds = {view.scorer: find_threshold(view.values[first], self._config.threshold) for view in active}
+        return JudgedSet(
+            **vars(last),
+            round_rejected=since,
+            rounds=rounds,
+            ended=ended,
+            view_thresholds=thresholds,
+            view_relative={
+                v.scorer: relative_scores(v.values, images.duplicates, thresholds[v.scorer]) for v in active
+            },
+            acquisition_outliers={}
+            if images.optics is None or last.threshold.note
+            else acquisition_outliers(images.optics, images.duplicates),
+            alignment=self._alignment,
+        )
+
+
+def _why_ended(before: BoolArray, now: BoolArray, seen: set[bytes]) -> str:
+    """Say why no further round is needed; "" where one is."""
+    if (now != before).mean() < CHANGED_SHARE:
+        return "nothing changes any more"
+    return "the same images as in an earlier round came out" if now.tobytes() in seen else ""
+
+
+def _ran_away(first: Threshold, now: Threshold) -> str:
+    """Say why a round is not believed; "" where it is."""
+    most = first.contamination_high
+    if now.contamination <= most:
+        return ""
+    return (
+        f"{100 * now.contamination:.0f} % of the images would be anomalous, {100 * most:.0f} % at most by the first "
+        "round; the round before stands"
+    )
+
+
+def _round(number: int, now: _Pass, *, before: BoolArray) -> Round:
+    return Round(
+        number=number,
+        images=len(before),
+        threshold=now.threshold,
+        kept=int((~now.rejected).sum()),
+        rejected=int((now.rejected & ~before).sum()),
+        reinstated=int((before & ~now.rejected).sum()),
+    )

@@ -1,0 +1,115 @@
+"""What is known of a nominal set once it is judged: the values that refinement hands on. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from curate.records import Alignment, BoolArray, FloatArray, IntArray, Scores
+from curate.verdicts.acquisition import AcquisitionOutlier
+from curate.verdicts.threshold import Threshold
+
+
+@dataclass(frozen=True, kw_only=True)
+class Round:
+    """What one refinement round did to one nominal set: `rejected` and `reinstated` count against the round before."""
+
+    number: int
+    images: int
+    threshold: Threshold
+    kept: int
+    rejected: int
+    reinstated: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedSet:
+    """Where refinement ended, for the M images of a nominal set: the last round that is believed.
+
+    Attributes:
+        views: the scores of each scorer.
+        joined: the joined score.
+        weights: of each active view in the joined score, by scorer.
+        threshold: of the joined score.
+        relative: (M,) joined scores relative to the threshold: 0 at the median, 1 at the threshold.
+        rejected: (M,) above the threshold and within the rejection cap.
+        cap_note: why fewer are rejected than lie above the threshold, one sentence; "" where none is spared.
+        round_rejected: (M,) the round since which an image is rejected, from 1; 0 if it is not.
+        rounds: in order.
+        ended: after how many rounds, and why.
+        view_thresholds: of each active view's own scores, by scorer.
+        view_relative: (M,) each active view's scores relative to its own threshold, by scorer.
+        acquisition_outliers: images in different lighting or focus, the largest difference first.
+        alignment: how the images lie.
+    """
+
+    views: tuple[Scores, ...]
+    joined: Scores
+    weights: Mapping[str, float]
+    threshold: Threshold
+    relative: FloatArray
+    rejected: BoolArray
+    cap_note: str
+    round_rejected: IntArray
+    rounds: tuple[Round, ...]
+    ended: str
+    view_thresholds: Mapping[str, Threshold]
+    view_relative: Mapping[str, FloatArray]
+    acquisition_outliers: Mapping[int, tuple[AcquisitionOutlier, ...]]
+    alignment: Alignment
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrdinaryElsewhere:
+    """An image that is ordinary in another class (LBL003).
+
+    Attributes:
+        nominal_set, label: that class, and the nominal set of it that was asked.
+        share_above: share of that set's kept images, 0-1, that score higher: from 0.5 on.
+        nearest: up to five kept images of it most similar to this one, nearest first; rows of the dataset.
+    """
+
+    nominal_set: str
+    label: str
+    share_above: float
+    nearest: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearOtherClass:
+    """An image whose pooled vector lies in another class (LBL002).
+
+    Attributes:
+        nominal_set, label: that class, and the nominal set of it that most of the neighbours are of.
+        neighbours: how many of the five most similar images are of that set: more than half.
+        anomalous: whether its patches are anomalous in that set too; None where no view says so.
+    """
+
+    nominal_set: str
+    label: str
+    neighbours: int
+    anomalous: bool | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelChecks:
+    """What the checks across classes found, by row of the dataset."""
+
+    ordinary: Mapping[int, OrdinaryElsewhere] = field(default_factory=dict)
+    near: Mapping[int, NearOtherClass] = field(default_factory=dict)
+
+    def within(self, rows: IntArray) -> LabelChecks:
+        """Return the checks on the images of one nominal set, by their index in it."""
+        index = {row: i for i, row in enumerate(rows.tolist())}
+        return LabelChecks(
+            ordinary={index[row]: check for row, check in self.ordinary.items() if row in index},
+            near={index[row]: check for row, check in self.near.items() if row in index},
+        )
+
+
+def contamination(judged: Sequence[JudgedSet]) -> dict[str, float]:
+    """Return the estimated share of anomalous images over several nominal sets, and its interval of 90 %, 0-1."""
+    last = [one.rounds[-1] for one in judged]
+    images = sum(one.images for one in last)
+    names = {"estimate": "contamination", "low": "contamination_low", "high": "contamination_high"}
+    return {key: sum(getattr(one.threshold, name) * one.images for one in last) / images for key, name in names.items()}
