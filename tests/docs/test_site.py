@@ -182,7 +182,7 @@ def examples(tmp_path_factory):
     The package's own example comes first: it makes the audit that the others read.
     """
     folder = draw_plates(tmp_path_factory.mktemp("examples") / "parts", 24, holes=(3, 11)).parent
-    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    runner = doctest.DocTestRunner(verbose=False, optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     failures = []
     with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
         patch.setenv("CURATE_CACHE", str(folder / "cache"))
