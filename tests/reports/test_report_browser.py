@@ -54,12 +54,21 @@ def shown(page: Any) -> int:
     return page.locator("#cards .card:visible").count()
 
 
+def loaded_width(image: Any) -> int:
+    """Return the width of a picture in px once it is loaded.
+
+    It is scrolled to until then: cards that are filled in push it away, and a lazy picture out of sight never loads.
+    """
+    loaded = "image => { image.scrollIntoView({ block: 'center' }); return image.complete && image.naturalWidth; }"
+    return int(image.page.wait_for_function(loaded, arg=image.element_handle()).json_value())
+
+
 def test_the_page_opens_from_a_file_without_network_or_console_errors(page: Any, report: Path):
     page.goto(report.as_uri() + "#flagged")
     assert "8 of 40 images are flagged" in page.locator("h1").inner_text()
     assert shown(page) == 8
     picture = page.locator(".card .photo").first
-    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 96
+    assert loaded_width(picture) == 96
     assert "20 % (10 % to 30 %)" in page.locator(".tiles").inner_text()
 
 
@@ -69,9 +78,9 @@ def test_the_kept_images_of_the_highest_scores_are_shown_with_them(page: Any, re
     assert cards.count() == LEAST_KEPT
     assert "score 0." in cards.first.inner_text()
     picture = cards.first.locator(".photo")
-    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") == 96
+    assert loaded_width(picture) == 96
     assert cards.first.locator(".views tr").count() == 3
-    assert cards.first.locator(".overlay").evaluate("image => image.decode().then(() => image.naturalWidth)") == 24
+    assert loaded_width(cards.first.locator(".overlay")) == 24
 
 
 def test_thumbnails_beyond_the_budget_lie_beside_the_page_and_are_shown(page: Any, tmp_path: Path):
@@ -82,7 +91,7 @@ def test_thumbnails_beyond_the_budget_lie_beside_the_page_and_are_shown(page: An
     page.locator(".card").last.scroll_into_view_if_needed()
     beside = page.locator('.card img[src^="report-thumbnails/"]').last
     beside.scroll_into_view_if_needed()
-    assert beside.evaluate("image => image.decode().then(() => image.naturalWidth)") == 96
+    assert loaded_width(beside) == 96
 
 
 def test_filters_narrow_the_cards_and_reset_brings_them_back(page: Any, report: Path):
@@ -124,7 +133,7 @@ def test_the_slider_fades_the_map_and_all_maps_follow_the_common_one(page: Any, 
 def test_a_dot_shows_its_image_on_hover_and_by_arrow_keys_and_leads_to_its_card(page: Any, report: Path):
     page.goto(report.as_uri() + "#flagged")
     page.locator("#dots [data-dot]").nth(3).hover(force=True)
-    assert page.locator("#tip img").evaluate("image => image.decode().then(() => image.naturalWidth)") == 88
+    assert loaded_width(page.locator("#tip img")) == 88
     page.mouse.move(0, 0)
     page.focus("#dots")
     page.keyboard.press("ArrowRight")
