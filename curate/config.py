@@ -58,6 +58,7 @@ class ScanConfig(BaseModel):
         max_share: the share of a nominal set, 0-1, that is rejected at most.
         min_keep: a nominal set that would keep fewer images is left alone.
         subpopulations: whether subpopulations of a class, such as two products in one folder, are judged apart.
+        same_part: whether images of the same physical part are found, so that they do not speak for each other.
         optics: whether an image in different lighting or focus is flagged for that alone.
         seed: of the projection and of every sample that is drawn. 0 is a seed.
         offline: refuse every use of the network.
@@ -95,6 +96,7 @@ class ScanConfig(BaseModel):
     max_share: float = Field(default=0.5, ge=0, le=1)
     min_keep: int = Field(default=8, ge=0)
     subpopulations: bool = True
+    same_part: bool = False
     optics: bool = True
     seed: int = Field(default=0, ge=0)
     offline: bool = False

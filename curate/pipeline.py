@@ -15,6 +15,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
@@ -37,14 +38,18 @@ from curate.images.duplicates import confirmed_keys, duplicate_groups, leakage_g
 from curate.images.fingerprint import fingerprint
 from curate.images.levels import find_levels
 from curate.images.names import unicode_name
+from curate.images.scale import fit_longest_side
 from curate.images.sizes import native_sizes
 from curate.images.sources import list_images
 from curate.offline import network
-from curate.progress import Silent, Stages
+from curate.progress import Progress, Silent, Stages, no_progress
 from curate.records import DecodedImage, EmbeddedImages, Embeddings, ImageFacts, IntArray, Listing
 from curate.refinement.judge_dataset import judge_dataset, progress_total
 from curate.reports.html import thumbnail_count, write_report
+from curate.same_part.find import SamePart, find_same_part
+from curate.same_part.planted import SIDE_PX as SHOT_PX
 from curate.scores.base import Images, ScorerContext, make_scorers
+from curate.scores.similar import similar_images
 from curate.toml_files import first_fault
 from curate.verdicts.acquisition import as_table
 from curate.verdicts.judge import JudgedImages
@@ -53,6 +58,8 @@ from curate.verdicts.judged_set import contamination
 log = logging.getLogger(__name__)
 
 SIZES_PEEKED, SPLITS_NAMED = 64, 5
+CANDIDATES = 16
+"""Images most similar as a whole, among which another shot of the same part is looked for."""
 BACKBONE_FACTS = ("name", "sha256", "licence", "source", "strides", "channels")
 
 
@@ -133,14 +140,24 @@ def _scan(
     keys = confirmed_keys(listing.files, facts, levels=settings.levels, config=settings.decode)
     duplicates = duplicate_groups(keys)
     clock.mark("copies_s")
-    images = embedded_images(listing, facts, duplicates, embeddings=embeddings, config=config)
+    same_part = None
+    if config.same_part:
+        with screen.stage("same part", len(embeddings)) as progress:
+            same_part = find_shots(listing, duplicates, embeddings, settings=settings, progress=progress)
+        clock.mark("same_part_s")
+    images = embedded_images(listing, facts, duplicates, embeddings=embeddings, config=config, same_part=same_part)
     scorers = make_scorers(ScorerContext(config=config, images=pixels_of(listing, settings), teacher=backbone))
     with screen.stage("score", progress_total(images, scorers, config)) as progress:
         judged = judge_dataset(images, scorers, config, progress=progress)
     clock.mark("score_s")
     _log_judged(judged)
     judged_dataset = JudgedDataset(
-        listing=listing, facts=facts, duplicates=duplicates, embeddings=embeddings, images=judged
+        listing=listing,
+        facts=facts,
+        duplicates=duplicates,
+        embeddings=embeddings,
+        images=judged,
+        same_part=same_part,
     )
     run = _run(judged_dataset, config, backbone, settings=settings, report=report)
     return _write(judged_dataset, run, target, settings=settings, screen=screen, clock=clock)
@@ -177,6 +194,7 @@ def embedded_images(
     *,
     embeddings: Embeddings,
     config: ScanConfig,
+    same_part: SamePart | None = None,
 ) -> EmbeddedImages:
     """Return the M images that could be read, ready to be judged.
 
@@ -186,6 +204,7 @@ def embedded_images(
         duplicates: (N,) see `duplicate_groups`.
         embeddings: of the M images.
         config: `optics` counts.
+        same_part: which of the M images show the same part; None if it was not looked for.
     """
     readable = embeddings.images
     measured = [optics for i in readable.tolist() if (optics := facts[i].optics) is not None]
@@ -193,24 +212,62 @@ def embedded_images(
         raise ValueError("an image was embedded, but not measured")
     return EmbeddedImages(
         embeddings=embeddings,
-        groups=leakage_groups(duplicates, listing.groups)[readable],
+        groups=leakage_groups(duplicates, listing.groups, _shots(readable, len(listing), same_part))[readable],
         duplicates=duplicates[readable],
         labels=tuple(listing.labels[i] for i in readable),
         optics=as_table(measured) if config.optics else None,
     )
 
 
-def pixels_of(listing: Listing, settings: EmbedSettings) -> Images:
-    """Return what gives the pixels of a file of the listing, as they were embedded.
+def find_shots(
+    listing: Listing,
+    duplicates: IntArray,
+    embeddings: Embeddings,
+    *,
+    settings: EmbedSettings,
+    progress: Progress = no_progress,
+) -> SamePart:
+    """Find the images that show the same part; see `curate.same_part.find.find_same_part`.
+
+    Args:
+        listing: of N files.
+        duplicates: (N,) see `duplicate_groups`.
+        embeddings: of the M images that could be read.
+        settings: how they were decoded.
+        progress: called with the number of images just finished.
+    """
+    readable = embeddings.images
+    groups = leakage_groups(duplicates, listing.groups)[readable]
+    near = similar_images(embeddings, groups, CANDIDATES).near
+    read = pixels_of(listing, settings, longest_px=SHOT_PX)
+    return find_same_part(lambda i: read(int(readable[i])), near, groups, seed=settings.seed, progress=progress)
+
+
+def _shots(readable: IntArray, files: int, same_part: SamePart | None) -> IntArray | None:
+    """Return (N,) the row of the first shot of the same part; None if it was not looked for."""
+    if same_part is None:
+        return None
+    first = np.arange(files, dtype=np.int64)
+    first[readable] = readable[same_part.clusters]
+    return first
+
+
+def pixels_of(listing: Listing, settings: EmbedSettings, *, longest_px: int | None = None) -> Images:
+    """Return what gives the pixels of a file of the listing, as they were embedded, or at most `longest_px` long.
 
     Raises (when called):
         CouldNotFinish: the file has changed since and can no longer be read.
     """
 
+    def size(width: int, height: int) -> tuple[int, int]:
+        if longest_px is not None:
+            return fit_longest_side(width, height, longest_px)
+        return frame_size(width, height, settings.long_px)
+
     def read(row: int) -> NDArray[Any]:
         image = read_image(
             listing.files[row],
-            size=lambda width, height: frame_size(width, height, settings.long_px),
+            size=size,
             levels=settings.levels,
             config=settings.decode,
         )
@@ -355,6 +412,7 @@ def _run(
         "backbone": {k: _plain(getattr(backbone, k)) for k in BACKBONE_FACTS},
         "embedding": {"embedded": report.embedded, "from_cache": report.from_cache, "batch_size": report.batch_size},
         "scorers": _scorer_facts(images),
+        "same_part": None if dataset.same_part is None else _same_part(dataset.same_part),
         "contamination": contamination(images.judged),
         "rounds_ended": {one.name: result.ended for one, result in zip(images.sets, images.judged, strict=True)},
         "machine": {
@@ -363,6 +421,19 @@ def _run(
             "device": settings.device,
             "cpu_cores": os.cpu_count(),
         },
+    }
+
+
+def _same_part(found: SamePart) -> dict[str, Any]:
+    """Return what the search for shots of the same part was worth."""
+    return {
+        "threshold": found.threshold if np.isfinite(found.threshold) else None,
+        "planted_found": {kind: round(share, 4) for kind, share in found.recall.items()},
+        "undecidable": round(found.undecidable, 4),
+        "false_rate": found.false_rate,
+        "compared": found.compared,
+        "pairs": int((~found.local).sum()),
+        "pairs_that_differ": int(found.local.sum()),
     }
 
 

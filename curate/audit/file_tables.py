@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate.audit.schema import DUPLICATES, FINDINGS
+from curate.audit.schema import DUPLICATES, EXACT, FINDINGS
 from curate.findings import Code, catalogue
 from curate.images.duplicates import duplicate_pairs
 from curate.records import Finding, ImageFacts, IntArray, Listing, Optics
@@ -78,19 +78,22 @@ def findings_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=FINDINGS)
 
 
-def duplicates_table(listing: Listing, duplicates: IntArray) -> pa.Table:
-    """Return `duplicates`: one row for each image that repeats an earlier one.
+def duplicates_table(listing: Listing, duplicates: IntArray, more: Iterable[Mapping[str, Any]] = ()) -> pa.Table:
+    """Return `duplicates`: one row for each image that repeats an earlier one, and those of `more`.
 
     Args:
         listing: of N files.
         duplicates: (N,) as `duplicate_groups` gives them.
+        more: rows of images that show the same part as another; columns that a row lacks are null.
     """
-    pairs = tuple(duplicate_pairs(duplicates))
     paths, labels = listing.paths, listing.labels
-    columns: Columns = {
-        "path": [paths[other] for _, other in pairs],
-        "duplicate_of": [paths[first] for first, _ in pairs],
-        "kind": ["exact"] * len(pairs),
-        "same_label": [labels[first] == labels[other] for first, other in pairs],
-    }
-    return pa.table(columns, schema=DUPLICATES)
+    exact = [
+        {
+            "path": paths[other],
+            "duplicate_of": paths[first],
+            "kind": EXACT,
+            "same_label": labels[first] == labels[other],
+        }
+        for first, other in duplicate_pairs(duplicates)
+    ]
+    return pa.Table.from_pylist([*exact, *more], schema=DUPLICATES)

@@ -13,6 +13,7 @@ from curate.audit.maps import KEPT_MAPS
 from curate.findings import Code
 from curate.partition.nominal_sets import NominalSet
 from curate.records import Embeddings, Finding, FloatArray, ImageFacts, IntArray, Listing, MetaSet
+from curate.same_part.find import SamePart
 from curate.verdicts.judge import JudgedImages, Verdicts
 from curate.verdicts.significance import Significance
 
@@ -32,6 +33,7 @@ class JudgedDataset:
         duplicates: (N,) number of the first image with the same pixels.
         embeddings: of the M images that could be read.
         images: what was found about these M images.
+        same_part: which of them show the same part; None if it was not looked for.
     """
 
     listing: Listing
@@ -39,6 +41,7 @@ class JudgedDataset:
     duplicates: IntArray
     embeddings: Embeddings
     images: JudgedImages
+    same_part: SamePart | None = None
 
     def path(self, index: int) -> str:
         """Return the path of readable image `index`, 0 to M - 1."""

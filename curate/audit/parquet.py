@@ -60,7 +60,7 @@ class Audit:
 
     @cached_property
     def duplicates(self) -> pd.DataFrame:
-        """One row per image that repeats an earlier one."""
+        """One row per image that repeats an earlier one, and per pair of shots of the same part."""
         return self.tables["duplicates"].to_pandas()
 
     @cached_property

@@ -64,8 +64,11 @@ IMAGES = _table(
     _column("pca_2", REAL, "second principal component; null if skipped"),
 )
 
-LATER = frozenset(measure.name for measure in fields(Optics))
+LATER = frozenset((*(measure.name for measure in fields(Optics)), "similarity", "shift_x", "shift_y"))
 """Columns that audits of this schema version may lack, since they came later; null then."""
+
+EXACT, SAME_PART, SAME_PART_DIFFERS = "exact", "same_part", "same_part_differs"
+"""The kinds of duplicates."""
 
 FINDINGS = _table(
     _column("path", TEXT, "the image"),
@@ -91,8 +94,18 @@ DUPLICATES = _table(
         "the image that repeats another; its verdict is duplicate if an earlier one of these pixels is kept, "
         "also under another label",
     ),
-    _column("duplicate_of", TEXT, "the first image, by path, with these pixels"),
-    _column("kind", TEXT, "exact: equal decoded pixels and shape"),
+    _column("duplicate_of", TEXT, "the first image, by path, with these pixels, or the other shot"),
+    _column(
+        "kind",
+        TEXT,
+        "exact: equal decoded pixels and shape; same_part: another shot of the same part; same_part_differs: a shot "
+        "of the same part, but for one place",
+    ),
+    _column("similarity", REAL, "in standard deviations above pairs of different parts; null for exact"),
+    _column(
+        "shift_x", REAL, "by how much it must move right to lie on the other, as a share of the width; null for exact"
+    ),
+    _column("shift_y", REAL, "by how much it must move down, as a share of the height; null for exact"),
     _column("same_label", pa.bool_(), "false where the two carry different labels: one of them is wrong"),
 )
 

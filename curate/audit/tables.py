@@ -18,6 +18,7 @@ from curate.audit.file_tables import (
 )
 from curate.audit.judged_dataset import JudgedDataset
 from curate.audit.maps import hot_box
+from curate.audit.same_part_tables import same_part_findings, same_part_rows
 from curate.audit.schema import IMAGES, MAPS, META_SET, ROUNDS, VIEWS
 from curate.findings import Code
 from curate.partition.nominal_sets import NominalSet, names_of
@@ -36,13 +37,15 @@ def audit_tables(dataset: JudgedDataset, maps: Mapping[int, str]) -> dict[str, p
         maps: the pictures that were drawn, by row of the listing.
     """
     findings = file_findings(dataset.listing, dataset.facts, dataset.duplicates)
+    for image, finding in same_part_findings(dataset):
+        findings[image].append(finding)
     for index, image in enumerate(dataset.embeddings.images.tolist()):
         findings[image].extend(dataset.verdicts.findings[index])
     images = image_columns(dataset.listing, dataset.facts, findings) | _judgement(dataset)
     return {
         "images": pa.table({name: images[name] for name in IMAGES.names}, schema=IMAGES),
         "findings": findings_table(_finding_rows(dataset, findings, maps)),
-        "duplicates": duplicates_table(dataset.listing, dataset.duplicates),
+        "duplicates": duplicates_table(dataset.listing, dataset.duplicates, same_part_rows(dataset)),
         "rounds": pa.Table.from_pylist(list(_rounds(dataset)), schema=ROUNDS),
         "views": pa.Table.from_pylist(list(_views(dataset)), schema=VIEWS),
         "meta_set": pa.table(_meta_set(dataset), schema=META_SET),

@@ -54,6 +54,7 @@ class DrawnSet:
         embeddings: of the M images that could be read; their `images` are rows of the draw.
         groups: (M,) leakage groups; see `Scorer.score`.
         whole: the whole set, embedded under the same setting.
+        settings: how they were decoded and embedded.
         pixels, backbone: returns the pixels of a row of the draw, and the network; some students learn from them.
     """
 
@@ -64,6 +65,7 @@ class DrawnSet:
     embeddings: Embeddings
     groups: IntArray
     whole: EmbeddedSet
+    settings: EmbedSettings
     pixels: Images
     backbone: Backbone
 
@@ -121,6 +123,7 @@ class LabelledSetEmbedder:
             embeddings=replace(part, images=readable),
             groups=leakage_groups(duplicates, listing.groups)[readable],
             whole=whole,
+            settings=settings,
             pixels=pixels_of(listing, settings),
             backbone=self.backbone,
         )

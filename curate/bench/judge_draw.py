@@ -14,7 +14,7 @@ from curate.bench.cells import JOINED_SCORE
 from curate.bench.embedder import DrawnSet
 from curate.bench.variants import Variant
 from curate.config import ScanConfig
-from curate.pipeline import embedded_images
+from curate.pipeline import embedded_images, find_shots
 from curate.progress import Progress, no_progress
 from curate.records import Embeddings, FloatArray, IntArray, Scores
 from curate.refinement.judge_dataset import judge_dataset
@@ -48,7 +48,17 @@ def judge_draw(
     context = ScorerContext(config=config, images=drawn.pixels, teacher=drawn.backbone)
     timed = [_TimedScorer(scorer) for scorer in make(context)]
     start = perf_counter()
-    images = embedded_images(drawn.listing, drawn.facts, drawn.duplicates, embeddings=drawn.embeddings, config=config)
+    same_part = None
+    if config.same_part:
+        same_part = find_shots(drawn.listing, drawn.duplicates, drawn.embeddings, settings=drawn.settings)
+    images = embedded_images(
+        drawn.listing,
+        drawn.facts,
+        drawn.duplicates,
+        embeddings=drawn.embeddings,
+        config=config,
+        same_part=same_part,
+    )
     judged = judge_dataset(images, timed, config, progress=progress)
     total = perf_counter() - start
     dataset = JudgedDataset(
@@ -57,6 +67,7 @@ def judge_draw(
         duplicates=drawn.duplicates,
         embeddings=drawn.embeddings,
         images=judged,
+        same_part=same_part,
     )
     seconds = {f"{scorer.name}_s": round(scorer.seconds, 3) for scorer in timed}
     return JudgedDraw(

@@ -161,6 +161,12 @@ def scan(
             help="Judge subpopulations of a class by themselves, such as two products in one folder.",
         ),
     ] = True,
+    same_part: Annotated[
+        bool,
+        typer.Option(
+            "--same-part/--no-same-part", help="Find shots of the same part: they do not speak for each other."
+        ),
+    ] = False,
     optics: Annotated[
         bool, typer.Option("--optics/--no-optics", help="Flag images in different lighting or focus.")
     ] = True,

@@ -77,20 +77,21 @@ def duplicate_pairs(groups: IntArray) -> Iterator[tuple[int, int]]:
         yield int(groups[other]), int(other)
 
 
-def leakage_groups(duplicates: IntArray, groups: Sequence[str]) -> IntArray:
+def leakage_groups(duplicates: IntArray, groups: Sequence[str], same_part: IntArray | None = None) -> IntArray:
     """Return (N,) leakage groups: images that may not speak for each other have equal numbers.
 
-    Images are in one group if any chain of duplicates and of equal, non-empty user groups joins them: a copy, or
-    another shot of the same part, would confirm its own defect. The number is the smallest row of the group.
+    Images are in one group if any chain of duplicates, of equal, non-empty user groups and of shots of one part joins
+    them: a copy, or another shot, would confirm its own defect. The number is the smallest row of the group.
 
     Args:
         duplicates: (N,) as `duplicate_groups` returns them.
         groups: (N,) the user's groups; "" for none.
+        same_part: (N,) the row of the first shot of the same part; None if it was not looked for.
     """
     from scipy.cluster.hierarchy import DisjointSet  # here, where it is needed: it loads half of scipy
 
     joined = DisjointSet(range(len(duplicates)))
-    for numbers in (duplicates, duplicate_groups(groups)):
+    for numbers in (duplicates, duplicate_groups(groups), *(() if same_part is None else (same_part,))):
         for first, other in duplicate_pairs(numbers):
             joined.merge(first, other)
     leakage = np.arange(len(duplicates), dtype=np.int64)

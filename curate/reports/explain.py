@@ -15,6 +15,7 @@ from PIL import Image
 from curate.audit.folder import OWN_MAP
 from curate.audit.maps import FLAGGED_MAPS, KEPT_MAPS, blend_heat_map
 from curate.audit.parquet import Audit
+from curate.audit.schema import EXACT
 from curate.errors import CouldNotFinish, InputError
 from curate.findings import catalogue
 from curate.images.decode import DecodeConfig, read_image
@@ -163,7 +164,7 @@ def explain(audit: Audit, image: str) -> Explanation:
         rounds=tuple(_rows(audit, "rounds", nominal_set(row), key="nominal_set")) if judged else (),
         findings=tuple(_reason(finding) for finding in findings),
         nearest=tuple(row["nearest"] or ()),
-        duplicate_of=duplicates[0]["duplicate_of"] if duplicates else "",
+        duplicate_of=next((pair["duplicate_of"] for pair in duplicates if pair["kind"] == EXACT), ""),
         map=next((file for finding in findings if (file := _map_file(audit, finding["map"]))), ""),
     )
 

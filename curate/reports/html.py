@@ -24,6 +24,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from curate.atomic_files import replace_text
 from curate.audit.folder import OWN_THUMBNAIL, REPORT
 from curate.audit.parquet import Audit
+from curate.audit.schema import EXACT
 from curate.errors import UsageError, WriteError
 from curate.images.names import printable
 from curate.progress import Progress, no_progress
@@ -34,6 +35,7 @@ from curate.reports.audit_rows import NEAREST_SHOWN, AuditRows
 from curate.reports.cards import cards, thumbnail_sizes
 from curate.reports.numbers import counted, finite, percent
 from curate.reports.originals import Originals, originals
+from curate.reports.shots import shot_pairs
 from curate.reports.thumbnails import INLINE_BYTES, ThumbnailBudget, Thumbnails, ThumbnailSizes, draw_thumbnails
 
 GENERATOR = "curate report"
@@ -148,7 +150,7 @@ def render(page: Page, thumbnails: Thumbnails, images: Originals, *, review: Map
         "review": review is not None,
         "data": _data(page, thumbnails, images, review=review),
     }
-    return _environment().get_template(TEMPLATE).render(values | _first_screen(page, images) | _tables(page))
+    return _environment().get_template(TEMPLATE).render(values | _first_screen(page, images) | _tables(page, images))
 
 
 def policy(*, beside: bool, review: bool) -> str:
@@ -246,7 +248,7 @@ def _first_screen(page: Page, images: Originals) -> dict[str, Any]:
     }
 
 
-def _tables(page: Page) -> dict[str, Any]:
+def _tables(page: Page, images: Originals) -> dict[str, Any]:
     rows = page.rows
     unreadable = [i for i in rows.images if i["verdict"] == Verdict.UNREADABLE]
     return {
@@ -261,6 +263,8 @@ def _tables(page: Page) -> dict[str, Any]:
             (printable(pair["path"]), printable(pair["duplicate_of"]), pair["kind"], pair["same_label"])
             for pair in rows.duplicates
         ],
+        "shots": shot_pairs(rows, images),
+        "shots_found": sum(pair["kind"] != EXACT for pair in rows.duplicates),
         "other_findings": story.other_findings(rows),
         "worst": [(c["shown"], c["verdict"], c["score"], _first_reason(c)) for c in page.cards[:TABLE_ROWS]],
     }

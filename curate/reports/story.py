@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from curate.audit.schema import EXACT
 from curate.findings import Code, FindingText, catalogue
 from curate.images.names import printable, unicode_name
 from curate.records import Verdict
@@ -151,7 +152,7 @@ def next_steps(rows: AuditRows) -> list[tuple[str, str]]:
         one = counts[Verdict.UNREADABLE] == 1
         files, them = ("file", "it") if one else ("files", "them")
         steps.append((f"Copy the unreadable {files} again from the source, or remove {them}.", ""))
-    if any(not pair["same_label"] for pair in rows.duplicates):
+    if any(pair["kind"] == EXACT and not pair["same_label"] for pair in rows.duplicates):
         steps.append(
             ("Correct the labels of duplicates that have different labels. They are listed under Duplicates.", "")
         )

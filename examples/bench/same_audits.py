@@ -21,8 +21,8 @@ from curate.audit.parquet import Audit, read_audit
 
 KEYS = {
     "images": ("path",),
-    "findings": ("path", "code"),
-    "duplicates": ("path",),
+    "findings": ("path", "code", "message"),
+    "duplicates": ("path", "duplicate_of"),
     "rounds": ("nominal_set", "round"),
     "meta_set": ("epoch", "path"),
     "maps": ("path",),

@@ -43,8 +43,10 @@ def test_a_file_has_the_findings_of_its_name_its_content_and_its_duplicates():
 
 
 def test_duplicates_name_the_first_image_and_whether_the_labels_agree():
+    nothing = dict.fromkeys(("similarity", "shift_x", "shift_y"))
     assert duplicates_table(LISTING, DUPLICATES).to_pylist() == [
-        {"path": path, "duplicate_of": "bad/a.png", "kind": "exact", "same_label": False} for path in LISTING.paths[1:3]
+        {"path": path, "duplicate_of": "bad/a.png", "kind": "exact", "same_label": False} | nothing
+        for path in LISTING.paths[1:3]
     ]
     same = duplicates_table(LISTING, np.array([0, 1, 1, 3])).to_pylist()
     assert [(row["path"], row["same_label"]) for row in same] == [("good/c.png", True)]

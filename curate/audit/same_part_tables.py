@@ -1,0 +1,62 @@
+"""What an audit says of images that show the same part: rows of `duplicates`, and findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from curate.audit.judged_dataset import JudgedDataset
+from curate.audit.schema import SAME_PART, SAME_PART_DIFFERS
+from curate.findings import Code
+from curate.records import Finding
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pair:
+    """Two files that show the same part: rows of the listing, the later one second, and what joins them."""
+
+    first: int
+    other: int
+    differs: bool
+    similarity: float
+    shift_y: float
+    shift_x: float
+
+
+def _pairs(dataset: JudgedDataset) -> Iterator[_Pair]:
+    found, images = dataset.same_part, dataset.embeddings.images
+    if found is None:
+        return
+    for pair, score, (down, right), differs in zip(
+        found.pairs.tolist(), found.scores.tolist(), found.shifts.tolist(), found.local.tolist(), strict=True
+    ):
+        first, other = (int(images[row]) for row in pair)
+        yield _Pair(
+            first=first, other=other, differs=differs, similarity=score, shift_y=float(down), shift_x=float(right)
+        )
+
+
+def same_part_rows(dataset: JudgedDataset) -> Iterator[dict[str, Any]]:
+    """Yield a row of `duplicates` for each pair of images that show the same part."""
+    paths, labels = dataset.listing.paths, dataset.listing.labels
+    for pair in _pairs(dataset):
+        yield {
+            "path": paths[pair.other],
+            "duplicate_of": paths[pair.first],
+            "kind": SAME_PART_DIFFERS if pair.differs else SAME_PART,
+            "similarity": pair.similarity,
+            "shift_x": pair.shift_x,
+            "shift_y": pair.shift_y,
+            "same_label": labels[pair.first] == labels[pair.other],
+        }
+
+
+def same_part_findings(dataset: JudgedDataset) -> Iterator[tuple[int, Finding]]:
+    """Yield a finding for the later image of each pair, with its row of the listing."""
+    for pair in _pairs(dataset):
+        code = Code.SAME_PART_DIFFERS if pair.differs else Code.SAME_PART
+        but = " but for one place" if pair.differs else ""
+        path = dataset.listing.paths[pair.first]
+        message = f"the same part as {path}{but}, {pair.similarity:.1f} deviations above different parts"
+        yield pair.other, Finding(code=code, message=message)

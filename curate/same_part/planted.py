@@ -1,0 +1,127 @@
+"""Re-shots planted in a set: its own images, as a second shot would show them.
+
+plant(pixels, generator) -> one image for each kind of re-shot
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from curate.same_part.prints import Pixels
+
+SIDE_PX = 256
+"""Longest side of a planted re-shot. The strengths below are px and degrees at this size."""
+EXPOSURES = (0.6, 1.6)
+NOISE_GREY = 6.0
+SHIFT_PX = 5
+TURN_DEGREES = 2.0
+CROP = 0.03
+ALL_TOGETHER = "all"
+"""The kind that stands for a real second shot."""
+
+Picture = NDArray[np.float32]
+Reshoot = Callable[[Picture, np.random.Generator], Picture]
+"""From and to (H, W, 3) in 0-255."""
+
+
+def exposure(picture: Picture, generator: np.random.Generator) -> Picture:
+    """Expose .6 to 1.6 times as long, at the ends of the range: what is too bright is lost."""
+    exposed: Picture = np.clip(picture * np.float32(generator.choice(EXPOSURES)), 0, 255)
+    return exposed
+
+
+def noise(picture: Picture, generator: np.random.Generator) -> Picture:
+    """Add noise of 6 grey levels."""
+    grain = generator.normal(0, NOISE_GREY, picture.shape[:2]).astype(np.float32)
+    noisy: Picture = np.clip(picture + grain[..., None], 0, 255)
+    return noisy
+
+
+def jpeg(picture: Picture, generator: np.random.Generator) -> Picture:
+    """Compress with JPEG of quality 40 to 70."""
+    buffer = io.BytesIO()
+    _image(picture).save(buffer, "JPEG", quality=int(generator.integers(40, 71)))
+    return np.asarray(Image.open(buffer), np.float32)
+
+
+def shift(picture: Picture, generator: np.random.Generator) -> Picture:
+    """Move by up to 5 px each way; the edge is drawn out."""
+    return _mapped(picture, shift_px=generator.uniform(-SHIFT_PX, SHIFT_PX, 2))
+
+
+def turn(picture: Picture, generator: np.random.Generator) -> Picture:
+    """Turn by 1 to 2 degrees."""
+    return _mapped(picture, degrees=generator.choice((-1, 1)) * generator.uniform(TURN_DEGREES / 2, TURN_DEGREES))
+
+
+def crop(picture: Picture, generator: np.random.Generator) -> Picture:
+    """Cut off 1.5 % at each side."""
+    return _mapped(picture, zoom=1 - CROP)
+
+
+def all_together(picture: Picture, generator: np.random.Generator) -> Picture:
+    """Apply a mild form of all at once, as a second shot does."""
+    moved = _mapped(
+        picture,
+        shift_px=generator.uniform(-SHIFT_PX / 2, SHIFT_PX / 2, 2),
+        degrees=generator.uniform(-TURN_DEGREES, TURN_DEGREES) / 2,
+        zoom=1 - CROP * generator.uniform(0, 0.5),
+    )
+    light = np.float32(np.exp(generator.uniform(np.log(0.75), np.log(1.3))))
+    grain = generator.normal(0, NOISE_GREY / 2, picture.shape[:2]).astype(np.float32)
+    return jpeg(np.clip(moved * light + grain[..., None], 0, 255), generator)
+
+
+RESHOTS: MappingProxyType[str, Reshoot] = MappingProxyType(
+    {
+        "exposure": exposure,
+        "noise": noise,
+        "jpeg": jpeg,
+        "shift": shift,
+        "turn": turn,
+        "crop": crop,
+        ALL_TOGETHER: all_together,
+    }
+)
+
+
+def plant(pixels: Pixels, generator: np.random.Generator) -> dict[str, Pixels]:
+    """Return one re-shot of each kind, (h, w, 3) uint8, the longest side SIDE_PX.
+
+    Source: ours.
+    """
+    image = _image(pixels)
+    scale = SIDE_PX / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    picture = np.asarray(image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2), np.float32)
+    return {kind: np.asarray(_image(reshoot(picture, generator))) for kind, reshoot in RESHOTS.items()}
+
+
+def _image(pixels: Pixels) -> Image.Image:
+    return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+
+
+def _mapped(
+    picture: Picture,
+    *,
+    shift_px: NDArray[np.float64] | tuple[float, float] = (0, 0),
+    degrees: float = 0,
+    zoom: float = 1,
+) -> Picture:
+    """Return the picture shifted, turned and enlarged by 1 / zoom about its middle; what comes in repeats the edge."""
+    margin = SIDE_PX // 16
+    wide = _image(np.pad(picture, ((margin, margin), (margin, margin), (0, 0)), mode="edge"))
+    middle = np.array(wide.size) / 2
+    angle = np.deg2rad(degrees)
+    cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
+    at = middle + shift_px - np.array([cos * middle[0] - sin * middle[1], sin * middle[0] + cos * middle[1]])
+    turned = wide.transform(
+        wide.size, Image.Transform.AFFINE, (cos, -sin, at[0], sin, cos, at[1]), Image.Resampling.BICUBIC
+    )
+    return np.asarray(turned, np.float32)[margin:-margin, margin:-margin]

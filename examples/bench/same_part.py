@@ -1,0 +1,162 @@
+"""Find re-shots of the same part: planted ones by kind, and pairs of the sets themselves, beside the usual rules.
+
+    python examples/bench/same_part.py SETS... [--images 150] [--seed 0] [--false-rate 1e-6] [--pictures FOLDER]
+
+Each set is a folder of images; masks/ and unsure/ are left out. Images are taken in runs of ten neighbouring names, so
+that series stay together. Candidates are the 16 nearest by a thumbnail of the print; a scan takes pooled embeddings.
+"s before" is what does not grow with the set (prints, nulls, planted re-shots), "ms/image" what does, on one core.
+The usual rules are judged as they are used: "found" is the share of planted re-shots ("all" changes together),
+"false" the share of 2000 random pairs of the set that the rule calls duplicates.
+dHash, pHash: 64 bits, at most 10 differ.
+`--pictures` writes one PNG of the pairs of each set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy.fft import dctn
+
+from curate.same_part.find import FALSE_RATE, SamePart, find_same_part
+from curate.same_part.planted import ALL_TOGETHER, RESHOTS, plant
+from curate.same_part.prints import print_of
+
+SUFFIXES = (".jpg", ".png")
+LEFT_OUT = ("masks", "unsure")
+NEAR, RUN, PLANTED, RANDOM = 16, 10, 32, 2000
+BITS = 10
+
+
+def files_of(folder: Path, images: int) -> list[Path]:
+    files = sorted(f for f in folder.rglob("*") if f.suffix in SUFFIXES and not set(LEFT_OUT) & set(f.parts))
+    if len(files) <= images:
+        return files
+    starts = np.linspace(0, len(files) - RUN, images // RUN).astype(int)
+    return [files[row] for row in sorted({int(start) + step for start in starts for step in range(RUN)})]
+
+
+def nearest(pictures: list[np.ndarray]) -> np.ndarray:
+    """Return (N, 16) the nearest rows by a 16 x 16 thumbnail of the print; -1 where there are fewer."""
+    small = np.stack([print_of(p).reshape(16, 4, 16, 4).mean(axis=(1, 3)).ravel() for p in pictures])
+    small -= small.mean(axis=0)
+    small /= np.linalg.norm(small, axis=1, keepdims=True) + 1e-9
+    likeness = small @ small.T
+    np.fill_diagonal(likeness, -np.inf)
+    near = np.argsort(-likeness, axis=1)[:, : min(NEAR, len(pictures) - 1)]
+    return np.pad(near, ((0, 0), (0, NEAR - near.shape[1])), constant_values=-1)
+
+
+def grey(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.asarray(Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.LANCZOS), np.float32)
+
+
+def dhash(pixels: np.ndarray) -> np.ndarray:
+    return np.diff(grey(pixels, (9, 8)), axis=1).ravel() > 0
+
+
+def phash(pixels: np.ndarray) -> np.ndarray:
+    low = dctn(grey(pixels, (32, 32)))[:8, :8].ravel()
+    return low > np.median(low)
+
+
+def thumbnail(pixels: np.ndarray) -> np.ndarray:
+    small = grey(pixels, (32, 32)).ravel()
+    return (small - small.mean()) / (np.linalg.norm(small - small.mean()) + 1e-9)
+
+
+RULES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray, np.ndarray], bool]]] = {
+    "dHash": (dhash, lambda a, b: int((a != b).sum()) <= BITS),
+    "pHash": (phash, lambda a, b: int((a != b).sum()) <= BITS),
+    "thumbnail": (thumbnail, lambda a, b: float(a @ b) >= 0.9),
+}
+
+
+def usual_rules(pictures: list[np.ndarray], generator: np.random.Generator) -> dict[str, str]:
+    """Return "found / false" in % of each usual rule."""
+    rows = generator.permutation(len(pictures))[:PLANTED]
+    shots = {row: plant(pictures[row], generator)[ALL_TOGETHER] for row in rows}
+    pairs = generator.integers(0, len(pictures), (RANDOM, 2))
+    pairs = pairs[pairs[:, 0] != pairs[:, 1]]
+    cells = {}
+    for name, (sign, same) in RULES.items():
+        signs = [sign(picture) for picture in pictures]
+        found = np.mean([same(signs[row], sign(shot)) for row, shot in shots.items()])
+        false = np.mean([same(signs[a], signs[b]) for a, b in pairs])
+        cells[name] = f"{100 * found:.0f} / {100 * false:.1f}"
+    return cells
+
+
+def draw_pairs(found: SamePart, files: list[Path], pictures: list[np.ndarray], to: Path) -> None:
+    """Write up to 40 pairs side by side, with their registered difference's score in the file's companion text."""
+    lines, tiles = [], []
+    for index, (a, b) in enumerate(found.pairs[:40].tolist()):
+        row = [np.asarray(Image.fromarray(pictures[i]).resize((160, 160))) for i in (a, b)]
+        tiles.append(np.concatenate([*row, np.full((160, 12, 3), 255 * (not found.local[index]), np.uint8)], axis=1))
+        lines.append(
+            f"{index:3d} score {found.scores[index]:5.1f} local {found.local_ratios[index]:4.1f}"
+            f"{' LOCAL' if found.local[index] else ''} shift {np.round(100 * found.shifts[index], 1)}"
+            f" {files[a].parent.name}/{files[a].name} {files[b].parent.name}/{files[b].name}"
+        )
+    to.with_suffix(".txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if tiles:
+        tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % 4)
+        sheet = np.concatenate([np.concatenate(tiles[i : i + 4], axis=1) for i in range(0, len(tiles), 4)])
+        Image.fromarray(sheet).save(to)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", type=Path, nargs="+")
+    parser.add_argument("--images", type=int, default=150)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--false-rate", type=float, default=FALSE_RATE)
+    parser.add_argument("--pictures", type=Path)
+    args = parser.parse_args()
+    kinds, rules = list(RESHOTS), list(RULES)
+    head = [
+        "set",
+        "images",
+        *kinds,
+        "undecidable",
+        "pairs",
+        "local",
+        "clustered",
+        "threshold",
+        "false rate",
+        "s before",
+        "ms/image",
+        *rules,
+    ]
+    print("| " + " | ".join(head) + " |\n" + "| --- " * len(head) + "|", flush=True)
+    for folder in args.sets:
+        files = files_of(folder, args.images)
+        pictures = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+        near, looks = nearest(pictures), [time.process_time()]
+        found = find_same_part(
+            pictures.__getitem__,
+            near,
+            np.arange(len(files)),
+            seed=args.seed,
+            false_rate=args.false_rate,
+            progress=lambda images, looks=looks: looks.append(time.process_time()),
+        )
+        cost = 1e3 * (looks[-1] - looks[1]) / (len(files) - 1)
+        usual = usual_rules(pictures, np.random.default_rng(args.seed))
+        cells = [f"{100 * found.recall.get(kind, 0):.0f}" for kind in kinds]
+        clustered = int((np.bincount(found.clusters, minlength=len(files))[found.clusters] > 1).sum())
+        cells += [f"{100 * found.undecidable:.0f}", str(len(found.pairs)), str(int(found.local.sum())), str(clustered)]
+        cells += [f"{found.threshold:.1f}", f"{found.false_rate:.0e}", f"{looks[1] - looks[0]:.1f}", f"{cost:.1f}"]
+        cells += [usual[rule] for rule in rules]
+        print("| " + " | ".join([folder.name, str(len(files)), *cells]) + " |", flush=True)
+        if args.pictures:
+            args.pictures.mkdir(parents=True, exist_ok=True)
+            draw_pairs(found, files, pictures, args.pictures / f"{folder.name}.png")
+
+
+if __name__ == "__main__":
+    main()
