@@ -11,8 +11,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from curate.errors import CouldNotFinish, UsageError
-from curate.records import Embeddings, PatchesInMemory, Scores
-from curate.scores.alignment import MOST_COST, Alignment
+from curate.records import MOST_POSITION_COST, Alignment, Embeddings, PatchesInMemory, Scores
 from curate.scores.base import NO_GUIDE, Guide
 from curate.scores.flow import ABLATIONS, RAD, Flow, FlowConfig, Granularity, Query
 from curate.scores.folds import group_folds
@@ -212,12 +211,12 @@ def test_a_guide_gives_the_meta_set_and_the_model_to_start_from():
 
 
 def test_it_abstains_from_a_set_that_is_not_aligned_and_says_by_how_much():
-    images, unaligned = drawn(12), Guide(alignment=Alignment(2 * MOST_COST))
+    images, unaligned = drawn(12), Guide(alignment=Alignment(2 * MOST_POSITION_COST))
     assert scored(images, FlowConfig()).abstains == ""
     assert scored(images, FlowConfig(position=False), guide=unaligned).abstains == ""
     reason = scored(images, FlowConfig(), guide=unaligned).abstains
     assert "Position is used only if the images are aligned" in reason
-    assert "more than 22 %, here it does by 44 %." in reason
+    assert "more than 22 %; here it raises it by 44 %" in reason
 
 
 def test_facts_are_json_and_hold_the_course_of_lambda():
