@@ -8,8 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
@@ -20,24 +19,20 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from curate import __version__
 from curate.audit.folder import check_output, replacing
 from curate.audit.judged_dataset import JudgedDataset
 from curate.audit.map_renderer import draw_flagged, map_renderer, to_draw
 from curate.audit.parquet import Audit, write_audit
-from curate.audit.schema import SCHEMA_VERSION
 from curate.audit.tables import audit_tables
 from curate.choices import Device, Runtime
 from curate.config import ScanConfig
 from curate.embeddings.backbones import Backbone, load_backbone
-from curate.embeddings.engines.local import Cache, EmbedReport, EmbedSettings, embed
+from curate.embeddings.engines.local import Cache, EmbedSettings, embed
 from curate.embeddings.frame import auto_long_px, frame_size
 from curate.errors import CouldNotFinish, NothingToAudit, UsageError
 from curate.images.decode import DecodeConfig, read_image
 from curate.images.duplicates import confirmed_keys, duplicate_groups, leakage_groups
-from curate.images.fingerprint import fingerprint
 from curate.images.levels import find_levels
-from curate.images.names import unicode_name
 from curate.images.scale import fit_longest_side
 from curate.images.sizes import native_sizes
 from curate.images.sources import list_images
@@ -46,6 +41,7 @@ from curate.progress import Progress, Silent, Stages, no_progress
 from curate.records import DecodedImage, EmbeddedImages, Embeddings, ImageFacts, IntArray, Listing
 from curate.refinement.judge_dataset import judge_dataset, progress_total
 from curate.reports.html import thumbnail_count, write_report
+from curate.run_facts import recognised, run_facts
 from curate.same_part.find import SamePart, find_same_part
 from curate.same_part.planted import SIDE_PX as SHOT_PX
 from curate.scores.base import Images, ScorerContext, make_scorers
@@ -53,14 +49,12 @@ from curate.scores.similar import similar_images
 from curate.toml_files import first_fault
 from curate.verdicts.acquisition import as_table
 from curate.verdicts.judge import JudgedImages
-from curate.verdicts.judged_set import contamination
 
 log = logging.getLogger(__name__)
 
-SIZES_PEEKED, SPLITS_NAMED = 64, 5
+SIZES_PEEKED = 64
 CANDIDATES = 16
 """Images most similar as a whole, among which another shot of the same part is looked for."""
-BACKBONE_FACTS = ("name", "sha256", "licence", "source", "strides", "channels")
 
 
 def scan(
@@ -159,7 +153,7 @@ def _scan(
         images=judged,
         same_part=same_part,
     )
-    run = _run(judged_dataset, config, backbone, settings=settings, report=report)
+    run = run_facts(judged_dataset, config, backbone, settings=settings, report=report)
     return _write(judged_dataset, run, target, settings=settings, screen=screen, clock=clock)
 
 
@@ -340,17 +334,6 @@ def _sources(dataset: str | Path, config: ScanConfig) -> dict[str, Path]:
     return sources
 
 
-def recognised(listing: Listing) -> str:
-    """Say in one line how a dataset was read and what was passed over."""
-    labels, splits = len(set(listing.labels)), sorted(set(listing.splits) - {""})
-    parts = [f"{len(listing)} images", f"layout {listing.layout.value}"]
-    parts += [f"{labels} classes"] if labels > 1 else []
-    more = [f"{len(splits) - SPLITS_NAMED} more"] if len(splits) > SPLITS_NAMED else []
-    parts += [f"split {', '.join(splits[:SPLITS_NAMED] + more)}"] if splits else []
-    parts += [f"passed over: {count} {reason}" for reason, count in sorted(listing.ignored.items()) if count]
-    return f"{unicode_name(str(listing.root))}: {'; '.join(parts)}"
-
-
 def embed_settings(listing: Listing, config: ScanConfig) -> EmbedSettings:
     """Decide what the set itself decides: the input size and the white level."""
     decode = DecodeConfig(max_pixels=config.max_pixels, white_level=config.white_level)
@@ -390,62 +373,3 @@ class _Clock:
     def mark(self, step: str) -> None:
         now = perf_counter()
         self.seconds[step], self.last = round(now - self.last, 3), now
-
-
-def _run(
-    dataset: JudgedDataset, config: ScanConfig, backbone: Backbone, *, settings: EmbedSettings, report: EmbedReport
-) -> dict[str, Any]:
-    """Return what `run.json` says of how the audit came about."""
-    listing, images = dataset.listing, dataset.images
-    root = unicode_name(str(listing.root))
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "curate": __version__,
-        "dataset": root,
-        "layout": listing.layout.value,
-        "recognised": recognised(listing).removeprefix(f"{root}: "),
-        "ignored": listing.ignored,
-        "fingerprint": fingerprint(listing, dataset.facts),
-        "settings": {name: _plain(value) for name, value in config},
-        "long_px": settings.long_px,
-        "levels": settings.levels.as_json(),
-        "backbone": {k: _plain(getattr(backbone, k)) for k in BACKBONE_FACTS},
-        "embedding": {"embedded": report.embedded, "from_cache": report.from_cache, "batch_size": report.batch_size},
-        "scorers": _scorer_facts(images),
-        "same_part": None if dataset.same_part is None else _same_part(dataset.same_part),
-        "contamination": contamination(images.judged),
-        "rounds_ended": {one.name: result.ended for one, result in zip(images.sets, images.judged, strict=True)},
-        "machine": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "device": settings.device,
-            "cpu_cores": os.cpu_count(),
-        },
-    }
-
-
-def _same_part(found: SamePart) -> dict[str, Any]:
-    """Return what the search for shots of the same part was worth."""
-    return {
-        "threshold": found.threshold if np.isfinite(found.threshold) else None,
-        "planted_found": {kind: round(share, 4) for kind, share in found.recall.items()},
-        "undecidable": round(found.undecidable, 4),
-        "false_rate": found.false_rate,
-        "compared": found.compared,
-        "pairs": int((~found.local).sum()),
-        "pairs_that_differ": int(found.local.sum()),
-    }
-
-
-def _scorer_facts(images: JudgedImages) -> dict[str, dict[str, Mapping[str, Any]]]:
-    """Return what each scorer recorded of each nominal set, by scorer and set."""
-    facts: dict[str, dict[str, Mapping[str, Any]]] = {}
-    for one, result in zip(images.sets, images.judged, strict=True):
-        for view in result.views:
-            facts.setdefault(view.scorer, {})[one.name] = view.facts
-    return facts
-
-
-def _plain(value: object) -> object:
-    """Return a value fit for JSON; bytes of a path that are not UTF-8 stand escaped."""
-    return unicode_name(str(value)) if isinstance(value, str | Path) else value

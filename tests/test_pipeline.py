@@ -18,9 +18,10 @@ from curate.audit.schema import TABLES
 from curate.config import ScanConfig
 from curate.errors import CouldNotFinish, CurateError, NothingToAudit, UsageError, WriteError
 from curate.findings import catalogue
-from curate.pipeline import configure, recognised
+from curate.pipeline import configure
 from curate.progress import Progress, Silent
 from curate.records import Layout, Listing
+from curate.run_facts import recognised
 from tests.images.torture import draw_torture_set
 from tests.plates import draw_plates
 

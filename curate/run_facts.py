@@ -1,0 +1,98 @@
+"""What `run.json` says of how an audit came about."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from curate.audit.judged_dataset import JudgedDataset
+from curate.audit.schema import SCHEMA_VERSION
+from curate.config import ScanConfig
+from curate.embeddings.backbones import Backbone
+from curate.embeddings.engines.local import EmbedReport, EmbedSettings
+from curate.images.fingerprint import fingerprint
+from curate.images.names import unicode_name
+from curate.records import Listing
+from curate.same_part.find import SamePart
+from curate.verdicts.judge import JudgedImages
+from curate.verdicts.judged_set import contamination
+from curate.version import __version__
+
+SPLITS_NAMED = 5
+BACKBONE_FACTS = ("name", "sha256", "licence", "source", "strides", "channels")
+
+
+def run_facts(
+    dataset: JudgedDataset, config: ScanConfig, backbone: Backbone, *, settings: EmbedSettings, report: EmbedReport
+) -> dict[str, Any]:
+    """Return what `run.json` says of how the audit came about."""
+    listing, images = dataset.listing, dataset.images
+    root = unicode_name(str(listing.root))
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "curate": __version__,
+        "dataset": root,
+        "layout": listing.layout.value,
+        "recognised": recognised(listing).removeprefix(f"{root}: "),
+        "ignored": listing.ignored,
+        "fingerprint": fingerprint(listing, dataset.facts),
+        "settings": {name: _plain(value) for name, value in config},
+        "long_px": settings.long_px,
+        "levels": settings.levels.as_json(),
+        "backbone": {k: _plain(getattr(backbone, k)) for k in BACKBONE_FACTS},
+        "embedding": {"embedded": report.embedded, "from_cache": report.from_cache, "batch_size": report.batch_size},
+        "scorers": _scorer_facts(images),
+        "same_part": None if dataset.same_part is None else _same_part(dataset.same_part),
+        "contamination": contamination(images.judged),
+        "rounds_ended": {one.name: result.ended for one, result in zip(images.sets, images.judged, strict=True)},
+        "machine": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "device": settings.device,
+            "cpu_cores": os.cpu_count(),
+        },
+    }
+
+
+def _same_part(found: SamePart) -> dict[str, Any]:
+    """Return what the search for shots of the same part was worth."""
+    return {
+        "threshold": found.threshold if np.isfinite(found.threshold) else None,
+        "planted_found": {kind: round(share, 4) for kind, share in found.recall.items()},
+        "undecidable": round(found.undecidable, 4),
+        "false_rate": found.false_rate,
+        "compared": found.compared,
+        "pairs": int((~found.local).sum()),
+        "pairs_that_differ": int(found.local.sum()),
+    }
+
+
+def _scorer_facts(images: JudgedImages) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Return what each scorer recorded of each nominal set, by scorer and set."""
+    facts: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for one, result in zip(images.sets, images.judged, strict=True):
+        for view in result.views:
+            facts.setdefault(view.scorer, {})[one.name] = view.facts
+    return facts
+
+
+def _plain(value: object) -> object:
+    """Return a value fit for JSON; bytes of a path that are not UTF-8 stand escaped."""
+    return unicode_name(str(value)) if isinstance(value, str | Path) else value
+
+
+def recognised(listing: Listing) -> str:
+    """Say in one line how a dataset was read and what was passed over."""
+    labels, splits = len(set(listing.labels)), sorted(set(listing.splits) - {""})
+    parts = [f"{len(listing)} images", f"layout {listing.layout.value}"]
+    parts += [f"{labels} classes"] if labels > 1 else []
+    more = [f"{len(splits) - SPLITS_NAMED} more"] if len(splits) > SPLITS_NAMED else []
+    parts += [f"split {', '.join(splits[:SPLITS_NAMED] + more)}"] if splits else []
+    parts += [f"passed over: {count} {reason}" for reason, count in sorted(listing.ignored.items()) if count]
+    return f"{unicode_name(str(listing.root))}: {'; '.join(parts)}"
