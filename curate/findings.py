@@ -58,9 +58,13 @@ class Code(StrEnum):
     CONFLICTING_DUPLICATE = "DUP002"
     SAME_PART = "DUP003"
     SAME_PART_DIFFERS = "DUP004"
+    LEAKED_PIXELS = "LEAK001"
+    LEAKED_PART = "LEAK002"
+    LEAKED_GROUP = "LEAK003"
     LOCAL_ANOMALY = "LBL001"
     NEAR_OTHER_CLASS = "LBL002"
     ORDINARY_IN_OTHER_CLASS = "LBL003"
+    CONFLICTING_SHOTS = "LBL004"
     UNLIKE_SET = "OOD001"
     VIEWS_DISAGREE = "OOD002"
     ACQUISITION_OUTLIER = "OOD003"
@@ -70,7 +74,12 @@ class Code(StrEnum):
     SMALL_GROUP_APART = "SET004"
 
 
-AREAS = tuple(dict.fromkeys(code[:3] for code in Code))
+def area_of(code: str) -> str:
+    """Return the letters that a code begins with."""
+    return code.rstrip("0123456789")
+
+
+AREAS = tuple(dict.fromkeys(map(area_of, Code)))
 """The letters that codes of findings and of rules begin with."""
 
 

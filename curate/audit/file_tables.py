@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from curate.audit.leakage_tables import file_leaks
 from curate.audit.schema import DUPLICATES, EXACT, FINDINGS
 from curate.findings import Code, catalogue
 from curate.images.duplicates import duplicate_pairs
@@ -22,7 +23,7 @@ OPTICS_COLUMNS = tuple(measure.name for measure in fields(Optics))
 
 
 def file_findings(listing: Listing, facts: Sequence[ImageFacts], duplicates: IntArray) -> list[list[Finding]]:
-    """Return the findings of N files about their names, their content and their duplicates.
+    """Return the findings of N files about their names, their content, their duplicates, and what leaks between splits.
 
     Args:
         listing: of N files.
@@ -32,6 +33,8 @@ def file_findings(listing: Listing, facts: Sequence[ImageFacts], duplicates: Int
     findings = [[*listing.findings[row], *facts[row].findings] for row in range(len(listing))]
     for first, other in duplicate_pairs(duplicates):
         findings[other].append(_duplicate_finding(listing, first, other))
+    for row, finding in file_leaks(listing, facts, duplicates):
+        findings[row].append(finding)
     return findings
 
 

@@ -13,7 +13,7 @@ from curate.records import Finding
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Pair:
+class Pair:
     """Two files that show the same part: rows of the listing, the later one second, and what joins them."""
 
     first: int
@@ -24,7 +24,8 @@ class _Pair:
     shift_x: float
 
 
-def _pairs(dataset: JudgedDataset) -> Iterator[_Pair]:
+def same_part_pairs(dataset: JudgedDataset) -> Iterator[Pair]:
+    """Yield the pairs of images that show the same part, the highest score first."""
     found, images = dataset.same_part, dataset.embeddings.images
     if found is None:
         return
@@ -32,7 +33,7 @@ def _pairs(dataset: JudgedDataset) -> Iterator[_Pair]:
         found.pairs.tolist(), found.scores.tolist(), found.shifts.tolist(), found.local.tolist(), strict=True
     ):
         first, other = (int(images[row]) for row in pair)
-        yield _Pair(
+        yield Pair(
             first=first, other=other, differs=differs, similarity=score, shift_y=float(down), shift_x=float(right)
         )
 
@@ -40,7 +41,7 @@ def _pairs(dataset: JudgedDataset) -> Iterator[_Pair]:
 def same_part_rows(dataset: JudgedDataset) -> Iterator[dict[str, Any]]:
     """Yield a row of `duplicates` for each pair of images that show the same part."""
     paths, labels = dataset.listing.paths, dataset.listing.labels
-    for pair in _pairs(dataset):
+    for pair in same_part_pairs(dataset):
         yield {
             "path": paths[pair.other],
             "duplicate_of": paths[pair.first],
@@ -54,7 +55,7 @@ def same_part_rows(dataset: JudgedDataset) -> Iterator[dict[str, Any]]:
 
 def same_part_findings(dataset: JudgedDataset) -> Iterator[tuple[int, Finding]]:
     """Yield a finding for the later image of each pair, with its row of the listing."""
-    for pair in _pairs(dataset):
+    for pair in same_part_pairs(dataset):
         code = Code.SAME_PART_DIFFERS if pair.differs else Code.SAME_PART
         but = " but for one place" if pair.differs else ""
         path = dataset.listing.paths[pair.first]

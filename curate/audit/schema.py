@@ -72,7 +72,7 @@ EXACT, SAME_PART, SAME_PART_DIFFERS = "exact", "same_part", "same_part_differs"
 
 FINDINGS = _table(
     _column("path", TEXT, "the image"),
-    _column("code", TEXT, "stable code: IMG, DUP, LBL, OOD or SET and three digits"),
+    _column("code", TEXT, "stable code: IMG, DUP, LEAK, LBL, OOD or SET and three digits"),
     _column("severity", TEXT, "error, warning or note"),
     _column("message", TEXT, "what was found, one sentence"),
     _column("score", REAL, "the image's anomaly_score; null where the finding is not why the image is flagged"),

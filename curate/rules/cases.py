@@ -17,6 +17,8 @@ from curate.rules.check_pack import RUN, TIMES
 from curate.rules.rule import Pack, Rule
 
 MOST_ROWS = 100_000
+SEARCHED = {"threshold": 6.0, "undecidable": 0.0}
+"""What `run.json` says of a search for shots of the same part that can find them."""
 ORDINARY: Mapping[str, Mapping[str, Any]] = {
     "images": {
         "split": "",
@@ -57,7 +59,7 @@ def case_audit(pack: Pack, rule: Rule, case: str) -> Audit:
         raise InputError(f"{pack.place(rule.code, case)}: rule {rule.code}: {case}: {reason}") from error
     run = (rows.get(RUN) or [{}])[0]
     estimate = {key.removeprefix("contamination_") if "_" in key else "estimate": value for key, value in run.items()}
-    return Audit(tables=tables, run={"contamination": estimate, "fingerprint": case})
+    return Audit(tables=tables, run={"contamination": estimate, "fingerprint": case, "same_part": SEARCHED})
 
 
 def _rows(table: str, short_rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

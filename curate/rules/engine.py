@@ -5,7 +5,9 @@
     classes      one row per label                    groups      one row per serial, lot, camera
     run          one row: the whole set
 
-`findings` and `duplicates` carry split, label, "group" and content of their image.
+`findings` and `duplicates` carry split, label, "group" and content of their image. `images` says which images share
+something with another split: `leaked` (pixels, "group" or part), `leaked_part` (the part), and which show the same part
+as an image of another label: `conflicting_label`. See `unmeasured` for audits that do not tell.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import pyarrow as pa
 from curate.audit.parquet import Audit
 from curate.audit.schema import LATER, TABLES
 from curate.errors import CouldNotFinish
+from curate.findings import Code
 
 SECONDS = 20.0
 """The time limit for all rules of a pack together; the shipped packs stay far below it."""
@@ -50,9 +53,12 @@ JUDGED = LATER | frozenset(
 )
 """Columns of `images`, beside every `score_...`, that only a scan with a backbone fills."""
 
-IMAGES = """
+IMAGES = f"""
 CREATE VIEW images AS SELECT *,
-  CASE WHEN sha256 <> '' THEN sha256 ELSE 'path:' || path END AS content FROM arrow_images"""
+  CASE WHEN sha256 <> '' THEN sha256 ELSE 'path:' || path END AS content,
+  list_has_any(reasons, ['{Code.LEAKED_PIXELS}', '{Code.LEAKED_PART}', '{Code.LEAKED_GROUP}']) AS leaked,
+  list_contains(reasons, '{Code.LEAKED_PART}') AS leaked_part,
+  list_contains(reasons, '{Code.CONFLICTING_SHOTS}') AS conflicting_label FROM arrow_images"""
 FINDINGS = """
 CREATE VIEW findings AS SELECT f.*, i.split, i.label, i."group", i.content
 FROM arrow_findings f JOIN images i USING (path)"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -12,11 +12,14 @@ import duckdb
 
 from curate.audit.parquet import Audit
 from curate.errors import CouldNotFinish, InputError
+from curate.findings import area_of
 from curate.rules.baseline import SET, Baseline, Entry
 from curate.rules.choices import FailOn
 from curate.rules.engine import Connection, columns_of, engine, fetch, fill_names, quoted
+from curate.rules.expressions import columns_read
 from curate.rules.results import Group, Offender, Report, RuleResult, RuleStatus
 from curate.rules.rule import Fact, Pack, Rule
+from curate.rules.unmeasured import Column, unmeasured
 
 ACCEPTED = "accepted_contents"
 AGGREGATES = {
@@ -57,7 +60,8 @@ def evaluate(
     used = set[tuple[str, str, str]]()
     results = tuple(_results(audit, pack, rules, baseline=baseline, used=used))
     if all(result.status is RuleStatus.SKIPPED for result in results):
-        raise CouldNotFinish(f"{source or audit.path}: no rule of {pack.name} has a row to judge")
+        reason = next((f": {result.reason}" for result in results if result.reason), "")
+        raise CouldNotFinish(f"{source or audit.path}: no rule of {pack.name} has a row to judge{reason}")
     return Report(
         pack=pack,
         dataset=str(audit.run.get("dataset", "")),
@@ -74,11 +78,14 @@ def _results(
 ) -> Iterator[RuleResult]:
     """Yield the result of each rule; the keys of the entries of the baseline that accept something go into `used`."""
     fingerprint = str(audit.run.get("fingerprint", ""))
+    unknown = unmeasured(audit)
     with engine(audit) as con:
         for rule in rules:
             accepted = baseline.accepted(rule.code) if baseline else {}
             check = _RuleCheck(rule=rule, pack=pack, con=con, accepted=accepted, fingerprint=fingerprint)
-            yield check.result(used)
+            result = check.result(used)
+            reason = check.reason(unknown) if result.status is RuleStatus.KEPT else ""
+            yield result.skipped(reason) if reason else result
 
 
 @dataclass(kw_only=True)
@@ -113,6 +120,15 @@ class _RuleCheck:
         return RuleResult(
             rule=self.rule, status=_status(groups), groups=groups, offenders=offenders, accepted=len(accepted)
         )
+
+    def reason(self, unknown: Mapping[Column, str]) -> str:
+        """Return why the rule cannot be said to be kept, "" if it can.
+
+        Args:
+            unknown: as `unmeasured` returns it.
+        """
+        read = {name.lower() for name in self.rule.per} | columns_read(self.rule.of, self.con) | columns_read(self.rule.where, self.con)
+        return next((why for (table, name), why in unknown.items() if table == self.rule.table and name in read), "")
 
     def _accept(self) -> None:
         contents = [content for content, _ in self.accepted if not content.startswith(SET)]
@@ -187,9 +203,9 @@ class _RuleCheck:
 WITH guilty AS (SELECT DISTINCT path, content, group_name FROM ({self._rows()})
   WHERE {self._offending()} AND NOT accepted AND group_name IN (SELECT group_name FROM broken_groups))
 SELECT g.path, any_value(g.content), any_value(g.group_name),
-  arg_min(f.message, (left(f.code, 3) <> ?, f.code)) FROM guilty g LEFT JOIN arrow_findings f USING (path)
+  arg_min(f.message, (rtrim(f.code, '0123456789') <> ?, f.code)) FROM guilty g LEFT JOIN arrow_findings f USING (path)
 GROUP BY g.path ORDER BY g.path"""
-        rows = fetch(self.con, query, [self.rule.code[:3]])
+        rows = fetch(self.con, query, [area_of(self.rule.code)])
         return tuple(Offender(path=p, content=c, group=g, message=m or "") for p, c, g, m in rows)
 
 

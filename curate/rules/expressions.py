@@ -68,6 +68,12 @@ def check_expression(text: str, columns: Mapping[str, object], con: duckdb.DuckD
         raise WrongExpression("is nested too deeply") from error
 
 
+def columns_read(text: str, con: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    """Return the columns that a checked expression reads, in lower case."""
+    nodes = _nodes(_only_expression(text, con))
+    return frozenset(node["column_names"][0].lower() for node in nodes if node["class"] == "COLUMN_REF")
+
+
 def _only_expression(text: str, con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Return the tree of an expression that stands alone."""
     try:

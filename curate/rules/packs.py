@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from curate.errors import CouldNotFinish, InputError, UsageError
-from curate.findings import AREAS, CATALOGUE_FILE, Code, packs_folder
+from curate.findings import AREAS, CATALOGUE_FILE, Code, area_of, packs_folder
 from curate.rules.check_pack import check_rules
 from curate.rules.choices import Needs
 from curate.rules.rule import RULE_KEYS, Pack, Rule
@@ -129,7 +129,8 @@ def _merge_rule(code: str, keys: dict[str, Any], file: TomlFile, *, merged: _Mer
     if not RULE_CODE.fullmatch(code):
         raise InputError(f"{place}: rule {code}: a code is one of {', '.join(AREAS)} and three digits, such as LBL901")
     if code in tuple(Code):
-        raise InputError(f"{place}: rule {code}: this is the code of a finding; choose another, such as {code[:3]}901")
+        free = f"{area_of(code)}901"
+        raise InputError(f"{place}: rule {code}: this is the code of a finding; choose another, such as {free}")
     merged.rules[code] = merged.rules.get(code, {}) | keys
     if (code, "") not in merged.places:
         merged.places[code, ""] = place

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,7 +14,7 @@ from curate.rules.rule import Fact, Pack, Rule
 
 
 class RuleStatus(StrEnum):
-    """Whether a rule is kept. `skipped`: there was no row to judge, which is reported and is not a pass."""
+    """Whether a rule is kept. `skipped`: there was nothing to judge, which is reported and is not a pass."""
 
     KEPT = "kept"
     BROKEN = "broken"
@@ -73,13 +73,28 @@ class Offender:
 
 @dataclass(frozen=True, kw_only=True)
 class RuleResult:
-    """The result of one rule. `accepted` counts the images that the baseline takes out of the fact."""
+    """The result of one rule.
+
+    Attributes:
+        rule: what was checked.
+        status: whether it is kept.
+        groups: of rows.
+        offenders: images that break it.
+        accepted: how many images the baseline takes out of the fact.
+        reason: why it is skipped although there are rows; "" otherwise.
+    """
 
     rule: Rule
     status: RuleStatus
     groups: tuple[Group, ...]
     offenders: tuple[Offender, ...] = ()
     accepted: int = 0
+    reason: str = ""
+
+    def skipped(self, reason: str) -> RuleResult:
+        """Return the result of a rule that cannot be said to be kept."""
+        groups = tuple(replace(group, value=None, status=RuleStatus.SKIPPED) for group in self.groups)
+        return replace(self, status=RuleStatus.SKIPPED, groups=groups, reason=reason)
 
     @property
     def broken_groups(self) -> tuple[Group, ...]:
@@ -92,7 +107,7 @@ class RuleResult:
         shown = self.broken_groups if self.status is RuleStatus.BROKEN else self.groups
         worst = self._worst(shown)
         if worst is None:
-            return "no row to judge"
+            return self.reason or "no row to judge"
         where = f" for {worst.name}" if worst.name and len(self.groups) > 1 else ""
         more = f" and {len(shown) - 1} more" if len(shown) > 1 and self.status is RuleStatus.BROKEN else ""
         return f"{self._measured(worst)}{where}{more}; {self._limit}"

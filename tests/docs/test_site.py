@@ -220,7 +220,7 @@ def test_the_screen_in_the_quick_start_is_worded_as_the_program_words_it(example
 
 def test_the_screen_in_the_quick_start_has_the_words_of_the_catalogue():
     screen = (ROOT / "examples" / "demo-screen.txt").read_text(encoding="utf-8")
-    shown = re.findall(r"^ ([A-Z]{3}\d{3})  \d+ +(.+?)  +(.+)$", screen, re.MULTILINE)
+    shown = re.findall(r"^ ([A-Z]{3,4}\d{3})  \d+ +(.+?)  +(.+)$", screen, re.MULTILINE)
     assert {code for code, _, _ in shown} >= {"LBL001", "DUP001", "IMG003"}
     for code, title, cure in shown:
         assert (title, cure) == (catalogue()[code].title, catalogue()[code].cure)

@@ -25,7 +25,8 @@ def sarif(report: Report) -> str:
     every.sort(key=lambda one: LEVELS.index(one["level"]))
     shown = every[:MOST_RESULTS]
     invocation: dict[str, Any] = {"executionSuccessful": True, "exitCode": int(report.failed)}
-    notes = [*report.notes]
+    skipped = (result for result in report.results if result.status is RuleStatus.SKIPPED)
+    notes = [*report.notes, *(f"{result.rule.code} was skipped: {result.sentence}" for result in skipped)]
     notes += [f"{len(every) - len(shown)} more results were left out"] if len(every) > len(shown) else []
     invocation["toolExecutionNotifications"] = [{"level": "note", "message": {"text": note}} for note in notes]
     driver = {
