@@ -16,6 +16,7 @@ from curate.splits.modes import Mode
 if TYPE_CHECKING:
     from curate.audit.parquet import Audit
     from curate.splits.prune import Pruned, PruneSettings
+    from curate.splits.resplit import ResplitSettings
 
 STDIN = "-"
 
@@ -24,6 +25,7 @@ Examples:
   curate prune parts-audit -o parts-clean                  plan and lists only
   curate prune parts-audit -o parts-clean --apply copy     clean set to parts-clean/data
   curate prune parts-audit -o parts-clean --apply move     rejected images to parts-clean/quarantine
+  curate prune parts-audit -o parts-split --resplit        propose splits that do not leak, in the lists
   curate prune parts/ --rounds 3 -o parts-clean            scan first, at most three rounds
   curate restore parts-clean                               undo the apply
 """
@@ -45,6 +47,13 @@ def prune(
         Mode | None,
         typer.Option("--apply", help="Carry the plan out: clean set to data/; move: rejected images to quarantine/."),
     ] = None,
+    resplit: Annotated[
+        bool, typer.Option("--resplit", help="Propose splits that do not leak: whole leakage groups, by label.")
+    ] = False,
+    shares: Annotated[
+        str | None,
+        typer.Option(help="--resplit: such as train=0.7,val=0.15,test=0.15. Default: those that each label has now."),
+    ] = None,
     rounds: Annotated[int | None, typer.Option(help="DATASET: refinement rounds, at most.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan and check, but write nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Allow decisions to leave a class below min_keep.")] = False,
@@ -59,7 +68,7 @@ def prune(
     backbone: Annotated[str | None, typer.Option(help="DATASET: as for scan.")] = None,
     weights: Annotated[Path | None, typer.Option(help="DATASET: as for scan.")] = None,
     device: Annotated[str | None, typer.Option(help="DATASET: auto, cpu or cuda.")] = None,
-    seed: Annotated[int | None, typer.Option(help="DATASET: seed of all random numbers.")] = None,
+    seed: Annotated[int | None, typer.Option(help="DATASET: seed of all random numbers; AUDIT: of --resplit.")] = None,
     cache: Annotated[Path | None, typer.Option(help="DATASET: folder of the embedding cache.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="DATASET: never use the network.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors only on stderr.")] = False,
@@ -72,9 +81,23 @@ def prune(
         "rounds": rounds, "layout": layout, "split": split, "backbone": backbone, "weights": weights, "device": device,
         "seed": seed, "cache": cache, "offline": offline or None,
     }  # fmt: skip
-    settings = PruneSettings(mode=apply, dataset=dataset, dry_run=dry_run, force=force, follow_links=follow_links)
+    settings = PruneSettings(
+        mode=apply, dataset=dataset, dry_run=dry_run, force=force, follow_links=follow_links,
+        resplit=_resplit(shares, seed or 0) if resplit else None,
+    )  # fmt: skip
+    if shares is not None and not resplit:
+        raise UsageError(f"--shares {shares}: is for --resplit; add it, or leave --shares out")
     chosen = {name: value for name, value in scan_settings.items() if value is not None}
     _show_pruned(_pruned(source, output, settings=settings, scan_settings=chosen, quiet=quiet), format_)
+
+
+def _resplit(shares: str | None, seed: int) -> ResplitSettings:
+    from curate.splits.resplit import ResplitSettings
+    from curate.splits.shares import parse_shares
+
+    if seed < 0:
+        raise UsageError(f"--seed {seed}: must be 0 or more")
+    return ResplitSettings(shares=None if shares is None else parse_shares(shares), seed=seed)
 
 
 def _pruned(
@@ -86,7 +109,7 @@ def _pruned(
         source: which of both.
         output: the split's folder.
         settings: of the split.
-        scan_settings: of the scan, as chosen by the user; only `rounds` is allowed for an audit.
+        scan_settings: of the scan, as chosen by the user; of an audit only `rounds`, and the seed of resplit.
         quiet: show no progress.
     """
     from curate.audit.folder import is_audit
@@ -97,7 +120,8 @@ def _pruned(
     screen = Screen(quiet=quiet)
     if source != STDIN and is_audit(Path(source)):
         audit = read_audit(source)
-        _refuse_scan_settings(audit, scan_settings)
+        own = {"seed"} if settings.resplit is not None else set()
+        _refuse_scan_settings(audit, {name: value for name, value in scan_settings.items() if name not in own})
         return prune_audit(audit, output, settings=settings, stages=screen)
 
     def scan(folder: Path) -> Audit:
@@ -135,7 +159,8 @@ def _show_pruned(pruned: Pruned, format_: Format) -> None:
         return
     counts = [f"{count:>6}  {action}" for action, count in pruned.images.items()]
     masks = [f"{pruned.masks:>6}  mask{'' if pruned.masks == 1 else 's'} of them"] if pruned.masks else []
-    _show([*counts, *masks, *pruned.warnings, *pruned.next_steps])
+    resplit = pruned.resplit.lines() if pruned.resplit is not None else []
+    _show([*counts, *masks, *resplit, *pruned.warnings, *pruned.next_steps])
 
 
 def _show(lines: Iterable[str]) -> None:

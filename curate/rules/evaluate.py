@@ -127,7 +127,11 @@ class _RuleCheck:
         Args:
             unknown: as `unmeasured` returns it.
         """
-        read = {name.lower() for name in self.rule.per} | columns_read(self.rule.of, self.con) | columns_read(self.rule.where, self.con)
+        read = (
+            {name.lower() for name in self.rule.per}
+            | columns_read(self.rule.of, self.con)
+            | columns_read(self.rule.where, self.con)
+        )
         return next((why for (table, name), why in unknown.items() if table == self.rule.table and name in read), "")
 
     def _accept(self) -> None:

@@ -112,18 +112,26 @@ def _rename(folder: Path, output: Path) -> None:
         raise
 
 
-def write_split(folder: Path, audit: Audit, rows: tuple[PlanRow, ...], *, source: Path, root: Path) -> None:
-    """Write a plan, its lists and `split.json` into a folder."""
+def write_split(folder: Path, audit: Audit, split: Split, **more: Any) -> None:
+    """Write a plan, its lists and `split.json` into a folder.
+
+    Args:
+        folder: in which the split is made, before it gets its own name.
+        audit: that was pruned.
+        split: the plan.
+        more: facts for `split.json`.
+    """
     facts = {
         "curate_split": VERSION,
         "curate": audit.run.get("curate", ""),
-        "source": os.path.realpath(source),
-        "root": str(root),
+        "source": os.path.realpath(split.source),
+        "root": str(split.root),
         "layout": audit.run.get("layout", ""),
         "fingerprint": audit.run.get("fingerprint", ""),
         "rounds": (audit.run.get("settings") or {}).get("rounds"),
+        **more,
     }
-    write_lists(folder, audit, rows)
+    write_lists(folder, audit, split.rows)
     (folder / SPLIT_FILE).write_text(json.dumps(facts, indent=2) + "\n", encoding="ascii")
 
 
@@ -148,5 +156,7 @@ def read_split(folder: Path) -> Split:
 
 
 def _rows(table: pa.Table) -> tuple[PlanRow, ...]:
+    if "former_split" not in table.column_names:  # of version 0.3.0 and earlier
+        table = table.append_column("former_split", pa.nulls(len(table), pa.string()))
     rows: list[dict[str, Any]] = table.select(PLAN.names).cast(PLAN).to_pylist()
     return tuple(PlanRow(**(row | {"action": Action(row["action"])})) for row in rows)

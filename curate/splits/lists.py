@@ -49,10 +49,12 @@ def anomalib_table(rows: Sequence[PlanRow]) -> bytes:
 
     label_index is 0 for normal and 1 for abnormal. A label with a normal name (good, ok, ...) is normal; if no label
     has one, all are normal: every class is a nominal set. anomalib trains on normal images only, so abnormal ones go
-    to the split test, as does every split but train; and it expects masks of all abnormal images or of none.
+    to the split test, as does every split but train; and it expects masks of all abnormal images or of none. Abnormal
+    images that --resplit proposed for train are left out: in test they could leak.
     """
     images = clean_images(rows)
     normal = _normal_labels({row.label for row in images})
+    images = [row for row in images if row.label in normal or row.former_split is None or not _is_training(row)]
     masks = {row.mask_of: row.path for row in rows if row.mask_of}
     abnormal = [row for row in images if row.label not in normal]
     if not all(row.path in masks for row in abnormal):
@@ -69,16 +71,23 @@ def _normal_labels(labels: set[str]) -> set[str]:
 
 def _anomalib(row: PlanRow, normal: set[str], masks: Mapping[str, str]) -> tuple[str, int, str, str]:
     is_normal = row.label in normal
-    training = is_normal and row.split.lower() in ("", "train")
+    training = is_normal and _is_training(row)
     mask = "" if is_normal else masks.get(row.path, "")
     return row.path, NORMAL if is_normal else ABNORMAL, "train" if training else "test", mask
 
 
+def _is_training(row: PlanRow) -> bool:
+    return row.split.lower() in ("", "train")
+
+
 def clean_table(audit: Audit, rows: Sequence[PlanRow]) -> pa.Table:
-    """Return the rows of `images.parquet` that are kept, with all their columns."""
-    kept = pa.array([row.path for row in rows if row.action is Action.KEEP], type=pa.string())
+    """Return the rows of `images.parquet` that are kept, with all their columns; the split is that of the plan."""
+    splits = {row.path: row.split for row in rows if row.action is Action.KEEP}
     images = audit.tables["images"]
-    return images.filter(pc.is_in(images["path"], value_set=kept))
+    kept = images.filter(pc.is_in(images["path"], value_set=pa.array(list(splits), type=pa.string())))
+    at = kept.schema.get_field_index("split")
+    planned = pa.array([splits[path] for path in kept["path"].to_pylist()], type=pa.string())
+    return kept.set_column(at, kept.schema.field(at), planned)
 
 
 def write_lists(folder: Path, audit: Audit, rows: Sequence[PlanRow]) -> None:

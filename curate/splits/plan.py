@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,10 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRow:
-    """One file of a plan: an image, or the mask of the image `mask_of`."""
+    """One file of a plan: an image, or the mask of the image `mask_of`.
+
+    `former_split` is the one before `--resplit`; None where the split stays as the dataset has it.
+    """
 
     path: str
     sha256: str
@@ -48,6 +51,7 @@ class PlanRow:
     split: str = ""
     group: str = ""
     mask_of: str = ""
+    former_split: str | None = field(default=None, repr=False)  # the digest of a plan is that of earlier versions
 
 
 def _column(name: str, comment: str) -> pa.Field:
@@ -63,9 +67,10 @@ PLAN = pa.schema(
         ),
         _column("reason", "why, one sentence"),
         _column("label", "as the layout or manifest says"),
-        _column("split", "as the layout or manifest says"),
+        _column("split", "as the layout or manifest says; with --resplit the proposed one"),
         _column("group", "as the layout or manifest says"),
         _column("mask_of", "path of the image whose mask this is; empty for images"),
+        _column("former_split", "as the layout or manifest says, where --resplit proposed another; else null"),
     ],
     metadata={"curate_schema_version": "1"},
 )
@@ -74,7 +79,7 @@ PLAN = pa.schema(
 def plan_table(rows: Iterable[PlanRow]) -> pa.Table:
     """Return a plan as the table of `plan.parquet`."""
     rows = list(rows)
-    return pa.table({name: [str(getattr(row, name)) for row in rows] for name in PLAN.names}, schema=PLAN)
+    return pa.Table.from_pylist([asdict(row) for row in rows], schema=PLAN)
 
 
 def judged_rows(audit: Audit) -> list[PlanRow]:

@@ -15,6 +15,7 @@ from curate.audit.parquet import Audit, read_audit
 from curate.errors import UsageError
 from curate.images.names import unicode_name
 from curate.progress import Stages
+from curate.records import Layout
 from curate.splits.apply import Verify, apply
 from curate.splits.files import WALKED, Located, hashes, locate
 from curate.splits.folder import AUDIT, Split, is_split, new_folder, read_split, refuse_place, write_split
@@ -22,6 +23,7 @@ from curate.splits.journal import DATA, QUARANTINE, JournalEntry
 from curate.splits.masks import find_masks
 from curate.splits.modes import Mode
 from curate.splits.plan import Action, PlanRow, judged_rows, refuse_small_classes
+from curate.splits.resplit import Resplit, ResplitSettings, refuse_apply, refuse_unjudged, resplit_rows
 from curate.splits.verify import check_originals
 
 
@@ -35,6 +37,7 @@ class PruneSettings:
         dry_run: decide and check everything, write nothing.
         force: decisions may leave a class with fewer than min_keep images.
         follow_links: an image may be a link that leads out of the dataset.
+        resplit: propose splits that do not leak; None to keep those of the dataset.
     """
 
     mode: Mode | None = None
@@ -42,6 +45,7 @@ class PruneSettings:
     dry_run: bool = False
     force: bool = False
     follow_links: bool = False
+    resplit: ResplitSettings | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +58,9 @@ class Pruned:
         images: number of images by action: keep, reject, carry, leave.
         masks: number of masks, which go with their images.
         mode: how the plan was carried out; "" if it was not.
-        warnings: one sentence for each class that became small.
+        warnings: one sentence for each class that became small, and for what proposed splits cannot give.
         next_steps: lines that say where the results are and what to do next.
+        resplit: what proposed splits change; None without.
     """
 
     folder: str
@@ -65,6 +70,7 @@ class Pruned:
     mode: str
     warnings: tuple[str, ...]
     next_steps: tuple[str, ...]
+    resplit: Resplit | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values for `--format json`."""
@@ -103,6 +109,7 @@ def _masks(images: Sequence[PlanRow], located: Located) -> list[PlanRow]:
             label=owners[owner].label,
             split=owners[owner].split,
             mask_of=owner,
+            former_split=owners[owner].former_split,
         )
         for (path, owner), value in zip(located.masks.items(), values, strict=True)
     ]
@@ -129,11 +136,14 @@ def prune_audit(audit: Audit, output: Path, *, settings: PruneSettings, stages: 
         stages: where progress is shown.
 
     Raises:
-        UsageError: the output cannot be used or holds another plan, or the dataset does not exist.
+        UsageError: the output cannot be used or holds another plan, the dataset does not exist, or no splits can be
+            proposed.
         InputError: the audit or its decisions cannot be used, or lead out of the dataset.
         CouldNotFinish: the dataset changed since the audit; nothing was touched.
         WriteError: no room or no permission; what was begun is undone.
     """
+    if settings.resplit is not None:
+        refuse_apply(settings.mode, str(audit.run.get("layout")))
     source = audit.path or Path()
     dataset = settings.dataset or Path(str(audit.run.get("dataset", "")))
     is_walked = audit.run.get("layout") in WALKED and dataset.is_dir()
@@ -160,6 +170,8 @@ def prune_dataset(
         output, settings, stages: as for `prune_audit`.
         rounds: as the user chose; None for the default.
     """
+    if settings.resplit is not None:
+        refuse_apply(settings.mode, Layout.MANIFEST if dataset.is_file() else "of folders")
     _refuse_output(output, {"the dataset": dataset})
     settings = replace(settings, dataset=settings.dataset or dataset)
     if not is_split(output):
@@ -193,31 +205,49 @@ def _anew(
 ) -> Pruned:
     with _folder(output, settings) as folder:
         audit = make_audit(folder / AUDIT)
-        judged = judged_rows(audit)
-        warnings = refuse_small_classes(audit, judged, force=settings.force)
+        planned = _planned(audit, settings)
         located = locate_all(audit, settings.dataset)
-        rows = plan_rows(judged, located)
+        if settings.resplit is not None:
+            refuse_unjudged(located.others)
+        rows = plan_rows(planned.judged, located)
         originals = _verified(rows, located, settings=settings, stages=stages)
-        write_split(folder, audit, rows, source=source, root=located.root)
-    split = Split(path=output, rows=rows, source=source, root=located.root, layout=located.layout)
-    return _carry_out(split, lambda: (located.root, originals), settings=settings, stages=stages, warnings=warnings)
+        split = Split(path=output, rows=rows, source=source, root=located.root, layout=located.layout)
+        write_split(folder, audit, split, resplit=settings.resplit and asdict(settings.resplit))
+    return _carry_out(split, lambda: (located.root, originals), settings=settings, stages=stages, planned=planned)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Planned:
+    """The plan of the images of an audit, what proposed splits change of it, and warnings."""
+
+    judged: list[PlanRow]
+    resplit: Resplit | None
+    warnings: tuple[str, ...]
+
+
+def _planned(audit: Audit, settings: PruneSettings) -> _Planned:
+    judged, resplit = judged_rows(audit), None
+    warnings = refuse_small_classes(audit, judged, force=settings.force)
+    if settings.resplit is not None:
+        judged, resplit = resplit_rows(audit, judged, settings.resplit)
+        warnings = (*warnings, *resplit.warnings)
+    return _Planned(judged=judged, resplit=resplit, warnings=warnings)
 
 
 def _resume(audit: Audit, output: Path, *, settings: PruneSettings, stages: Stages) -> Pruned:
     """Resume with the plan in the output, if it is the plan that the audit would give now."""
-    split, judged = read_split(output), judged_rows(audit)
-    if list(split.rows[: len(judged)]) != judged:
+    split, planned = read_split(output), _planned(audit, settings)
+    if list(split.rows[: len(planned.judged)]) != planned.judged:
         raise UsageError(
-            f"-o {output}: holds another plan, from other verdicts or decisions; `curate restore` it if it is applied, "
-            "and choose another folder"
+            f"-o {output}: holds another plan, from other verdicts, decisions or splits; `curate restore` it if it is "
+            "applied, and choose another folder"
         )
-    warnings = refuse_small_classes(audit, judged, force=settings.force)
 
     def verify() -> tuple[Path, dict[str, JournalEntry]]:
         located = locate_all(audit, settings.dataset)
         return located.root, _verified(split.rows, located, settings=settings, stages=stages)
 
-    return _carry_out(split, verify, settings=settings, stages=stages, warnings=warnings)
+    return _carry_out(split, verify, settings=settings, stages=stages, planned=planned)
 
 
 def _verified(
@@ -227,12 +257,10 @@ def _verified(
         return check_originals(rows, located.files, located.root, follow_links=settings.follow_links, progress=progress)
 
 
-def _carry_out(
-    split: Split, verify: Verify, *, settings: PruneSettings, stages: Stages, warnings: tuple[str, ...]
-) -> Pruned:
+def _carry_out(split: Split, verify: Verify, *, settings: PruneSettings, stages: Stages, planned: _Planned) -> Pruned:
     if settings.mode is not None and not settings.dry_run:
         apply(split, settings.mode, verify, stages=stages)
-    return _result(split, settings, warnings)
+    return _result(split, settings, planned)
 
 
 @contextmanager
@@ -246,7 +274,7 @@ def _folder(output: Path, settings: PruneSettings) -> Iterator[Path]:
             yield folder
 
 
-def _result(split: Split, settings: PruneSettings, warnings: tuple[str, ...]) -> Pruned:
+def _result(split: Split, settings: PruneSettings, planned: _Planned) -> Pruned:
     counts = Counter(row.action for row in split.rows if not row.mask_of)
     return Pruned(
         folder="" if settings.dry_run else unicode_name(str(split.path)),
@@ -254,8 +282,9 @@ def _result(split: Split, settings: PruneSettings, warnings: tuple[str, ...]) ->
         images={action.value: counts[action] for action in Action if counts[action]},
         masks=sum(1 for row in split.rows if row.mask_of),
         mode="" if settings.dry_run or settings.mode is None else settings.mode.value,
-        warnings=warnings,
+        warnings=planned.warnings,
         next_steps=_next_steps(split, settings),
+        resplit=planned.resplit,
     )
 
 
@@ -263,6 +292,8 @@ def _next_steps(split: Split, settings: PruneSettings) -> tuple[str, ...]:
     folder = unicode_name(str(split.path))
     if settings.dry_run:
         return ("Dry run: nothing was written.",)
+    if settings.resplit is not None and settings.mode is None:
+        return (f"Plan and lists, with the proposed splits: {folder}", "No file was touched.")
     if settings.mode is None:
         return (
             f"Plan and lists: {folder}",
