@@ -15,8 +15,9 @@ LARGEST_SUMMARY = 900_000
 def text(report: Report) -> str:
     """Return a line for each rule, below a broken one its images and the cure, and a line of counts at the end."""
     lines = []
+    width = max((len(result.rule.code) for result in report.results), default=0)
     for result in report.results:
-        lines += [f"{MARKS[result.status]:<7} {result.rule.code}  {_head(result)}", *_details(report, result)]
+        lines += [f"{MARKS[result.status]:<7} {result.rule.code:<{width}}  {_head(result)}", *_details(report, result)]
     return "\n".join([*lines, *(f"note: {printable(note)}" for note in report.notes), "", last_line(report), ""])
 
 
