@@ -84,7 +84,9 @@ def _percent(share: float) -> str:
 
 
 def refuse_apply(mode: Mode | None, layout: str) -> None:
-    """Refuse to carry a proposed split out where the files cannot say it.
+    """Refuse to carry a proposed split out where the clean folder would not say it.
+
+    Only a manifest says it. Folders that are splits cannot be filled anew: files of two splits may have one name.
 
     Raises:
         UsageError: the layout is no manifest, or the mode makes no folder with one.
@@ -96,8 +98,8 @@ def refuse_apply(mode: Mode | None, layout: str) -> None:
             f"--apply {mode}: with --resplit only copy, hardlink and symlink write a manifest; use one of them"
         )
     raise UsageError(
-        f"--apply {mode}: with --resplit only the lists carry the new splits (clean.csv, metadata.csv, anomalib.csv), "
-        f"since files of two splits may have one name; leave --apply out, or scan a manifest"
+        f"--apply {mode}: folders cannot say the splits of --resplit; leave --apply out, and use the lists that can: "
+        "clean.csv, metadata.csv, anomalib.csv"
     )
 
 

@@ -295,7 +295,7 @@ def test_a_mode_that_writes_no_manifest_is_refused(lots: Path, tmp_path: Path, m
 
 @pytest.mark.parametrize("mode", list(Mode))
 def test_folders_that_are_splits_are_not_filled_anew(parts: Path, tmp_path: Path, mode: Mode):
-    with pytest.raises(UsageError, match=f"--apply {mode}: with --resplit only the lists carry the new splits"):
+    with pytest.raises(UsageError, match=f"--apply {mode}: folders cannot say the splits of --resplit"):
         go(tmp_path, mode, resplit=ResplitSettings())
     assert not (tmp_path / "split").exists()
 
