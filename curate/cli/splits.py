@@ -64,7 +64,7 @@ def prune(
         Path | None, typer.Option(help="AUDIT: the dataset's present location, if it was moved.")
     ] = None,
     layout: Annotated[str | None, typer.Option(help="DATASET: as for scan.")] = None,
-    split: Annotated[str | None, typer.Option(help="DATASET: the split to judge.")] = None,
+    split: Annotated[str | None, typer.Option(help="DATASET: the split to judge; all of them with --resplit.")] = None,
     backbone: Annotated[str | None, typer.Option(help="DATASET: as for scan.")] = None,
     weights: Annotated[Path | None, typer.Option(help="DATASET: as for scan.")] = None,
     device: Annotated[str | None, typer.Option(help="DATASET: auto, cpu or cuda.")] = None,
@@ -127,7 +127,8 @@ def _pruned(
     def scan(folder: Path) -> Audit:
         from curate.pipeline import scan as run_scan
 
-        return run_scan(source, folder, screen=screen, **scan_settings)
+        every_split = {"split": "all"} if settings.resplit is not None else {}
+        return run_scan(source, folder, screen=screen, **every_split | scan_settings)
 
     _refuse_audit_settings(source, settings.dataset)
     rounds = scan_settings.get("rounds")

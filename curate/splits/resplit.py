@@ -19,6 +19,7 @@ from curate.splits.modes import Mode
 from curate.splits.plan import PlanRow
 from curate.splits.shares import wanted_counts
 
+LABELS_SHOWN = 20
 INTO_DATA = frozenset((Mode.COPY, Mode.HARDLINK, Mode.SYMLINK))
 
 
@@ -68,13 +69,15 @@ class Resplit:
             f"Proposed splits: {plural(self.images, 'image')} in {plural(self.groups, 'leakage group')}; "
             f"{plural(self.images_moved, 'image')} of {plural(self.groups_moved, 'group')} moved, seed {self.seed}."
         ]
-        for label, counts in self.counts.items():
+        for label, counts in list(self.counts.items())[:LABELS_SHOWN]:
             total = sum(counts.values())
             shares = (
                 f"{split} {n} ({_percent(n / total)}, wanted {_percent(self.wanted[label][split] / total)})"
                 for split, n in counts.items()
             )
             lines.append(f"  {label or '(no label)'}: {', '.join(shares)}")
+        more = len(self.counts) - LABELS_SHOWN
+        lines += [f"  and {plural(more, 'more label')}; --format json has all"] if more > 0 else []
         leaked = f"{_percent(self.leaked_before)} of the images before, {_percent(self.leaked_after)} after"
         return [*lines, f"In another split, too (pixels, group or part): {leaked}."]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from curate.splits.resplit import ResplitSettings, leaked_share
 from curate.splits.shares import parse_shares, wanted_counts
 from curate.splits.undo import restore
 from tests.cli.test_main import curate
+from tests.plates import draw_plates
 from tests.splits.pruning import FOLDERS, go, names
 
 SPLITS = ("train", "val", "test")
@@ -324,6 +326,24 @@ def test_the_command_line_prints_shares_and_leaks_and_takes_a_seed_for_an_audit(
     assert "In another split, too (pixels, group or part): 100.0 % of the images before, 0.0 % after." in done.stdout
     again = curate("prune", "audit", "-o", "split", "--resplit", "--format", "json", cwd=tmp_path)
     assert json.loads(again.stdout)["resplit"]["leaked_after"] == 0
+
+
+def test_a_dataset_is_scanned_with_all_its_splits(tmp_path: Path):
+    draw_plates(tmp_path / "set/train/good", 10)
+    draw_plates(tmp_path / "set/test/good", 4, seed=1)
+    words = ("prune", "set", "-o", "split", "--resplit", "--rounds", "1", "--offline", "-q", "--format", "json")
+    done = curate(*words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert sum(json.loads(done.stdout)["resplit"]["counts"]["good"].values()) == 14
+
+
+def test_many_labels_are_cut_short_on_the_terminal(lots: Path, tmp_path: Path):
+    found = go(tmp_path, resplit=ResplitSettings()).resplit
+    assert found
+    many = {f"{number:02d}": {"train": 1} for number in range(25)}
+    lines = replace(found, counts=many, wanted=many).lines()
+    assert len(lines) == 23
+    assert lines[-2] == "  and 5 more labels; --format json has all"
 
 
 @pytest.mark.parametrize(
