@@ -11,7 +11,7 @@ import typer
 
 from curate.cli.models import Format
 from curate.errors import UsageError
-from curate.splits.modes import Mode
+from curate.splits.modes import KeepShots, Mode
 
 if TYPE_CHECKING:
     from curate.audit.parquet import Audit
@@ -25,6 +25,7 @@ Examples:
   curate prune parts-audit -o parts-clean --apply copy     clean set to parts-clean/data
   curate prune parts-audit -o parts-clean --apply move     rejected images to parts-clean/quarantine
   curate prune parts/ --rounds 3 -o parts-clean            scan first, at most three rounds
+  curate prune parts-audit -o parts-clean --keep-shots sharpest   one shot of each part
   curate restore parts-clean                               undo the apply
 """
 
@@ -47,7 +48,10 @@ def prune(
     ] = None,
     rounds: Annotated[int | None, typer.Option(help="DATASET: refinement rounds, at most.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan and check, but write nothing.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Allow decisions to leave a class below min_keep.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Allow a class below min_keep.")] = False,
+    keep_shots: Annotated[
+        KeepShots, typer.Option(help="Which shots of one part stay: all, the first by path, or the sharpest.")
+    ] = KeepShots.ALL,
     follow_links: Annotated[
         bool, typer.Option("--follow-links", help="Allow images that are links out of the dataset.")
     ] = False,
@@ -72,7 +76,9 @@ def prune(
         "rounds": rounds, "layout": layout, "split": split, "backbone": backbone, "weights": weights, "device": device,
         "seed": seed, "cache": cache, "offline": offline or None,
     }  # fmt: skip
-    settings = PruneSettings(mode=apply, dataset=dataset, dry_run=dry_run, force=force, follow_links=follow_links)
+    settings = PruneSettings(
+        mode=apply, dataset=dataset, dry_run=dry_run, force=force, follow_links=follow_links, keep_shots=keep_shots
+    )
     chosen = {name: value for name, value in scan_settings.items() if value is not None}
     _show_pruned(_pruned(source, output, settings=settings, scan_settings=chosen, quiet=quiet), format_)
 
@@ -103,7 +109,8 @@ def _pruned(
     def scan(folder: Path) -> Audit:
         from curate.pipeline import scan as run_scan
 
-        return run_scan(source, folder, screen=screen, **scan_settings)
+        same_part = {} if settings.keep_shots is KeepShots.ALL else {"same_part": True}
+        return run_scan(source, folder, screen=screen, **scan_settings, **same_part)
 
     _refuse_audit_settings(source, settings.dataset)
     rounds = scan_settings.get("rounds")

@@ -20,8 +20,9 @@ from curate.splits.files import WALKED, Located, hashes, locate
 from curate.splits.folder import AUDIT, Split, is_split, new_folder, read_split, refuse_place, write_split
 from curate.splits.journal import DATA, QUARANTINE, JournalEntry
 from curate.splits.masks import find_masks
-from curate.splits.modes import Mode
+from curate.splits.modes import KeepShots, Mode
 from curate.splits.plan import Action, PlanRow, judged_rows, refuse_small_classes
+from curate.splits.shots import keep_one_shot
 from curate.splits.verify import check_originals
 
 
@@ -33,8 +34,9 @@ class PruneSettings:
         mode: how the plan is carried out; None to write the plan only.
         dataset: the dataset's present location; None for where it was scanned.
         dry_run: decide and check everything, write nothing.
-        force: decisions may leave a class with fewer than min_keep images.
+        force: decisions and `keep_shots` may leave a class with fewer than min_keep images.
         follow_links: an image may be a link that leads out of the dataset.
+        keep_shots: which shots of one part are kept.
     """
 
     mode: Mode | None = None
@@ -42,6 +44,7 @@ class PruneSettings:
     dry_run: bool = False
     force: bool = False
     follow_links: bool = False
+    keep_shots: KeepShots = KeepShots.ALL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,8 +196,8 @@ def _anew(
 ) -> Pruned:
     with _folder(output, settings) as folder:
         audit = make_audit(folder / AUDIT)
-        judged = judged_rows(audit)
-        warnings = refuse_small_classes(audit, judged, force=settings.force)
+        judged = keep_one_shot(audit, judged_rows(audit), settings.keep_shots)
+        warnings = refuse_small_classes(audit, judged, force=settings.force, keep_shots=settings.keep_shots)
         located = locate_all(audit, settings.dataset)
         rows = plan_rows(judged, located)
         originals = _verified(rows, located, settings=settings, stages=stages)
@@ -205,13 +208,13 @@ def _anew(
 
 def _resume(audit: Audit, output: Path, *, settings: PruneSettings, stages: Stages) -> Pruned:
     """Resume with the plan in the output, if it is the plan that the audit would give now."""
-    split, judged = read_split(output), judged_rows(audit)
+    split, judged = read_split(output), keep_one_shot(audit, judged_rows(audit), settings.keep_shots)
     if list(split.rows[: len(judged)]) != judged:
         raise UsageError(
-            f"-o {output}: holds another plan, from other verdicts or decisions; `curate restore` it if it is applied, "
-            "and choose another folder"
+            f"-o {output}: holds another plan, from other verdicts, decisions or --keep-shots; `curate restore` it if it "
+            "is applied, and choose another folder"
         )
-    warnings = refuse_small_classes(audit, judged, force=settings.force)
+    warnings = refuse_small_classes(audit, judged, force=settings.force, keep_shots=settings.keep_shots)
 
     def verify() -> tuple[Path, dict[str, JournalEntry]]:
         located = locate_all(audit, settings.dataset)
