@@ -15,10 +15,10 @@ from curate.records import IntArray
 
 
 def shot_clusters(audit: Audit) -> IntArray:
-    """Return (N,) for each row of `images` the smallest row of the images that all show its part; its own if it is alone.
+    """Return (N,) clusters: for each row of `images` the smallest row of those that all show its part, or its own.
 
-    Complete linkage, as in the scan: each pair of a cluster was found, so a chain does not join its ends. Copies of equal
-    pixels count as one image. Neither pairs that differ in one place nor images of one user group are joined for that.
+    Complete linkage, as in the scan: each pair of a cluster was found, so a chain does not join its ends. Copies of
+    equal pixels count as one image. Pairs that differ in one place are not joined, nor images of one user group.
 
     Args:
         audit: as read; not trusted. The time is about linear in its rows.

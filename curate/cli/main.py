@@ -125,7 +125,9 @@ def scan(
     split: Annotated[str | None, typer.Option(help="The split to judge. MVTec AD: train; others: all.")] = None,
     group_from: Annotated[
         str | None,
-        typer.Option(metavar="REGEX", help="What it captures of an image's path is the image's group: its part, its lot."),
+        typer.Option(
+            metavar="REGEX", help="What it captures of an image's path is the image's group: its part, its lot."
+        ),
     ] = None,
     backbone: Annotated[
         str | None, typer.Option(help="Imported or timm model. Default: the packaged curate_s.")

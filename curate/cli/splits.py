@@ -109,8 +109,9 @@ def _pruned(
     def scan(folder: Path) -> Audit:
         from curate.pipeline import scan as run_scan
 
-        same_part = {} if settings.keep_shots is KeepShots.ALL else {"same_part": True}
-        return run_scan(source, folder, screen=screen, **scan_settings, **same_part)
+        if settings.keep_shots is not KeepShots.ALL:
+            scan_settings["same_part"] = True
+        return run_scan(source, folder, screen=screen, **scan_settings)
 
     _refuse_audit_settings(source, settings.dataset)
     rounds = scan_settings.get("rounds")

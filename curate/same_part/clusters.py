@@ -23,7 +23,7 @@ def components(pairs: IntArray) -> Iterator[IntArray]:
 def complete_clusters(pairs: IntArray, groups: IntArray) -> IntArray:
     """Return (M,) clusters: the smallest row of the images that are all paired; a lone image has its own row.
 
-    Linked rows are counted, not compared one by one: the time is about linear in the number of pairs, whatever they are.
+    Links between clusters are counted, not looked up: the time is about linear in the number of pairs, always.
 
     Args:
         pairs: (P, 2) rows, the strongest pair first: pairs are joined in this order.
@@ -52,7 +52,13 @@ def complete_clusters(pairs: IntArray, groups: IntArray) -> IntArray:
 
 
 class _Cluster:
-    """Images that are all paired: how many have each shared group, how many pairs lead to each other cluster, by name."""
+    """Images that are all paired.
+
+    Attributes:
+        rows: of the images; `name` is one of them.
+        groups: how many of them have each group that other paired images have too.
+        links: how many found pairs lead to another cluster, by its name.
+    """
 
     def __init__(self, row: int, groups: frozenset[int]) -> None:
         self.name = row

@@ -1,9 +1,9 @@
 """Regular expressions that may make groups of file names.
 
-A name is cut into words (runs of letters, runs of digits) and what lies between them. A pattern captures a run of these,
-counted from the left or from the right, and spells what lies between it and that end: letters that are the same in every
-name as they are, all else by its kind. The last one, two or three digits of a number may be left out, which makes series
-of 10, 100 or 1000 of consecutive numbers. The name of a folder above may be captured with it.
+A name is cut into tokens: runs of letters, runs of digits, and what lies between them. A pattern captures a run of
+tokens, counted from the left or from the right, and spells what lies between it and that end: text that is the same in
+every name as it is, all else and every number by its kind. The last one, two or three digits of a number may be left
+out, which makes series of 10, 100 or 1000 consecutive numbers. The name of a folder above may be captured too.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-MOST_TOKENS, MOST_SHAPES, MOST_PATTERNS = 12, 4, 1000
-"""Tokens of a name, shapes of names and patterns that are looked at: the cost is bounded, whatever the names."""
+MOST_TOKENS, MOST_SHAPES, MOST_PATTERNS, LONGEST_TEXT = 12, 4, 1000, 40
+"""Tokens of a name, shapes of names, patterns, letters spelt out: the cost is bounded, whatever the names."""
 SERIES = (r"\d", r"\d\d", r"\d\d\d")
 
 TOKEN = re.compile(r"[0-9]+|[^\W\d_]+|(?:(?![0-9]|[^\W\d_]).)+", re.DOTALL)
@@ -24,7 +24,7 @@ DIGITS, LETTERS, BETWEEN = r"\d+", r"\pL+", r"[^\pL\d/]+"
 
 
 def patterns(paths: Sequence[str]) -> list[str]:
-    """Return regular expressions that may name the parts of some images by their POSIX paths, distinct, in RE2's syntax."""
+    """Return distinct regular expressions, in RE2's syntax, that may name the parts of some images by their paths."""
     folders = [path.rpartition("/")[0] for path in paths]
     stems = [path.rpartition("/")[2].rpartition(".")[0] for path in paths]
     parents = [folder.rpartition("/")[2] for folder in folders]
@@ -41,9 +41,7 @@ def _folder_patterns(folders: Sequence[str]) -> list[str]:
     return [f"([^/]+)/{REST}", f"([^/]+)/[^/]+/{REST}", f"^(.*)/{REST}"] if any(folders) else []
 
 
-def _of_names(
-    names: Sequence[str], end: str, rest: str, *, left: str = START, right: str = ""
-) -> Iterator[str]:
+def _of_names(names: Sequence[str], end: str, rest: str, *, left: str = START, right: str = "") -> Iterator[str]:
     """Yield the patterns of runs in a name.
 
     Args:
@@ -66,7 +64,10 @@ def _shapes(names: Sequence[Sequence[str]]) -> list[list[str]]:
     by_kinds = Counter(tuple(_kind(token) for token in name) for name in names if name)
     common = sorted(by_kinds, key=lambda kinds: (-by_kinds[kinds], kinds))[:MOST_SHAPES]
     same = [[name for name in names if tuple(_kind(token) for token in name) == kinds] for kinds in common]
-    return [[_pattern(set(place), kind) for place, kind in zip(zip(*some, strict=True), kinds, strict=True)] for some, kinds in zip(same, common, strict=True)]
+    return [
+        [_pattern(set(place), kind) for place, kind in zip(zip(*some, strict=True), kinds, strict=True)]
+        for some, kinds in zip(same, common, strict=True)
+    ]
 
 
 def _kind(token: str) -> str:
@@ -76,9 +77,10 @@ def _kind(token: str) -> str:
 
 
 def _pattern(values: set[str], kind: str) -> str:
-    """Return a pattern for the tokens at one place: the text itself where it is the same in all and plain, and no number."""
+    """Return a pattern for the tokens at one place: the text itself if it is the same in all, printable, no number."""
     value = min(values)
-    if len(values) > 1 or kind == DIGITS or not (value.isascii() and value.isprintable()):
+    plain = value.isascii() and value.isprintable() and len(value) <= LONGEST_TEXT
+    if len(values) > 1 or kind == DIGITS or not plain:
         return "[A-Za-z]+" if kind == LETTERS and all(one.isascii() for one in values) else kind
     return SPECIAL.sub(r"\\\g<0>", value)
 

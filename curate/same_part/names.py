@@ -2,15 +2,17 @@
 
     paths, pairs -> patterns -> how well each agrees -> the best, if it agrees well enough
 
-**Criterion.** Names and search both say of any two images whether they are of one part. The adjusted Rand index says how
-well both agree: 0 as by chance, 1 in all pairs. A lot or a camera joins many images that no pair joins, a running number
-none that are joined: both are near 0. An expression is proposed if its index is at least half-way between chance and full
-agreement, and if the pairs on which both agree are at least five, in at least two groups: fewer say nothing of a series.
-Of expressions that agree as well, the shortest is taken.
+**Criterion.** Names and search both say of any two images whether they are of one part. The adjusted Rand index says
+how well both agree: 0 as by chance, 1 in all pairs. A lot or a camera joins many images that no pair joins, a running
+number none that are joined: both are near 0. An expression is proposed if its index is at least half-way between chance
+and full agreement, and if the pairs on which both agree are at least five, in at least two groups: fewer are no series.
+Of expressions that agree about as well as the best, one with the fewest captures is taken: a folder that the name does
+not need splits some wrong pair by chance. Then the index decides, then the length.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -21,10 +23,11 @@ from curate.images.name_groups import captured
 from curate.records import BoolArray, IntArray
 from curate.same_part.name_patterns import patterns
 
-LEAST_INDEX = 0.5
+LEAST_INDEX, AS_WELL = 0.5, 0.05
 LEAST_PAIRS, LEAST_GROUPS = 5, 2
 SAMPLED = 200
 """Pairs whose names give the patterns, and on which all of them are tried."""
+CAPTURE = re.compile(r"(?<!\\)\((?!\?)")
 TRIED = 50
 """Patterns that are tried on all images: those that agree best with the sampled pairs."""
 
@@ -56,14 +59,14 @@ class ProposedGroup:
 
 
 def propose_group(paths: Sequence[str], pairs: IntArray, comparable: BoolArray) -> ProposedGroup | None:
-    """Return the regular expression of which the groups agree best with the pairs found; None if none agrees well.
+    """Return the regular expression whose groups agree best with the pairs found; None if none agrees well enough.
 
     Args:
         paths: of M images, POSIX.
         pairs: (P, 2) rows of images that show the same part.
         comparable: (M,) images of which a pair could be found; no others count.
 
-    Source: ours; see the module.
+    Source: ours; the criterion stands at the head of this module.
     """
     rows = np.flatnonzero(comparable)
     place = np.full(len(comparable), -1, np.int64)
@@ -75,22 +78,29 @@ def propose_group(paths: Sequence[str], pairs: IntArray, comparable: BoolArray) 
     names = [paths[row] for row in rows.tolist()]
     proposals = [_proposal(regex, names, found) for regex in _worth_trying(names, found)]
     scored = [(one.index(len(names)), one) for one in proposals if one is not None]
-    good = [(-index, len(one.regex), one.regex, one) for index, one in scored if index >= LEAST_INDEX]
-    return min(good)[-1] if good else None
+    best = max((index for index, _ in scored), default=0.0)
+    if best < LEAST_INDEX:
+        return None
+    as_well = [
+        (len(CAPTURE.findall(one.regex)), -index, len(one.regex), one.regex, one)
+        for index, one in scored
+        if index > best - AS_WELL
+    ]
+    return min(as_well)[-1]
 
 
 def _worth_trying(names: Sequence[str], found: IntArray) -> list[str]:
-    """Return the patterns that agree best with a sample of the pairs, among the images of these pairs.
+    """Return the patterns that agree best with the search among the images of some of the pairs.
 
-    The share of agreement there, 2 agree / (found + named), is no less than the index among all images.
+    The share of agreement there, 2 agree / (found + named), is about as high as the index among all images, or higher.
     """
-    sample = found[np.unique(np.linspace(0, len(found) - 1, min(len(found), SAMPLED)).astype(np.int64))]
-    rows, places = np.unique(sample, return_inverse=True)
+    rows = np.unique(found[np.linspace(0, len(found) - 1, min(len(found), SAMPLED)).astype(np.int64)])
+    among = np.searchsorted(rows, found[np.isin(found, rows).all(axis=1)])
     some = [names[row] for row in rows.tolist()]
     shares: list[tuple[float, int, str]] = []
     for regex in patterns(some):
-        agree, named, _ = _agreement(regex, some, places.reshape(-1, 2))
-        shares.append((-2 * agree / (len(sample) + named), len(regex), regex))
+        agree, named, _ = _agreement(regex, some, among)
+        shares.append((-2 * agree / (len(among) + named), len(regex), regex))
     return [regex for share, _, regex in islice(sorted(shares), TRIED) if -share >= LEAST_INDEX]
 
 

@@ -211,8 +211,8 @@ def _resume(audit: Audit, output: Path, *, settings: PruneSettings, stages: Stag
     split, judged = read_split(output), keep_one_shot(audit, judged_rows(audit), settings.keep_shots)
     if list(split.rows[: len(judged)]) != judged:
         raise UsageError(
-            f"-o {output}: holds another plan, from other verdicts, decisions or --keep-shots; `curate restore` it if it "
-            "is applied, and choose another folder"
+            f"-o {output}: holds another plan, from other verdicts, decisions or --keep-shots; `curate restore` it "
+            "if it is applied, and choose another folder"
         )
     warnings = refuse_small_classes(audit, judged, force=settings.force, keep_shots=settings.keep_shots)
 
