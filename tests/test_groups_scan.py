@@ -56,7 +56,7 @@ def test_a_series_of_names_that_agrees_with_the_pairs_is_proposed(proposed: Audi
 def test_the_report_gives_the_command_that_takes_groups_from_the_names(proposed: Audit, series: Path):
     assert proposed.path
     page = unescape((proposed.path / "report.html").read_text())
-    (command,) = re.findall(r"<code>(curate scan [^<]*--group-from [^<]*)</code>", page)
+    (command,) = re.findall(r'<code class="command">(curate scan [^<]*--group-from [^<]*)</code>', page)
     regex = proposed.run["same_part"]["proposed_group"]["regex"]
     assert shlex.split(command) == ["curate", "scan", str(series), "--group-from", regex]
     assert "pairs found to be of the same part" in page
