@@ -27,9 +27,9 @@ LEAST_INDEX, AS_WELL = 0.5, 0.05
 LEAST_PAIRS, LEAST_GROUPS = 5, 2
 SAMPLED = 200
 """Pairs whose names give the patterns, and on which all of them are tried."""
-CAPTURE = re.compile(r"(?<!\\)\((?!\?)")
 TRIED = 50
 """Patterns that are tried on all images: those that agree best with the sampled pairs."""
+CAPTURE = re.compile(r"(?<!\\)\((?!\?)")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curate.config import ScanConfig
 from curate.errors import UsageError
 from curate.images.name_groups import captured, groups_from
 from curate.images.sources import list_images
+from curate.rules.integrity import integrity_audit
 
 PATHS = ["good/part0012_shot3.png", "hole/part0013_shot1.png", "other.png"]
 
@@ -96,3 +98,11 @@ def test_groups_from_names_beside_a_column_group_are_refused_and_an_empty_column
         list_images(tmp_path / "list.csv", group_from=r"\d")
     (tmp_path / "list.csv").write_text("path,group\na1.png,\nb2.png,\n")
     assert list_images(tmp_path / "list.csv", group_from=r"\d").groups == ("1", "2")
+
+
+def test_an_integrity_check_groups_a_dataset_by_its_names_but_not_single_files(tmp_path: Path):
+    touch(tmp_path, "a1.png", "a2.png", "b1.png")
+    config = ScanConfig(group_from="([a-z])")
+    assert integrity_audit([tmp_path], config).tables["images"]["group"].to_pylist() == ["a", "a", "b"]
+    files = [tmp_path / "a1.png", tmp_path / "a2.png"]  # as a commit hook names them: all may be of one group
+    assert integrity_audit(files, config).tables["images"]["group"].to_pylist() == ["", ""]
