@@ -39,6 +39,7 @@ class ScanConfig(BaseModel):
     Attributes:
         layout: how the dataset lies on disk; None to recognise it.
         split: the split to judge; None for the layout's default (MVTec AD: train; others: all).
+        group_from: a regular expression (RE2) that captures an image's group of its path; None for the column `group`.
         backbone: a packaged name, a timm model, or the name of an imported model.
         weights: a safetensors or plain state-dict file for `backbone`; None for its own weights.
         image_size: longest side in pixels that the network sees; None to choose from the native size.
@@ -77,6 +78,7 @@ class ScanConfig(BaseModel):
 
     layout: Layout | None = None
     split: str | None = None
+    group_from: str | None = Field(default=None, min_length=1, max_length=1000)
     backbone: str = DEFAULT_BACKBONE
     weights: Path | None = None
     image_size: int | None = Field(default=None, ge=64, le=4096)

@@ -115,7 +115,9 @@ def _scan(
     check_output(target, _sources(dataset, config), force=force)
 
     with screen.stage("list", None):
-        listing = list_images(dataset, layout=config.layout, split=config.split, stdin=stdin)
+        listing = list_images(
+            dataset, layout=config.layout, split=config.split, group_from=config.group_from, stdin=stdin
+        )
     screen.say(recognised(listing))
     clock.mark("list_s")
     backbone = load_backbone(config.backbone, weights=config.weights, offline=config.offline)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import torch
 
 from curate.audit.judged_dataset import JudgedDataset
+from curate.audit.same_part_tables import pairs_across_groups
 from curate.audit.schema import SCHEMA_VERSION
 from curate.config import ScanConfig
 from curate.embeddings.backbones import Backbone
@@ -20,6 +22,7 @@ from curate.images.fingerprint import fingerprint
 from curate.images.names import unicode_name
 from curate.records import Listing
 from curate.same_part.find import SamePart
+from curate.same_part.names import propose_group
 from curate.verdicts.judge import JudgedImages
 from curate.verdicts.judged_set import contamination
 from curate.version import __version__
@@ -48,7 +51,7 @@ def run_facts(
         "backbone": {k: _plain(getattr(backbone, k)) for k in BACKBONE_FACTS},
         "embedding": {"embedded": report.embedded, "from_cache": report.from_cache, "batch_size": report.batch_size},
         "scorers": _scorer_facts(images),
-        "same_part": None if dataset.same_part is None else _same_part(dataset.same_part),
+        "same_part": None if dataset.same_part is None else _same_part(dataset, dataset.same_part),
         "contamination": contamination(images.judged),
         "rounds_ended": {one.name: result.ended for one, result in zip(images.sets, images.judged, strict=True)},
         "machine": {
@@ -60,8 +63,8 @@ def run_facts(
     }
 
 
-def _same_part(found: SamePart) -> dict[str, Any]:
-    """Return what the search for shots of the same part was worth."""
+def _same_part(dataset: JudgedDataset, found: SamePart) -> dict[str, Any]:
+    """Return what the search for shots of the same part was worth, and what it says of the groups."""
     return {
         "threshold": found.threshold if np.isfinite(found.threshold) else None,
         "planted_found": {kind: round(share, 4) for kind, share in found.recall.items()},
@@ -70,7 +73,23 @@ def _same_part(found: SamePart) -> dict[str, Any]:
         "compared": found.compared,
         "pairs": int((~found.local).sum()),
         "pairs_that_differ": int(found.local.sum()),
+        "pairs_across_groups": sum(1 for _ in pairs_across_groups(dataset)),
+        "proposed_group": _proposed_group(dataset, found),
     }
+
+
+def _proposed_group(dataset: JudgedDataset, found: SamePart) -> dict[str, Any] | None:
+    """Return the groups that the names of the files propose; None if none agree, or if there are groups already."""
+    if any(dataset.listing.groups):
+        return None
+    files = dataset.embeddings.images
+    copies = np.searchsorted(files, dataset.duplicates[files])  # the first of equal pixels stands for all
+    proposed = propose_group(
+        [dataset.listing.paths[file] for file in files.tolist()],
+        copies[found.pairs[~found.local]],
+        found.decidable & (copies == np.arange(len(files))),
+    )
+    return None if proposed is None else asdict(proposed)
 
 
 def _scorer_facts(images: JudgedImages) -> dict[str, dict[str, Mapping[str, Any]]]:
@@ -93,6 +112,8 @@ def recognised(listing: Listing) -> str:
     parts = [f"{len(listing)} images", f"layout {listing.layout.value}"]
     parts += [f"{labels} classes"] if labels > 1 else []
     more = [f"{len(splits) - SPLITS_NAMED} more"] if len(splits) > SPLITS_NAMED else []
+    groups = set(listing.groups) - {""}
+    parts += [f"{len(groups)} groups"] if groups else []
     parts += [f"split {', '.join(splits[:SPLITS_NAMED] + more)}"] if splits else []
     parts += [f"passed over: {count} {reason}" for reason, count in sorted(listing.ignored.items()) if count]
     return f"{unicode_name(str(listing.root))}: {'; '.join(parts)}"

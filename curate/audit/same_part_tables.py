@@ -38,6 +38,14 @@ def same_part_pairs(dataset: JudgedDataset) -> Iterator[Pair]:
         )
 
 
+def pairs_across_groups(dataset: JudgedDataset) -> Iterator[tuple[int, int]]:
+    """Yield the rows of the listing of each pair, but for those that differ, of which the user's groups are two."""
+    groups = dataset.listing.groups
+    for pair in same_part_pairs(dataset):
+        if not pair.differs and groups[pair.first] and groups[pair.other] and groups[pair.first] != groups[pair.other]:
+            yield pair.first, pair.other
+
+
 def same_part_rows(dataset: JudgedDataset) -> Iterator[dict[str, Any]]:
     """Yield a row of `duplicates` for each pair of images that show the same part."""
     paths, labels = dataset.listing.paths, dataset.listing.labels
@@ -54,10 +62,14 @@ def same_part_rows(dataset: JudgedDataset) -> Iterator[dict[str, Any]]:
 
 
 def same_part_findings(dataset: JudgedDataset) -> Iterator[tuple[int, Finding]]:
-    """Yield a finding for the later image of each pair, with its row of the listing."""
+    """Yield the findings for the later image of each pair, with its row of the listing."""
     for pair in same_part_pairs(dataset):
         code = Code.SAME_PART_DIFFERS if pair.differs else Code.SAME_PART
         but = " but for one place" if pair.differs else ""
         path = dataset.listing.paths[pair.first]
         message = f"the same part as {path}{but}, {pair.similarity:.1f} deviations above different parts"
         yield pair.other, Finding(code=code, message=message)
+    for first, other in pairs_across_groups(dataset):
+        names = " and ".join(repr(dataset.listing.groups[row]) for row in (first, other))
+        message = f"the same part as {dataset.listing.paths[first]}, though their groups are {names}"
+        yield other, Finding(code=Code.SAME_PART_ACROSS_GROUPS, message=message)

@@ -33,7 +33,7 @@ IMAGES = _table(
     _column("split", TEXT, "as the layout or manifest says; empty if it says nothing"),
     _column("label", TEXT, "as the layout or manifest says; empty if it says nothing"),
     _column("nominal_set", TEXT, "the images that it was judged with: its label, or a subpopulation of it (SET003)"),
-    _column("group", TEXT, "serial, lot, camera: as the manifest says; empty if it says nothing"),
+    _column("group", TEXT, "serial, lot, camera: as the manifest or --group-from says; empty if it says nothing"),
     _column("width_px", WHOLE, "of the upright image; null if unknown"),
     _column("height_px", WHOLE, "of the upright image; null if unknown"),
     _column("mode", TEXT, "the file's pixel format: L, RGB, I;16, float32, ..."),

@@ -105,6 +105,7 @@ Examples:
   curate scan images.csv                   a manifest: path, and label, split, group where there are
   curate scan mvtec/bottle --split all     MVTec AD, the test images too
   find parts -name '*.png' | curate scan - a list of files
+  curate scan parts/ --group-from '(SN[0-9]+)_'   shots of one serial number are one group
   curate scan parts/ --backbone resnet18 --weights resnet18.safetensors --offline
 """
 
@@ -122,6 +123,12 @@ def scan(
     force: Annotated[bool, typer.Option("--force", help="Replace the audit that is there.")] = False,
     layout: Annotated[Layout | None, typer.Option(help="How the dataset lies on disk. Default: recognised.")] = None,
     split: Annotated[str | None, typer.Option(help="The split to judge. MVTec AD: train; others: all.")] = None,
+    group_from: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX", help="What it captures of an image's path is the image's group: its part, its lot."
+        ),
+    ] = None,
     backbone: Annotated[
         str | None, typer.Option(help="Imported or timm model. Default: the packaged curate_s.")
     ] = None,

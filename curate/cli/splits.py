@@ -11,7 +11,7 @@ import typer
 
 from curate.cli.models import Format
 from curate.errors import UsageError
-from curate.splits.modes import Mode
+from curate.splits.modes import KeepShots, Mode
 
 if TYPE_CHECKING:
     from curate.audit.parquet import Audit
@@ -27,6 +27,7 @@ Examples:
   curate prune parts-audit -o parts-clean --apply move     rejected images to parts-clean/quarantine
   curate prune parts-audit -o parts-split --resplit        propose splits that do not leak, in the lists
   curate prune parts/ --rounds 3 -o parts-clean            scan first, at most three rounds
+  curate prune parts-audit -o parts-clean --keep-shots sharpest   one shot of each part
   curate restore parts-clean                               undo the apply
 """
 
@@ -56,7 +57,10 @@ def prune(
     ] = None,
     rounds: Annotated[int | None, typer.Option(help="DATASET: refinement rounds, at most.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan and check, but write nothing.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Allow decisions to leave a class below min_keep.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Allow a class below min_keep.")] = False,
+    keep_shots: Annotated[
+        KeepShots, typer.Option(help="Which shots of one part stay: all, the first by path, or the sharpest.")
+    ] = KeepShots.ALL,
     follow_links: Annotated[
         bool, typer.Option("--follow-links", help="Allow images that are links out of the dataset.")
     ] = False,
@@ -82,7 +86,7 @@ def prune(
         "seed": seed, "cache": cache, "offline": offline or None,
     }  # fmt: skip
     settings = PruneSettings(
-        mode=apply, dataset=dataset, dry_run=dry_run, force=force, follow_links=follow_links,
+        mode=apply, dataset=dataset, dry_run=dry_run, force=force, follow_links=follow_links, keep_shots=keep_shots,
         resplit=_resplit(shares, seed or 0) if resplit else None,
     )  # fmt: skip
     if shares is not None and not resplit:
@@ -127,6 +131,8 @@ def _pruned(
     def scan(folder: Path) -> Audit:
         from curate.pipeline import scan as run_scan
 
+        if settings.keep_shots is not KeepShots.ALL:
+            scan_settings["same_part"] = True
         every_split = {"split": "all"} if settings.resplit is not None else {}
         return run_scan(source, folder, screen=screen, **every_split | scan_settings)
 

@@ -8,7 +8,7 @@ Labels and splits by layout:
     classes       label = the folder below the root ("good", "defect/scratch"); every image lies in a folder;
                   split = the first folder, label = the rest, where all first folders are splits ("train", "val")
     mvtec         split = first folder ("train"), label = second ("good"); `train` alone unless a split is asked for
-    manifest      columns `label`, `split`, `group`
+    manifest      columns `label`, `split`, `group`; elsewhere groups come from the names, where that is asked for
     huggingface   column `label`; split = the folder, or the column `split`
     file-list     none
 """
@@ -19,7 +19,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO
@@ -28,6 +28,7 @@ from curate.errors import NothingToAudit, UsageError
 from curate.images import manifests
 from curate.images.folders import FoundFile, find_images, walk
 from curate.images.integrity import invalid_name
+from curate.images.name_groups import groups_from
 from curate.images.names import unicode_name, unique_names
 from curate.records import Finding, Layout, Listing
 
@@ -61,7 +62,12 @@ class LayoutFiles:
 
 
 def list_images(
-    dataset: str | Path, *, layout: Layout | None = None, split: str | None = None, stdin: BinaryIO | None = None
+    dataset: str | Path,
+    *,
+    layout: Layout | None = None,
+    split: str | None = None,
+    group_from: str | None = None,
+    stdin: BinaryIO | None = None,
 ) -> Listing:
     """Return the image files of a dataset in the order of their paths.
 
@@ -69,10 +75,12 @@ def list_images(
         dataset: a folder, a manifest (.csv, .jsonl, .parquet), or "-" for a list of files on stdin.
         layout: how to read it; None recognises it.
         split: only this split; "all" for every one. None means `train` for MVTec AD, every split elsewhere.
+        group_from: a regular expression that captures an image's group of its path; None for the column `group`.
         stdin: where "-" reads from; None for the process's own.
 
     Raises:
-        UsageError: no such path, a layout that does not fit, a split that does not exist, files on several drives.
+        UsageError: no such path, a layout that does not fit, a split that does not exist, files on several drives,
+            `group_from` beside a column `group`, or one that gives no groups.
         InputError: a manifest that cannot be used.
         NothingToAudit: not one image.
     """
@@ -80,7 +88,16 @@ def list_images(
     entries = _of_split(listed, split)
     if not entries:
         raise NothingToAudit(_nothing(dataset, listed))
-    return _listing(listed, entries)
+    listing = _listing(listed, entries)
+    return listing if group_from is None else _with_groups(listing, group_from, dataset)
+
+
+def _with_groups(listing: Listing, group_from: str, dataset: str | Path) -> Listing:
+    if any(listing.groups):
+        raise UsageError(
+            f"--group-from {group_from!r}: {_shown(Path(dataset))} has a column group already; leave one of the two out"
+        )
+    return replace(listing, groups=groups_from(listing.paths, group_from))
 
 
 def _list_layout(dataset: str | Path, layout: Layout | None, stdin: BinaryIO | None) -> LayoutFiles:

@@ -35,7 +35,7 @@ from curate.reports.audit_rows import NEAREST_SHOWN, AuditRows
 from curate.reports.cards import cards, thumbnail_sizes
 from curate.reports.numbers import counted, finite, percent
 from curate.reports.originals import Originals, originals
-from curate.reports.shots import shot_pairs
+from curate.reports.shots import across_groups, shot_pairs
 from curate.reports.thumbnails import INLINE_BYTES, ThumbnailBudget, Thumbnails, ThumbnailSizes, draw_thumbnails
 
 GENERATOR = "curate report"
@@ -265,6 +265,7 @@ def _tables(page: Page, images: Originals) -> dict[str, Any]:
         ],
         "shots": shot_pairs(rows, images),
         "shots_found": sum(pair["kind"] != EXACT for pair in rows.duplicates),
+        "across_groups": across_groups(rows),
         "other_findings": story.other_findings(rows),
         "worst": [(c["shown"], c["verdict"], c["score"], _first_reason(c)) for c in page.cards[:TABLE_ROWS]],
     }

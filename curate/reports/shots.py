@@ -58,6 +58,14 @@ def shot_pairs(rows: AuditRows, images: Originals) -> list[ShotPair]:
     return list(_drawn(pairs[:SHOWN], rows, images))
 
 
+def across_groups(rows: AuditRows) -> int:
+    """Return how many pairs of the same part are of two different groups of the user's."""
+    groups = {image["path"]: image["group"] for image in rows.images}
+    found = (pair for pair in rows.duplicates if pair["kind"] == SAME_PART)
+    both = ((groups.get(pair["path"]), groups.get(pair["duplicate_of"])) for pair in found)
+    return sum(bool(one) and bool(other) and one != other for one, other in both)
+
+
 def _drawn(pairs: list[Row], rows: AuditRows, images: Originals) -> Iterator[ShotPair]:
     for pair in pairs:
         drawn = _picture(pair, rows, images)

@@ -11,7 +11,7 @@ from typing import Any
 from curate.audit.schema import EXACT
 from curate.findings import Code, FindingText, catalogue
 from curate.images.names import printable, unicode_name
-from curate.records import Verdict
+from curate.records import Layout, Verdict
 from curate.reports.audit_rows import FLAGGED, AuditRows, nominal_set
 from curate.reports.numbers import counted, finite, percent
 
@@ -158,9 +158,28 @@ def next_steps(rows: AuditRows) -> list[tuple[str, str]]:
         )
     if rows.in_small_groups:
         steps.append((_small_groups_words(rows), ""))
+    steps += _named_groups(rows)
     if rows.anomalies_not_flagged:
         steps.append((_not_flagged_words(rows), "" if rows.flagged else review_command(audit)))
     return steps or [("Nothing to do: train on the set as it is.", "")]
+
+
+def _named_groups(rows: AuditRows) -> list[tuple[str, str]]:
+    """Return the step that takes groups from the files' names, if the audit proposes it."""
+    run = rows.audit.run
+    searched = run.get("same_part")
+    proposed = searched.get("proposed_group") if isinstance(searched, Mapping) else None
+    if not isinstance(proposed, Mapping) or not isinstance(proposed.get("regex"), str):
+        return []
+    agree, found, named = (int(finite(proposed.get(name)) or 0) for name in ("agree", "found", "named"))
+    words = (
+        f"The names of the files join {agree:,} of the {counted(found, 'pair')} found to be of the same part, and "
+        f"{counted(max(named - agree, 0), 'pair')} more. To make groups of them, so that images of a group do not "
+        "speak for each other:"
+    )
+    folder = run.get("layout") not in (Layout.MANIFEST, Layout.FILE_LIST)
+    dataset = shlex.quote(printable(str(run.get("dataset", "")))) if folder else "DATASET"
+    return [(words, f"curate scan {dataset} --group-from {shlex.quote(printable(proposed['regex']))}")]
 
 
 def _small_groups_words(rows: AuditRows) -> str:

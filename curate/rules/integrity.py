@@ -49,7 +49,7 @@ def integrity_audit(
 
     Args:
         datasets: one dataset in any layout, or several files.
-        config: its layout, split, max_pixels and white_level are used.
+        config: its layout, split, group_from (of a dataset, not of single files), max_pixels and white_level are used.
         stdin: where a list of files comes from for "-"; None for the process's own.
         progress: called with the number of images just read.
 
@@ -75,7 +75,9 @@ def integrity_audit(
 
 def _listing(datasets: Sequence[str | Path], config: ScanConfig, stdin: Any) -> Listing:
     if len(datasets) == 1 and (str(datasets[0]) == "-" or not _is_image(Path(datasets[0]))):
-        return list_images(datasets[0], layout=config.layout, split=config.split, stdin=stdin)
+        return list_images(
+            datasets[0], layout=config.layout, split=config.split, group_from=config.group_from, stdin=stdin
+        )
     folders = [str(path) for path in datasets if Path(path).is_dir()]
     if folders:
         raise UsageError(f"{folders[0]}: a folder among several files; check one dataset, or files alone")

@@ -20,10 +20,11 @@ from curate.audit.parquet import Audit
 from curate.errors import CouldNotFinish, InputError, UsageError
 from curate.images.files import open_regular
 from curate.images.integrity import Unreadable
+from curate.images.name_groups import captured
 from curate.images.names import unicode_name
 from curate.images.sources import ALL_SPLITS, TRAIN, list_images
 from curate.progress import Progress, no_progress
-from curate.records import Layout
+from curate.records import Layout, Listing
 
 WALKED = frozenset((Layout.FLAT, Layout.CLASSES, Layout.MVTEC, Layout.HUGGINGFACE))
 THREADS = 4
@@ -122,7 +123,7 @@ def _listed(audit: Audit, source: Path, *, layout: Layout, paths: Sequence[str])
     missing = [path for path in paths if path not in files]
     if missing:
         raise CouldNotFinish(f"{CHANGED}: {plural(len(missing), 'image')} missing, first {missing[0]}; scan again")
-    columns = zip(listing.paths, listing.labels, listing.splits, listing.groups, strict=True)
+    columns = zip(listing.paths, listing.labels, listing.splits, _groups(audit, listing), strict=True)
     in_audit = set(paths)
     others = [UnjudgedImage(path=p, label=la, split=s, group=g) for p, la, s, g in columns if p not in in_audit]
     judged = _judged_split(audit, layout)
@@ -130,6 +131,17 @@ def _listed(audit: Audit, source: Path, *, layout: Layout, paths: Sequence[str])
     if new:
         raise CouldNotFinish(f"{CHANGED}: {plural(len(new), 'new image')}, first {new[0]}; scan again")
     return Located(root=listing.root, layout=listing.layout, files=files, others=others)
+
+
+def _groups(audit: Audit, listing: Listing) -> Sequence[str]:
+    """Return the group of each file, from its name if the audit's groups are."""
+    regex = (audit.run.get("settings") or {}).get("group_from")
+    if not isinstance(regex, str) or any(listing.groups):
+        return listing.groups
+    try:
+        return captured(listing.paths, regex)
+    except ValueError as error:
+        raise InputError(f"{audit.path}: run.json has a group_from that RE2 cannot read; scan again") from error
 
 
 def plural(count: int, noun: str) -> str:

@@ -1,4 +1,4 @@
-"""How a plan is carried out; a separate module, so that `--help` imports little."""
+"""What a plan keeps and how it is carried out; a separate module, so that `--help` imports little."""
 
 from enum import StrEnum
 
@@ -11,3 +11,11 @@ class Mode(StrEnum):
     SYMLINK = "symlink"
     COPY = "copy"
     MOVE = "move"
+
+
+class KeepShots(StrEnum):
+    """Which shots of one part are kept."""
+
+    ALL = "all"
+    FIRST = "first"
+    SHARPEST = "sharpest"

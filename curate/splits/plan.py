@@ -20,6 +20,7 @@ from curate.audit.folder import DECISIONS
 from curate.audit.parquet import Audit
 from curate.errors import InputError
 from curate.records import Verdict
+from curate.splits.modes import KeepShots
 
 MIN_KEEP = 8
 """Images that a class must keep if the audit's settings do not say."""
@@ -135,8 +136,10 @@ def min_keep(audit: Audit) -> int:
     return value if isinstance(value, int) else MIN_KEEP
 
 
-def refuse_small_classes(audit: Audit, rows: Iterable[PlanRow], *, force: bool) -> tuple[str, ...]:
-    """Return a sentence for each class that decisions leave with fewer than min_keep images.
+def refuse_small_classes(
+    audit: Audit, rows: Iterable[PlanRow], *, force: bool, keep_shots: KeepShots = KeepShots.ALL
+) -> tuple[str, ...]:
+    """Return a sentence for each class that decisions or `keep_shots` leave with fewer than min_keep images.
 
     Raises:
         InputError: there is one, and `force` is not set; or no image is kept, even with `force`.
@@ -156,5 +159,7 @@ def refuse_small_classes(audit: Audit, rows: Iterable[PlanRow], *, force: bool) 
     )
     if small and not force:
         file = (audit.path or Path()) / DECISIONS
+        if keep_shots is not KeepShots.ALL:
+            raise InputError(f"--keep-shots {keep_shots}: {small[0]}; keep all shots, change decisions, or add --force")
         raise InputError(f"{file}: {small[0]}; change the decisions, or add --force")
     return small

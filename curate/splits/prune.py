@@ -21,9 +21,10 @@ from curate.splits.files import WALKED, Located, hashes, locate
 from curate.splits.folder import AUDIT, Split, is_split, new_folder, read_split, refuse_place, write_split
 from curate.splits.journal import DATA, QUARANTINE, JournalEntry
 from curate.splits.masks import find_masks
-from curate.splits.modes import Mode
+from curate.splits.modes import KeepShots, Mode
 from curate.splits.plan import Action, PlanRow, judged_rows, refuse_small_classes
 from curate.splits.resplit import Resplit, ResplitSettings, refuse_apply, refuse_unjudged, resplit_rows
+from curate.splits.shots import keep_one_shot
 from curate.splits.verify import check_originals
 
 
@@ -35,8 +36,9 @@ class PruneSettings:
         mode: how the plan is carried out; None to write the plan only.
         dataset: the dataset's present location; None for where it was scanned.
         dry_run: decide and check everything, write nothing.
-        force: decisions may leave a class with fewer than min_keep images.
+        force: decisions and `keep_shots` may leave a class with fewer than min_keep images.
         follow_links: an image may be a link that leads out of the dataset.
+        keep_shots: which shots of one part are kept.
         resplit: propose splits that do not leak; None to keep those of the dataset.
     """
 
@@ -45,6 +47,7 @@ class PruneSettings:
     dry_run: bool = False
     force: bool = False
     follow_links: bool = False
+    keep_shots: KeepShots = KeepShots.ALL
     resplit: ResplitSettings | None = None
 
 
@@ -226,8 +229,8 @@ class _Planned:
 
 
 def _planned(audit: Audit, settings: PruneSettings) -> _Planned:
-    judged, resplit = judged_rows(audit), None
-    warnings = refuse_small_classes(audit, judged, force=settings.force)
+    judged, resplit = keep_one_shot(audit, judged_rows(audit), settings.keep_shots), None
+    warnings = refuse_small_classes(audit, judged, force=settings.force, keep_shots=settings.keep_shots)
     if settings.resplit is not None:
         judged, resplit = resplit_rows(audit, judged, settings.resplit)
         warnings = (*warnings, *resplit.warnings)
@@ -239,8 +242,8 @@ def _resume(audit: Audit, output: Path, *, settings: PruneSettings, stages: Stag
     split, planned = read_split(output), _planned(audit, settings)
     if list(split.rows[: len(planned.judged)]) != planned.judged:
         raise UsageError(
-            f"-o {output}: holds another plan, from other verdicts, decisions or splits; `curate restore` it if it is "
-            "applied, and choose another folder"
+            f"-o {output}: holds another plan, from other verdicts, decisions, --keep-shots or splits; "
+            "`curate restore` it if it is applied, and choose another folder"
         )
 
     def verify() -> tuple[Path, dict[str, JournalEntry]]:
