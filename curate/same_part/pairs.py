@@ -1,6 +1,6 @@
 """Compares prints: registered, less what the product always shows, whitened, then correlated.
 
-    Prints -> weights_of -> compare -> refit -> local_differences
+    Prints -> weights_of -> register -> correlations -> refit -> local_differences
 
 Shifts are (dy, dx) in px of the print. K is the inner side of a print, without its margins.
 """
@@ -40,64 +40,86 @@ ROUGH_PX = 0.7
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
-    """C prints beside one.
+class Registered:
+    """C prints, shifted onto one.
 
     Attributes:
-        first: (S, S) the one.
-        reference: (S, S) what the product always shows.
-        moved: (C, S, S) the others, registered to it.
-        scores: (C,) Fisher's z of the correlation of the residuals: about 0 for different parts.
+        first, moved: (S, S) the one, and (C, S, S) the others.
         shifts: (C, 2) by how much each was moved, in px.
+        white: (1 + C, K * K) the one and the others, whitened.
     """
 
     first: FloatArray
-    reference: FloatArray
     moved: FloatArray
-    scores: FloatArray
     shifts: FloatArray
+    white: FloatArray
+
+    def at(self, which: IntArray) -> Registered:
+        """Return some of the others beside the one."""
+        rows = np.concatenate([[0], which + 1])
+        return Registered(first=self.first, moved=self.moved[which], shifts=self.shifts[which], white=self.white[rows])
 
 
-def compare(first: FloatArray, others: Prints, *, references: IntArray, weights: FloatArray) -> Compared:
-    """Return how C others, shifted onto one print, compare to it.
+def register(first: FloatArray, others: FloatArray, weights: FloatArray) -> Registered:
+    """Return C prints (C, S, S), shifted onto one print (S, S), all whitened by the `weights` of `weights_of`."""
+    spectra = spectra_of(others)
+    shifts = shifts_onto(spectra_of(first), spectra)
+    moved = shifted(spectra, shifts)
+    return Registered(first=first, moved=moved, shifts=shifts, white=whitened(_with(first, moved), weights))
+
+
+def refit(registered: Registered, reference: FloatArray, weights: FloatArray) -> tuple[Registered, FloatArray]:
+    """Undo a turn, a crop and a stretch of the others too; return them, and the reference fitted along, whitened.
+
+    Without that, a turned part would be left with the product's own outline, which all others have too. Fitted scores
+    are higher, of different parts as well: they have their own null distribution.
 
     Args:
-        first: (S, S), the one.
-        others: C prints.
-        references: which of them show what the product always shows; their median is taken off.
-        weights: (K, K // 2 + 1) of `weights_of`.
+        registered: C prints beside one.
+        reference: (S, S) what the product always shows.
+        weights: of `weights_of`.
+    """
+    first = registered.first
+    moved, shifts = fitted(first, _with(reference, registered.moved))
+    white = whitened(_with(first, moved), weights)
+    again = Registered(
+        first=first, moved=moved[1:], shifts=registered.shifts + shifts[1:], white=np.delete(white, 1, axis=0)
+    )
+    return again, white[1]
+
+
+def correlations(registered: Registered, reference: FloatArray) -> FloatArray:
+    """Return (C,) Fisher's z of the correlation of each with the one, both less a reference: about 0 for different parts.
+
+    Args:
+        registered: C prints beside one.
+        reference: (K * K,) what the product always shows, whitened.
 
     Source: ours.
     """
-    spectra = spectra_of(others.values.astype(np.float32))
-    shifts = shifts_onto(spectra_of(first), spectra)
-    moved = shifted(spectra, shifts)
-    reference = np.median(moved[references], axis=0) if len(references) else np.zeros_like(first)
-    scores = _scores(first, moved, reference=reference, weights=weights)
-    return Compared(first=first, reference=reference, moved=moved, scores=scores, shifts=shifts)
+    residuals = _clipped(registered.white - reference)
+    return _correlations(residuals[0], residuals[1:])
 
 
-def refit(compared: Compared, which: IntArray, weights: FloatArray) -> Compared:
-    """Return how some of the others compare when a turn, a crop and a stretch are undone too.
+def mutual_correlations(registered: Registered, reference: FloatArray) -> FloatArray:
+    """Return (1 + C, 1 + C) the same of all pairs among the one and the others."""
+    residuals = _clipped(registered.white - reference)
+    residuals /= np.linalg.norm(residuals, axis=1, keepdims=True) + 1e-9
+    return _fisher(residuals @ residuals.T)
 
-    The reference is fitted along: else a turned part would be left with the product's own outline, which all others
-    have too. Fitted scores are higher, of different parts as well: they have their own null distribution.
-    """
-    moved, shifts = fitted(compared.first, np.concatenate([compared.reference[None], compared.moved[which]]))
-    scores = _scores(compared.first, moved[1:], reference=moved[0], weights=weights)
-    return Compared(
-        first=compared.first,
-        reference=moved[0],
-        moved=moved[1:],
-        scores=scores,
-        shifts=compared.shifts[which] + shifts[1:],
+
+def joined(one: Registered, other: Registered) -> Registered:
+    """Return the prints of both, registered to the same print."""
+    return Registered(
+        first=one.first,
+        moved=np.concatenate([one.moved, other.moved]),
+        shifts=np.concatenate([one.shifts, other.shifts]),
+        white=np.concatenate([one.white, other.white[1:]]),
     )
 
 
-def _scores(first: FloatArray, moved: FloatArray, *, reference: FloatArray, weights: FloatArray) -> FloatArray:
-    inner = reference[INNER, INNER]
-    one, many = whitened(first[INNER, INNER] - inner, weights), whitened(moved[:, INNER, INNER] - inner, weights)
-    return _correlations(one, many)
+def _with(one: FloatArray, many: FloatArray) -> FloatArray:
+    return np.concatenate([one[None], many])
 
 
 # --- registration
@@ -252,24 +274,30 @@ def _fade() -> FloatArray:
 _FADE = _fade()
 
 
-def whitened(residual: FloatArray, weights: FloatArray) -> FloatArray:
-    """Return residuals (..., K, K) whitened, clipped at CLIP standard deviations, of mean 0: (..., K * K)."""
-    spectra = scipy.fft.rfft2(residual * _FADE, axes=(-2, -1)) * weights
-    white = scipy.fft.irfft2(spectra, s=(INNER_PX, INNER_PX), axes=(-2, -1)).reshape(*residual.shape[:-2], -1)
-    reach = CLIP * 1.2533 * np.abs(white).mean(axis=-1, keepdims=True)
-    np.clip(white, -reach, reach, out=white)
-    white -= white.mean(axis=-1, keepdims=True)
-    residuals: FloatArray = white.astype(np.float32, copy=False)
+def whitened(values: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return the insides of prints (C, S, S), whitened: (C, K * K). Of a difference it is the difference of both."""
+    spectra = scipy.fft.rfft2(values[:, INNER, INNER] * _FADE, axes=(-2, -1)) * weights
+    white: FloatArray = scipy.fft.irfft2(spectra, s=(INNER_PX, INNER_PX), axes=(-2, -1)).reshape(len(values), -1)
+    return white
+
+
+def _clipped(residuals: FloatArray) -> FloatArray:
+    """Clip residuals (C, P) at CLIP standard deviations, and return them of mean 0."""
+    reach = CLIP * 1.2533 * np.abs(residuals).mean(axis=-1, keepdims=True)
+    np.clip(residuals, -reach, reach, out=residuals)
+    residuals -= residuals.mean(axis=-1, keepdims=True)
     return residuals
 
 
 def _correlations(one: FloatArray, many: FloatArray) -> FloatArray:
-    """Return (C,) Fisher's z of the correlations of one residual (P,) with many (C, P).
-
-    Source: Fisher 1921, z = artanh r.
-    """
+    """Return (C,) Fisher's z of the correlations of one residual (P,) with many (C, P)."""
     norm = np.linalg.norm(one) * np.linalg.norm(many, axis=1)
-    z: FloatArray = np.arctanh(np.clip(many @ one / (norm + 1e-9), -0.999, 0.999)).astype(np.float32)
+    return _fisher(many @ one / (norm + 1e-9))
+
+
+def _fisher(correlations: FloatArray) -> FloatArray:
+    """Return artanh r. Source: Fisher 1921."""
+    z: FloatArray = np.arctanh(np.clip(correlations, -0.999, 0.999)).astype(np.float32)
     return z
 
 
@@ -280,7 +308,7 @@ def local_differences(first: FloatArray, moved: FloatArray) -> FloatArray:
     is in one of them alone is a difference.
 
     Args:
-        first, moved: (S, S) and (C, S, S) of `Compared`.
+        first, moved: (S, S) and (C, S, S) of `Registered`.
 
     Source: ours.
     """

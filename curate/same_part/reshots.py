@@ -1,0 +1,101 @@
+"""How planted re-shots compare to their originals: what a second shot of the set's own parts scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from curate.records import FloatArray, IntArray
+from curate.same_part.judge import Comparison
+from curate.same_part.pairs import correlations, register
+from curate.same_part.planted import ALL_TOGETHER, plant
+from curate.same_part.prints import Read, print_of
+
+WEAK = 0.1
+"""The planted re-shot at this quantile stands for the weakest that must be found."""
+OTHERWISE_ALIKE = 0.95
+"""So many images drawn from the whole set are less alike than what is taken for a second shot, and as far from it."""
+LOCAL_QUANTILE, LOCAL_MARGIN = 0.99, 1.25
+"""A pair differs locally if it does so by a quarter more than 99 % of the planted re-shots, which do not."""
+SMALLEST_LIMIT = 1.0
+"""A difference that noise explains is none, however few re-shots are found."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planted:
+    """Re-shots of some images: their rows (P,), and their prints (P, S, S) by kind."""
+
+    rows: IntArray
+    shots: Mapping[str, FloatArray]
+
+
+def plant_reshots(read: Read, rows: IntArray, generator: np.random.Generator) -> Planted:
+    """Plant a re-shot of each kind of some images, and return their prints."""
+    shots: dict[str, list[FloatArray]] = {}
+    for row in rows.tolist():
+        for kind, pixels in plant(read(row), generator).items():
+            shots.setdefault(kind, []).append(print_of(pixels))
+    return Planted(rows=rows, shots={kind: np.stack(prints) for kind, prints in shots.items()})
+
+
+def alike_from(images: Comparison, planted: Planted) -> float:
+    """Return Fisher's z beside the whole set's median from which on an image looks like a second shot.
+
+    It lies midway between images drawn from anywhere and the weakest re-shots, each beside a re-shot of another kind: two
+    shots of a burst are both moved. Source: ours.
+    """
+    different, same = [], []
+    for at, row in enumerate(planted.rows.tolist()):
+        shots = {kind: prints[at] for kind, prints in planted.shots.items()}
+        first = shots.pop(ALL_TOGETHER)
+        beside = register(first, np.stack(list(shots.values())), images.weights)
+        same.append(correlations(beside, images.common))
+        others = images.register(row, images.others(row, images.anywhere), shot=first)
+        different.append(correlations(others, images.common))
+    if not sum(map(len, different)):
+        return np.inf
+    weakest = np.quantile(np.concatenate(same), WEAK)
+    return float(weakest + np.quantile(np.concatenate(different), OTHERWISE_ALIKE)) / 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reshots:
+    """Scores (P,) and local differences (P, 2) of planted re-shots by kind; -inf where there are too few references."""
+
+    scores: Mapping[str, FloatArray]
+    local: Mapping[str, FloatArray]
+
+    @property
+    def midway(self) -> float:
+        """The middle between different parts, 0, and the weak re-shots: both have room there."""
+        scores = self.scores.get(ALL_TOGETHER, np.zeros(0, np.float32))
+        scores = scores[np.isfinite(scores)]
+        return float(np.quantile(scores, WEAK)) / 2 if len(scores) else 0.0
+
+    def recall(self, threshold: float) -> dict[str, float]:
+        """Return the share of re-shots at a threshold or above, by kind, of those that could be compared."""
+        comparable = {kind: scores[np.isfinite(scores)] for kind, scores in self.scores.items()}
+        return {kind: float(np.mean(scores >= threshold)) for kind, scores in comparable.items() if len(scores)}
+
+    def local_limits(self, threshold: float) -> FloatArray:
+        """Return the limits (2,) of the local difference in the middle and at the rim, from the re-shots found."""
+        found = [self.local[kind][scores >= threshold] for kind, scores in self.scores.items()]
+        ratios = np.concatenate([np.full((1, 2), SMALLEST_LIMIT, np.float32), *found])
+        limits: FloatArray = LOCAL_MARGIN * np.quantile(ratios, LOCAL_QUANTILE, axis=0).astype(np.float32)
+        return limits
+
+
+def judge_reshots(images: Comparison, planted: Planted) -> Reshots:
+    """Judge planted re-shots beside their originals."""
+    scores: dict[str, FloatArray] = {}
+    local: dict[str, FloatArray] = {}
+    for kind, shots in planted.shots.items():
+        judged = [
+            images.judge(row, np.array([row]), least=-np.inf, shot=shot)
+            for row, shot in zip(planted.rows.tolist(), shots, strict=True)
+        ]
+        scores[kind] = np.concatenate([one.scores for one in judged])
+        local[kind] = np.concatenate([one.local for one in judged])
+    return Reshots(scores=scores, local=local)
