@@ -88,11 +88,7 @@ def find_same_part(
     comparable = np.flatnonzero([images.can_compare(row) for row in range(len(near))])
     sample = generator.permutation(comparable)[:SAMPLED]
     planted = plant_reshots(read, sample[:PLANTED], generator)
-    images = replace(images, alike=alike_from(images, planted))
     looks = _looks(images, planted, sample, seed=seed, false_rate=false_rate)
-    if looks.crowded():
-        apart = _looks(replace(images, apart=True), planted, sample, seed=seed, false_rate=false_rate)
-        looks = max(looks, apart, key=Looks.worth)
     looks.compare(comparable.tolist(), progress=progress)
     threshold = looks.threshold()
     looks.complete(threshold)
@@ -116,9 +112,17 @@ def find_same_part(
 
 
 def _looks(images: Comparison, planted: Planted, sample: IntArray, *, seed: int, false_rate: float) -> Looks:
-    """Measure the nulls, and compare the sample: what a threshold is worth is known then."""
-    images = with_nulls(images, sample, np.random.default_rng(seed))
-    reshots = judge_reshots(images, planted)
-    looks = Looks(images, reshots, measured=len(sample), false_rate=false_rate)
-    looks.compare(sample.tolist())
+    """Compare the sample, with references that bursts cannot spoil where that finds more."""
+
+    def compared(images: Comparison) -> Looks:
+        images = with_nulls(images, sample, np.random.default_rng(seed))
+        looks = Looks(images, judge_reshots(images, planted), measured=len(sample), false_rate=false_rate)
+        looks.compare(sample.tolist())
+        return looks
+
+    limits = alike_from(images, planted)
+    looks = compared(replace(images, alike=min(limits, default=np.inf)))
+    if limits and looks.crowded():
+        apart = [compared(replace(images, alike=limit, apart=True)) for limit in limits]
+        looks = max(looks, *apart, key=Looks.worth)
     return looks

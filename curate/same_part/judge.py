@@ -156,7 +156,7 @@ class Comparison:
         )
 
     def _others_in(self, pool: Registered) -> tuple[IntArray, IntArray]:
-        """Return which of a pool show other parts, CANDIDATES at most, and which of these are references; see `apart`."""
+        """Return which of a pool show other parts, CANDIDATES at most, and which are references; see `apart`."""
         every = np.arange(len(pool.moved))
         if not self.apart:
             return every[:CANDIDATES], every[:REFERENCES]

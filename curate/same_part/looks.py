@@ -13,11 +13,11 @@ from curate.same_part.clusters import components
 from curate.same_part.judge import CANDIDATES, Comparison, Judged
 from curate.same_part.null import Tail, measure_tail, rate_above, threshold_for
 from curate.same_part.planted import ALL_TOGETHER
-from curate.same_part.prints import SIDE_PX, THREADS
+from curate.same_part.prints import AHEAD, SIDE_PX, THREADS
 from curate.same_part.reshots import Reshots
 
 ENOUGH, CROWD, CROWDED = 0.9, 3, 0.05
-"""References are looked at again if fewer planted re-shots are found, or if one image in twenty is one of four shots."""
+"""References are looked at again if fewer planted re-shots are found, or one image in twenty is one of four shots."""
 COMPLETED = 128
 """Largest component whose images are compared all with all; a larger one is hardly one part."""
 
@@ -44,22 +44,29 @@ class Looks:
         self.judged = np.zeros(len(images.near), bool)
         self.crowds = np.zeros(len(images.near), np.int64)
         self._measured, self._false_rate = measured, false_rate
-        self._scores = np.full((len(images.near), CANDIDATES), np.nan, np.float32)
+        self._scores = np.full(images.near[:, :CANDIDATES].shape, np.nan, np.float32)
         self._details: dict[tuple[int, int], tuple[float, FloatArray, FloatArray]] = {}
 
     def compare(self, rows: Iterable[int], *, progress: Progress = no_progress) -> None:
         """Compare images to their candidates, unless that was done."""
+        todo = [row for row in rows if not self.compared[row]]
         with ThreadPoolExecutor(THREADS, thread_name_prefix="same-part") as pool:
-            todo = [row for row in rows if not self.compared[row]]
-            candidates = [self.images.candidates(row) for row in todo]
-            look = lambda row, others: self.images.judge(row, others, least=self.least)  # noqa: E731
-            for row, others, judged in zip(todo, candidates, pool.map(look, todo, candidates), strict=True):
-                self.compared[row], self.crowds[row] = True, judged.crowd
-                self.judged[row] = np.isfinite(judged.scores).all()
-                if self.judged[row]:
-                    self._scores[row, np.isin(self.images.near[row, :CANDIDATES], others)] = judged.scores
-                    self._keep(row, others, judged)
-                progress(1)
+            for start in range(0, len(todo), AHEAD):
+                some = todo[start : start + AHEAD]
+                for row, judged in zip(some, pool.map(self._look, some), strict=True):
+                    self._note(row, judged)
+                    progress(1)
+
+    def _look(self, row: int) -> Judged:
+        return self.images.judge(row, self.images.candidates(row), least=self.least)
+
+    def _note(self, row: int, judged: Judged) -> None:
+        self.compared[row], self.crowds[row] = True, judged.crowd
+        self.judged[row] = np.isfinite(judged.scores).all()
+        if self.judged[row]:
+            others = self.images.candidates(row)
+            self._scores[row, np.isin(self.images.near[row, :CANDIDATES], others)] = judged.scores
+            self._keep(row, others, judged)
 
     def _keep(self, row: int, others: IntArray, judged: Judged) -> None:
         """Keep what is known of the pairs that may be the same part; of two looks at one, the higher score counts."""
@@ -100,7 +107,7 @@ class Looks:
         return chained
 
     def threshold(self) -> float:
-        """Return the least score of a pair; infinite if no planted re-shot is found with it: nor would a real one be."""
+        """Return the least score of a pair; infinite if no planted re-shot reaches it: nor would a real one."""
         threshold = max(self.least, self.tail().threshold(self._false_rate))
         return threshold if self.reshots.recall(threshold).get(ALL_TOGETHER) else np.inf
 

@@ -89,7 +89,7 @@ def refit(registered: Registered, reference: FloatArray, weights: FloatArray) ->
 
 
 def correlations(registered: Registered, reference: FloatArray) -> FloatArray:
-    """Return (C,) Fisher's z of the correlation of each with the one, both less a reference: about 0 for different parts.
+    """Return (C,) Fisher's z of the correlation of each with the one, both less a reference: near 0 for other parts.
 
     Args:
         registered: C prints beside one.
@@ -149,7 +149,7 @@ def shifts_onto(spectrum: NDArray[np.complex64], others: NDArray[np.complex64]) 
 def _peaks(surface: FloatArray) -> FloatArray:
     """Return (C, 2) where each surface (C, 2 m + 3, 2 m + 3) peaks, from its middle, by parts of a pixel."""
     inner = surface[:, 1:-1, 1:-1]
-    row, column = np.divmod(inner.reshape(len(inner), -1).argmax(axis=1), inner.shape[2])
+    row, column = np.divmod(inner.reshape(len(inner), inner.shape[1] * inner.shape[2]).argmax(axis=1), inner.shape[2])
     each, row, column = np.arange(len(inner)), row + 1, column + 1
     top = surface[each, row, column]
     down = _vertex(surface[each, row - 1, column], top, surface[each, row + 1, column])

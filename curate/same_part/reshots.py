@@ -40,24 +40,25 @@ def plant_reshots(read: Read, rows: IntArray, generator: np.random.Generator) ->
     return Planted(rows=rows, shots={kind: np.stack(prints) for kind, prints in shots.items()})
 
 
-def alike_from(images: Comparison, planted: Planted) -> float:
-    """Return Fisher's z beside the whole set's median from which on an image looks like a second shot.
+def alike_from(images: Comparison, planted: Planted) -> tuple[float, ...]:
+    """Return limits of Fisher's z beside the whole set's median, from which on an image looks like a second shot.
 
-    It lies midway between images drawn from anywhere and the weakest re-shots, each beside a re-shot of another kind: two
-    shots of a burst are both moved. Source: ours.
+    There are two, or none. They lie midway between images drawn from anywhere and the weakest re-shots: beside their originals, and beside
+    re-shots of other kinds, where both are moved. Which of them suits a set, its re-shots tell. Source: ours.
     """
-    different, same = [], []
+    different, originals, reshots = [], [], []
     for at, row in enumerate(planted.rows.tolist()):
         shots = {kind: prints[at] for kind, prints in planted.shots.items()}
         first = shots.pop(ALL_TOGETHER)
-        beside = register(first, np.stack(list(shots.values())), images.weights)
-        same.append(correlations(beside, images.common))
-        others = images.register(row, images.others(row, images.anywhere), shot=first)
-        different.append(correlations(others, images.common))
+        others = images.register(row, np.concatenate([[row], images.others(row, images.anywhere)]), shot=first)
+        scores = correlations(others, images.common)
+        originals.append(scores[:1])
+        different.append(scores[1:])
+        reshots.append(correlations(register(first, np.stack(list(shots.values())), images.weights), images.common))
     if not sum(map(len, different)):
-        return np.inf
-    weakest = np.quantile(np.concatenate(same), WEAK)
-    return float(weakest + np.quantile(np.concatenate(different), OTHERWISE_ALIKE)) / 2
+        return ()
+    otherwise = np.quantile(np.concatenate(different), OTHERWISE_ALIKE)
+    return tuple(float(otherwise + np.quantile(np.concatenate(same), WEAK)) / 2 for same in (reshots, originals))
 
 
 @dataclass(frozen=True, kw_only=True)
