@@ -19,6 +19,7 @@ from curate.embeddings.engines.local import EmbedReport, EmbedSettings
 from curate.images.fingerprint import fingerprint
 from curate.images.names import unicode_name
 from curate.records import Listing
+from curate.same_part.copies import Copies
 from curate.same_part.find import SamePart
 from curate.verdicts.judge import JudgedImages
 from curate.verdicts.judged_set import contamination
@@ -70,6 +71,17 @@ def _same_part(found: SamePart) -> dict[str, Any]:
         "compared": found.compared,
         "pairs": int((~found.local).sum()),
         "pairs_that_differ": int(found.local.sum()),
+        "copies": None if found.copies is None else _copies(found.copies),
+    }
+
+
+def _copies(copies: Copies) -> dict[str, Any]:
+    """Return what the search for copies of one file was worth."""
+    return {
+        "pairs": len(copies.pairs),
+        "limit": round(copies.limit, 6),
+        "most_own_noise": round(copies.most_own_noise, 4),
+        "planted_found": {kind: round(share, 4) for kind, share in copies.recall.items()},
     }
 
 

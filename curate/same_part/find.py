@@ -1,6 +1,6 @@
 """Finds the images that show the same physical part.
 
-    read, near -> prints -> nulls -> planted re-shots -> looks -> threshold -> pairs -> clusters
+    pictures, near -> prints -> nulls -> planted re-shots -> looks -> threshold -> pairs -> clusters
 
 Scores of pairs are in deviations above what different parts of the same set score.
 """
@@ -15,10 +15,11 @@ import numpy as np
 from curate.progress import Progress, no_progress
 from curate.records import BoolArray, FloatArray, IntArray
 from curate.same_part.clusters import complete_clusters, components
+from curate.same_part.copies import Copies
 from curate.same_part.judge import Comparison, prepare, with_nulls
 from curate.same_part.null import Tail, measure_tail, rate_above, threshold_for
 from curate.same_part.planted import ALL_TOGETHER, plant
-from curate.same_part.prints import SIDE_PX, Read, prints_of
+from curate.same_part.prints import SIDE_PX, Pictures, Read
 
 FALSE_RATE = 1e-6
 """At most one false pair in a million comparisons."""
@@ -53,6 +54,7 @@ class SamePart:
         undecidable: the share of images whose second shot would not be found.
         false_rate: estimated share of different pairs above the threshold.
         compared: how many pairs were compared.
+        copies: images that are copies of one file, and so were not compared; None if they were not looked for.
     """
 
     pairs: IntArray
@@ -67,10 +69,11 @@ class SamePart:
     undecidable: float
     false_rate: float
     compared: int
+    copies: Copies | None = None
 
 
 def find_same_part(
-    read: Read,
+    pictures: Pictures,
     near: IntArray,
     groups: IntArray,
     *,
@@ -81,7 +84,7 @@ def find_same_part(
     """Return the pairs of images that show the same physical part, by a threshold of the set's own.
 
     Args:
-        read: returns the pixels of a row, (H, W, 3) RGB in 0-255.
+        pictures: of the M images.
         near: (M, C) rows to compare each image to, the nearest first; -1 for none.
         groups: (M,) leakage groups: pairs within one are known, and are not compared.
         seed: of the sample and of the planted re-shots.
@@ -91,11 +94,11 @@ def find_same_part(
     Source: ours.
     """
     generator = np.random.default_rng(seed)
-    images = prepare(prints_of(read, len(near)), near, groups)
+    images = prepare(pictures.prints, near, groups)
     decidable = np.array([images.can_compare(row) for row in range(len(near))], bool)
     sample = generator.permutation(np.flatnonzero(decidable))[:SAMPLED]
     images = with_nulls(images, sample, generator)
-    reshots = _judge_planted(images, sample[:PLANTED], read=read, generator=generator)
+    reshots = _judge_planted(images, sample[:PLANTED], read=pictures.read, generator=generator)
     least = max(threshold_for(false_rate, len(sample)), reshots.midway) if len(sample) else np.inf
     looked = _Looked(images, least)
     for row in range(len(near)):

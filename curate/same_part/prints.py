@@ -1,6 +1,6 @@
 """The print of an image: what its surface looks like, whatever the exposure.
 
-pixels -> print_of -> Prints
+pixels -> print_of -> Prints -> Pictures
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.fft
@@ -112,3 +113,16 @@ def prints_of(read: Read, count: int) -> Prints:
             for _ in pool.map(fill, range(start, min(start + AHEAD, count))):
                 pass
     return Prints(values=values, aspects=aspects, flat=deviations < FLAT)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures of `count` images: their pixels are read when they are asked for, their prints are made once."""
+
+    read: Read
+    count: int
+
+    @cached_property
+    def prints(self) -> Prints:
+        """The prints of all images; the first access reads every image."""
+        return prints_of(self.read, self.count)

@@ -24,7 +24,7 @@ from scipy.fft import dctn
 
 from curate.same_part.find import FALSE_RATE, SamePart, find_same_part
 from curate.same_part.planted import ALL_TOGETHER, RESHOTS, plant
-from curate.same_part.prints import print_of
+from curate.same_part.prints import Pictures, print_of
 
 SUFFIXES = (".jpg", ".png")
 LEFT_OUT = ("masks", "unsure")
@@ -138,7 +138,7 @@ def main() -> None:
         pictures = [np.asarray(Image.open(file).convert("RGB")) for file in files]
         near, looks = nearest(pictures), [time.process_time()]
         found = find_same_part(
-            pictures.__getitem__,
+            Pictures(pictures.__getitem__, len(pictures)),
             near,
             np.arange(len(files)),
             seed=args.seed,
