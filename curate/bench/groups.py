@@ -31,15 +31,15 @@ def with_groups(source: LabelledSet, config: ScanConfig, store: CellStore, *, sc
     kept = store.groups(source.name)
     if kept is not None:
         return replace(source, groups=_by_row(source, kept))
-    grouped = replace(source, groups=LabelledSetEmbedder(source=source, config=config, screen=screen).leakage_groups())
-    parts = named_groups(grouped)
+    found = LabelledSetEmbedder(source=source, config=config, screen=screen).leakage_groups()
+    parts = named_groups(replace(source, groups=found))
     if parts and any(cell.dataset == source.name for cell in store.all()):
         raise UsageError(
             f"{store.folder}: its cells of {source.name} were drawn image by image, and shots of one part are now "
             "drawn together: choose another folder with -o"
         )
     store.keep_groups(source.name, parts)
-    return grouped
+    return replace(source, groups=_by_row(source, parts))
 
 
 def named_groups(source: LabelledSet) -> list[list[str]]:

@@ -73,5 +73,5 @@ def _clipped(grey: FloatArray) -> NDArray[np.bool_]:
 
 def grey_of(pixels: Pixels) -> FloatArray:
     """Return the grey (H, W), 0-255, of pixels (H, W, 3)."""
-    grey: FloatArray = pixels.mean(axis=2, dtype=np.float32)
-    return grey
+    red, green, blue = (pixels[..., channel].astype(np.float32) for channel in range(3))
+    return (red + green + blue) / np.float32(3)
