@@ -98,7 +98,7 @@ class ScanConfig(BaseModel):
     max_share: float = Field(default=0.5, ge=0, le=1)
     min_keep: int = Field(default=8, ge=0)
     subpopulations: bool = True
-    same_part: bool = False
+    same_part: bool = True
     optics: bool = True
     seed: int = Field(default=0, ge=0)
     offline: bool = False

@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, BinaryIO
@@ -42,8 +42,11 @@ from curate.records import DecodedImage, EmbeddedImages, Embeddings, ImageFacts,
 from curate.refinement.judge_dataset import judge_dataset, progress_total
 from curate.reports.html import thumbnail_count, write_report
 from curate.run_facts import recognised, run_facts
+from curate.same_part.copies import find_copies
 from curate.same_part.find import SamePart, find_same_part
+from curate.same_part.judge import CANDIDATES
 from curate.same_part.planted import SIDE_PX as SHOT_PX
+from curate.same_part.prints import Pictures
 from curate.scores.base import Images, ScorerContext, make_scorers
 from curate.scores.similar import similar_images
 from curate.toml_files import first_fault
@@ -53,8 +56,10 @@ from curate.verdicts.judge import JudgedImages
 log = logging.getLogger(__name__)
 
 SIZES_PEEKED = 64
-CANDIDATES = 16
-"""Images most similar as a whole, among which another shot of the same part is looked for."""
+COPY_PX = 2048
+"""Longest side at which two images are compared for the noise that a copy has and a second shot has not."""
+NEAR = 64
+"""Images most similar as a whole: the nearest may be copies or shots of the same part, and all show the product."""
 
 
 def scan(
@@ -138,8 +143,10 @@ def _scan(
     clock.mark("copies_s")
     same_part = None
     if config.same_part:
-        with screen.stage("same part", len(embeddings)) as progress:
-            same_part = find_shots(listing, duplicates, embeddings, settings=settings, progress=progress)
+        with screen.stage("same part", 2 * len(embeddings)) as progress:
+            same_part = find_shots(
+                listing, facts, embeddings, duplicates=duplicates, settings=settings, progress=progress
+            )
         clock.mark("same_part_s")
     images = embedded_images(listing, facts, duplicates, embeddings=embeddings, config=config, same_part=same_part)
     scorers = make_scorers(ScorerContext(config=config, images=pixels_of(listing, settings), teacher=backbone))
@@ -208,7 +215,7 @@ def embedded_images(
         raise ValueError("an image was embedded, but not measured")
     return EmbeddedImages(
         embeddings=embeddings,
-        groups=leakage_groups(duplicates, listing.groups, _shots(readable, len(listing), same_part))[readable],
+        groups=leakage_groups(duplicates, listing.groups, *_joined(readable, len(listing), same_part))[readable],
         duplicates=duplicates[readable],
         labels=tuple(listing.labels[i] for i in readable),
         optics=as_table(measured) if config.optics else None,
@@ -217,42 +224,63 @@ def embedded_images(
 
 def find_shots(
     listing: Listing,
-    duplicates: IntArray,
+    facts: Sequence[ImageFacts],
     embeddings: Embeddings,
     *,
+    duplicates: IntArray,
     settings: EmbedSettings,
     progress: Progress = no_progress,
 ) -> SamePart:
-    """Find the images that show the same part; see `curate.same_part.find.find_same_part`.
+    """Find the copies of one file, and the images that show the same part.
+
+    See `curate.same_part.copies.find_copies` and `curate.same_part.find.find_same_part`.
 
     Args:
-        listing: of N files.
-        duplicates: (N,) see `duplicate_groups`.
+        listing, facts: of N files; a file that has changed since is not compared.
         embeddings: of the M images that could be read.
+        duplicates: (N,) see `duplicate_groups`.
         settings: how they were decoded.
-        progress: called with the number of images just finished.
+        progress: called with 1 for each image read, and again for each compared.
     """
     readable = embeddings.images
     groups = leakage_groups(duplicates, listing.groups)[readable]
-    near = similar_images(embeddings, groups, CANDIDATES).near
-    read = pixels_of(listing, settings, longest_px=SHOT_PX)
-    return find_same_part(lambda i: read(int(readable[i])), near, groups, seed=settings.seed, progress=progress)
+    near = similar_images(embeddings, groups, NEAR).near
+    small, full = (pixels_of(listing, settings, longest_px=px, facts=facts) for px in (SHOT_PX, COPY_PX))
+    pictures = Pictures(lambda i: small(int(readable[i])), len(readable), progress)
+    likely = near[:, :CANDIDATES]
+    copies = find_copies(lambda i: full(int(readable[i])), pictures.prints, likely, groups=groups, seed=settings.seed)
+    same_file = _by_file(copies.first, readable, len(listing))
+    groups = leakage_groups(duplicates, listing.groups, same_file)[readable]
+    found = find_same_part(pictures, near, groups, seed=settings.seed, progress=progress)
+    return replace(found, copies=copies)
 
 
-def _shots(readable: IntArray, files: int, same_part: SamePart | None) -> IntArray | None:
-    """Return (N,) the row of the first shot of the same part; None if it was not looked for."""
-    if same_part is None:
-        return None
-    first = np.arange(files, dtype=np.int64)
-    first[readable] = readable[same_part.clusters]
-    return first
+def _joined(readable: IntArray, files: int, same_part: SamePart | None) -> Iterator[IntArray]:
+    """Yield (N,) the rows of the first copy of one file and of the first shot of one part, if they were looked for."""
+    if same_part is not None:
+        yield _by_file(same_part.clusters, readable, files)
+        if same_part.copies is not None:
+            yield _by_file(same_part.copies.first, readable, files)
 
 
-def pixels_of(listing: Listing, settings: EmbedSettings, *, longest_px: int | None = None) -> Images:
+def _by_file(first: IntArray, readable: IntArray, files: int) -> IntArray:
+    """Return (N,) rows of the listing for (M,) rows of the images that could be read; any other file has its own."""
+    by_file = np.arange(files, dtype=np.int64)
+    by_file[readable] = readable[first]
+    return by_file
+
+
+def pixels_of(
+    listing: Listing,
+    settings: EmbedSettings,
+    *,
+    longest_px: int | None = None,
+    facts: Sequence[ImageFacts] | None = None,
+) -> Images:
     """Return what gives the pixels of a file of the listing, as they were embedded, or at most `longest_px` long.
 
     Raises (when called):
-        CouldNotFinish: the file has changed since and can no longer be read.
+        CouldNotFinish: the file can no longer be read, or its content is not that of `facts`.
     """
 
     def size(width: int, height: int) -> tuple[int, int]:
@@ -269,6 +297,8 @@ def pixels_of(listing: Listing, settings: EmbedSettings, *, longest_px: int | No
         )
         if not isinstance(image, DecodedImage):
             raise CouldNotFinish(f"{listing.paths[row]}: was read before and cannot be read any more; scan again")
+        if facts is not None and image.facts.sha256 != facts[row].sha256:
+            raise CouldNotFinish(f"{listing.paths[row]}: has changed since it was read; scan again")
         return image.pixels
 
     return read

@@ -21,6 +21,7 @@ from curate.embeddings.engines.local import EmbedReport, EmbedSettings
 from curate.images.fingerprint import fingerprint
 from curate.images.names import unicode_name
 from curate.records import Listing
+from curate.same_part.copies import Copies
 from curate.same_part.find import SamePart
 from curate.same_part.names import propose_group
 from curate.verdicts.judge import JudgedImages
@@ -71,10 +72,22 @@ def _same_part(dataset: JudgedDataset, found: SamePart) -> dict[str, Any]:
         "undecidable": round(found.undecidable, 4),
         "false_rate": found.false_rate,
         "compared": found.compared,
+        "unread": found.unread,
         "pairs": int((~found.local).sum()),
         "pairs_that_differ": int(found.local.sum()),
         "pairs_across_groups": sum(1 for _ in pairs_across_groups(dataset)),
         "proposed_group": _proposed_group(dataset, found),
+        "copies": None if found.copies is None else _copies(found.copies),
+    }
+
+
+def _copies(copies: Copies) -> dict[str, Any]:
+    """Return what the search for copies of one file was worth."""
+    return {
+        "pairs": len(copies.pairs),
+        "limit": round(copies.limit, 6),
+        "most_own_noise": round(copies.most_own_noise, 4),
+        "planted_found": {kind: round(share, 4) for kind, share in copies.recall.items()},
     }
 
 

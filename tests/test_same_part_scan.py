@@ -83,8 +83,8 @@ def test_a_twin_with_a_defect_is_evidence_and_the_defect_lights_up(tmp_path: Pat
     assert second[55:65, 63:73].mean() < 60
 
 
-def test_unless_asked_for_it_is_not_looked_for_and_leaves_no_trace(shots: Path, tmp_path: Path):
-    without = curate.scan(shots, tmp_path / "without", scorers=("neighbours",), rounds=1)
+def test_turned_off_it_is_not_looked_for_and_leaves_no_trace(shots: Path, tmp_path: Path):
+    without = curate.scan(shots, tmp_path / "without", scorers=("neighbours",), rounds=1, same_part=False)
     assert not len(without.duplicates)
     assert without.run["same_part"] is None
     assert "DUP003" not in set(without.findings["code"])

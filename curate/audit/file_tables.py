@@ -87,7 +87,7 @@ def duplicates_table(listing: Listing, duplicates: IntArray, more: Iterable[Mapp
     Args:
         listing: of N files.
         duplicates: (N,) as `duplicate_groups` gives them.
-        more: rows of images that show the same part as another; columns that a row lacks are null.
+        more: rows of other kinds: copies of one file, shots of one part; columns that a row lacks are null.
     """
     paths, labels = listing.paths, listing.labels
     exact = [

@@ -8,21 +8,22 @@ from typing import Any
 import numpy as np
 
 from curate.audit.parquet import Audit
-from curate.audit.schema import EXACT, SAME_PART
+from curate.audit.schema import COPY, EXACT, SAME_PART
 from curate.errors import InputError
 from curate.records import IntArray
 
 MOST_UNDECIDABLE = 0.5
 """Where the second shots of more images than this would not be found, none found says nothing."""
-JOINING = frozenset((EXACT, SAME_PART))
+JOINING = frozenset((EXACT, COPY, SAME_PART))
 """Kinds of duplicates that join their images. What differs in one place may be a part and its damaged twin."""
 
 
 def audit_leakage_groups(audit: Audit) -> IntArray:
     """Return (N,) leakage groups of an audit's images: the smallest row that a chain of what they share leads to.
 
-    Equal pixels, equal groups of the user and shots of the same part join. Every pair found counts, so that no pair
-    lies in two groups: a chain of lookalikes joins here, which does not within a scan (complete linkage).
+    Equal pixels, copies of one file, equal groups of the user and shots of the same part join. Every pair found counts,
+    so that no pair lies in two groups: a chain of lookalikes joins here, which does not within a scan (complete
+    linkage).
 
     Raises:
         InputError: a duplicate that is not an image of the audit.

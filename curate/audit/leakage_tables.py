@@ -49,6 +49,25 @@ def file_leaks(listing: Listing, facts: Sequence[ImageFacts], duplicates: IntArr
         yield leak.image, Finding(code=Code.LEAKED_GROUP, message=message)
 
 
+def copy_leaks(listing: Listing, copies: Iterable[tuple[int, int, str]]) -> Iterator[tuple[int, Finding]]:
+    """Yield a finding for each image of which a copy, with other pixels, is in another split, with its row.
+
+    Args:
+        listing: of N files.
+        copies: rows of two copies, and how one lies beside the other.
+    """
+    others: dict[int, list[int]] = {}
+    for first, other, _ in copies:
+        for image, copy in ((first, other), (other, first)):
+            if _splits_differ(listing, image, copy):
+                others.setdefault(image, []).append(copy)
+    for image, found in sorted(others.items()):
+        other = min(found, key=lambda row: listing.splits[row] != TRAIN)
+        leak = _Leak(image=image, other=other, more=len(found) - 1)
+        message = f"a copy of {_named(listing, other)}{_more(leak)}"
+        yield image, Finding(code=Code.LEAKED_PIXELS, message=message)
+
+
 def part_leaks(listing: Listing, pairs: Iterable[Pair]) -> Iterator[tuple[int, Finding]]:
     """Yield a finding for each image whose part is also in another split, or under another label, with its row.
 

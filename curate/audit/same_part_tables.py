@@ -1,4 +1,4 @@
-"""What an audit says of images that show the same part: rows of `duplicates`, and findings."""
+"""What an audit says of copies of one file and of shots of the same part: rows of `duplicates`, and findings."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from curate.audit.judged_dataset import JudgedDataset
-from curate.audit.schema import SAME_PART, SAME_PART_DIFFERS
+from curate.audit.schema import COPY, SAME_PART, SAME_PART_DIFFERS
 from curate.findings import Code
 from curate.records import Finding
+from curate.same_part.orientations import ORIENTATIONS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +47,25 @@ def pairs_across_groups(dataset: JudgedDataset) -> Iterator[tuple[int, int]]:
             yield pair.first, pair.other
 
 
+def copies_of(dataset: JudgedDataset) -> Iterator[tuple[int, int, str]]:
+    """Yield the rows of the listing of two copies, the later one second, and how it lies beside the first, in words."""
+    copies = None if dataset.same_part is None else dataset.same_part.copies
+    if copies is not None:
+        for pair, orientation in zip(copies.pairs.tolist(), copies.orientations.tolist(), strict=True):
+            first, other = (int(dataset.embeddings.images[row]) for row in pair)
+            yield first, other, ORIENTATIONS[orientation]
+
+
 def same_part_rows(dataset: JudgedDataset) -> Iterator[dict[str, Any]]:
-    """Yield a row of `duplicates` for each pair of images that show the same part."""
+    """Yield a row of `duplicates` for each pair of copies, and of images that show the same part."""
     paths, labels = dataset.listing.paths, dataset.listing.labels
+    for first, other, _ in copies_of(dataset):
+        yield {
+            "path": paths[other],
+            "duplicate_of": paths[first],
+            "kind": COPY,
+            "same_label": labels[first] == labels[other],
+        }
     for pair in same_part_pairs(dataset):
         yield {
             "path": paths[pair.other],
@@ -63,11 +80,15 @@ def same_part_rows(dataset: JudgedDataset) -> Iterator[dict[str, Any]]:
 
 def same_part_findings(dataset: JudgedDataset) -> Iterator[tuple[int, Finding]]:
     """Yield the findings for the later image of each pair, with its row of the listing."""
+    paths, labels = dataset.listing.paths, dataset.listing.labels
+    for first, other, how in copies_of(dataset):
+        label = "" if labels[first] == labels[other] else ", which carries another label"
+        message = f"a copy of {paths[first]}{', ' if how else ''}{how}{label}"
+        yield other, Finding(code=Code.NEAR_COPY, message=message)
     for pair in same_part_pairs(dataset):
         code = Code.SAME_PART_DIFFERS if pair.differs else Code.SAME_PART
         but = " but for one place" if pair.differs else ""
-        path = dataset.listing.paths[pair.first]
-        message = f"the same part as {path}{but}, {pair.similarity:.1f} deviations above different parts"
+        message = f"the same part as {paths[pair.first]}{but}, {pair.similarity:.1f} deviations above different parts"
         yield pair.other, Finding(code=code, message=message)
     for first, other in pairs_across_groups(dataset):
         names = " and ".join(repr(dataset.listing.groups[row]) for row in (first, other))

@@ -67,7 +67,7 @@ IMAGES = _table(
 LATER = frozenset((*(measure.name for measure in fields(Optics)), "similarity", "shift_x", "shift_y"))
 """Columns that audits of this schema version may lack, since they came later; null then."""
 
-EXACT, SAME_PART, SAME_PART_DIFFERS = "exact", "same_part", "same_part_differs"
+EXACT, COPY, SAME_PART, SAME_PART_DIFFERS = "exact", "copy", "same_part", "same_part_differs"
 """The kinds of duplicates."""
 
 FINDINGS = _table(
@@ -98,14 +98,14 @@ DUPLICATES = _table(
     _column(
         "kind",
         TEXT,
-        "exact: equal decoded pixels and shape; same_part: another shot of the same part; same_part_differs: a shot "
-        "of the same part, but for one place",
+        "exact: equal decoded pixels and shape; copy: of one file, compressed again, resized, turned or mirrored; "
+        "same_part: another shot of the same part; same_part_differs: a shot of the same part, but for one place",
     ),
-    _column("similarity", REAL, "in standard deviations above pairs of different parts; null for exact"),
+    _column("similarity", REAL, "in standard deviations above pairs of different parts; null for exact and copy"),
     _column(
-        "shift_x", REAL, "by how much it must move right to lie on the other, as a share of the width; null for exact"
+        "shift_x", REAL, "by how much it must move right to lie on the other, as a share of the width; null likewise"
     ),
-    _column("shift_y", REAL, "by how much it must move down, as a share of the height; null for exact"),
+    _column("shift_y", REAL, "by how much it must move down, as a share of the height; null likewise"),
     _column("same_label", pa.bool_(), "false where the two carry different labels: one of them is wrong"),
 )
 

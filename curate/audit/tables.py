@@ -17,9 +17,9 @@ from curate.audit.file_tables import (
     image_columns,
 )
 from curate.audit.judged_dataset import JudgedDataset
-from curate.audit.leakage_tables import part_leaks
+from curate.audit.leakage_tables import copy_leaks, part_leaks
 from curate.audit.maps import hot_box
-from curate.audit.same_part_tables import same_part_findings, same_part_pairs, same_part_rows
+from curate.audit.same_part_tables import copies_of, same_part_findings, same_part_pairs, same_part_rows
 from curate.audit.schema import IMAGES, MAPS, META_SET, ROUNDS, VIEWS
 from curate.findings import Code
 from curate.partition.nominal_sets import NominalSet, names_of
@@ -38,8 +38,8 @@ def audit_tables(dataset: JudgedDataset, maps: Mapping[int, str]) -> dict[str, p
         maps: the pictures that were drawn, by row of the listing.
     """
     findings = file_findings(dataset.listing, dataset.facts, dataset.duplicates)
-    part_findings = part_leaks(dataset.listing, same_part_pairs(dataset))
-    for image, finding in (*same_part_findings(dataset), *part_findings):
+    leaks = (*copy_leaks(dataset.listing, copies_of(dataset)), *part_leaks(dataset.listing, same_part_pairs(dataset)))
+    for image, finding in (*same_part_findings(dataset), *leaks):
         findings[image].append(finding)
     for index, image in enumerate(dataset.embeddings.images.tolist()):
         findings[image].extend(dataset.verdicts.findings[index])

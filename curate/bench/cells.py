@@ -1,6 +1,7 @@
 """The cells of a bench on disk: one small JSON file each, written whole, so that a stopped run can go on.
 
     DIR/bench.json                                             what all cells share: settings, the sets' fingerprints
+                                                               and leakage groups
     DIR/cells/<set>/share-<p>-seed-<s>/<question>-<name>.json  one cell
 
 A cell that failed holds its reason, and the next run tries it again. Cells of a question that this version does not
@@ -24,6 +25,8 @@ from curate.errors import UsageError, WriteError
 
 SETTINGS = "bench.json"
 CELLS = "cells"
+GROUPS = "groups"
+"""The key of the leakage groups in `bench.json`."""
 
 JOINED_SCORE = "anomaly_score"
 """The view of the joined score, as the column of the audit."""
@@ -71,7 +74,7 @@ class CellResult:
 
     Attributes:
         figures: by view (a score's column, "reliability" of the diagram, or "" for the method's own) and name.
-        counts: images, defective, and the realised share of the draw.
+        counts: images, parts, defective, and the realised share of the draw.
         flagged: rows of the draw that the method would flag; cleaning leaves them out.
         reason: why there are no figures, one sentence; "" where there are.
         made: date, versions and machine.
@@ -122,6 +125,16 @@ class CellStore:
     def write(self, cell: Cell, result: CellResult) -> None:
         """Keep the result of a cell. Raises WriteError."""
         write_json(self.folder / CELLS / cell.path, {"cell": asdict(cell), "result": asdict(result)})
+
+    def groups(self, dataset: str) -> list[list[str]] | None:
+        """Return the leakage groups that the draws of a set keep together, as paths; None where none were kept."""
+        groups: dict[str, list[list[str]]] = read_settings(self.folder).get(GROUPS, {})
+        return groups.get(dataset)
+
+    def keep_groups(self, dataset: str, groups: list[list[str]]) -> None:
+        """Keep the leakage groups of a set. Raises WriteError."""
+        kept = read_settings(self.folder)
+        write_json(self.folder / SETTINGS, kept | {GROUPS: kept.get(GROUPS, {}) | {dataset: groups}})
 
     def all(self) -> dict[Cell, CellResult]:
         """Return all cells of the folder that this version can read, in order."""

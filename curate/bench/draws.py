@@ -1,16 +1,23 @@
 """The protocol: which images a contaminated training set holds, and which images test it.
 
 One test set serves all shares and seeds, and a defective image used as noise is never part of it. The share is
-defective / all of the training set. The draws equal those of a script that writes them as folders (`make_noisy.py`),
-image for image and name for name, so that a scan of such a folder and a cell of the bench agree to the last digit.
+defective / all of the training set.
+
+Leakage groups are drawn whole: all shots of a part are in the test set, or all are in a training set, or none is, as in
+a factory's folder. A part with more shots than are still wanted is passed over. Groups whose images contradict each
+other (`LabelledSet.contradictory`) are drawn for neither.
+
+Where no image is found twice, the draws equal those of a script that writes them as folders (`make_noisy.py`), image
+for image and name for name, so that a scan of such a folder and a cell of the bench agree to the last digit.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -72,18 +79,43 @@ def pools(source: LabelledSet, test_share: float) -> Pools:
         source: the labelled set.
         test_share: of the nominal and of the defective images, 0-1.
     """
-    good = [row for row, nominal in enumerate(source.nominal) if nominal]
-    bad = [row for row, nominal in enumerate(source.nominal) if not nominal]
+    left_out = source.contradictory
+    good = [row for row, nominal in enumerate(source.nominal) if nominal and row not in left_out]
+    bad = [row for row, nominal in enumerate(source.nominal) if not nominal and row not in left_out]
     rng = random.Random(TEST_SEED)  # noqa: S311  a protocol, not a secret
-    rng.shuffle(good)
-    rng.shuffle(bad)
-    held_good, held_bad = int(len(good) * test_share), int(len(bad) * test_share)
+    test_good, rest_good = _take(_shuffled(source, good, rng), int(len(good) * test_share))
+    test_bad, rest_bad = _take(_shuffled(source, bad, rng), int(len(bad) * test_share))
     return Pools(
-        test_good=tuple(good[:held_good]),
-        test_bad=tuple(bad[:held_bad]),
-        good=tuple(good[held_good:]),
-        bad=tuple(bad[held_bad:]),
+        test_good=tuple(_rows(test_good)),
+        test_bad=tuple(_rows(test_bad)),
+        good=tuple(_rows(rest_good)),
+        bad=tuple(_rows(rest_bad)),
     )
+
+
+Part = tuple[int, ...]
+"""The rows of a leakage group."""
+
+
+def _shuffled(source: LabelledSet, rows: Iterable[int], rng: random.Random) -> list[Part]:
+    """Return the parts of some rows in an order by chance, whatever the number of their shots."""
+    parts = source.parts(rows)
+    rng.shuffle(parts)
+    return parts
+
+
+def _take(parts: Iterable[Part], images: int) -> tuple[list[Part], list[Part]]:
+    """Return the first parts that hold so many images, or a few less, and the other parts."""
+    taken, others = list[Part](), list[Part]()
+    for part in parts:
+        fits = len(part) <= images
+        (taken if fits else others).append(part)
+        images -= len(part) if fits else 0
+    return taken, others
+
+
+def _rows(parts: Iterable[Part]) -> list[int]:
+    return list(chain.from_iterable(parts))
 
 
 def draw(source: LabelledSet, share: float, seed: int, *, images: int = 200, test_share: float = 0.4) -> Draw:
@@ -101,12 +133,13 @@ def draw(source: LabelledSet, share: float, seed: int, *, images: int = 200, tes
     if source.by_class:
         chosen = _swapped_labels(source, training.good, share, images=images, rng=rng)
     else:
-        good, bad = list(training.good), list(training.bad)
-        rng.shuffle(good)
-        rng.shuffle(bad)
-        nominal, noisy = counts(share, images, good=len(good), bad=len(bad))
-        chosen = [_Image(row, GOOD, wrong=False) for row in good[:nominal]]
-        chosen += [_Image(row, GOOD, wrong=True) for row in bad[:noisy]]
+        good, bad = _shuffled(source, training.good, rng), _shuffled(source, training.bad, rng)
+        nominal, noisy = counts(share, images, good=len(training.good), bad=len(training.bad))
+        noise = _rows(_take(bad, noisy)[0])
+        if len(noise) < noisy:  # the parts do not add up to it: the share is kept
+            nominal = round(len(noise) * (1 - share) / share)
+        chosen = [_Image(row, GOOD, wrong=False) for row in _rows(_take(good, nominal)[0])]
+        chosen += [_Image(row, GOOD, wrong=True) for row in noise]
     return _in_order(source, chosen, share=share, seed=seed)
 
 
@@ -131,17 +164,18 @@ def counts(share: float, images: int, *, good: int, bad: int) -> tuple[int, int]
 def _swapped_labels(
     source: LabelledSet, rows: Sequence[int], share: float, *, images: int, rng: random.Random
 ) -> list[_Image]:
-    """Draw equally from all classes, and give a share of each class's images the label of another."""
+    """Draw equally from all classes, and give a share of each class's images, all shots of a part, another's label."""
     classes = sorted(set(source.labels))
     chosen = list[_Image]()
     for name in classes:
-        own = [row for row in rows if source.labels[row] == name]
-        rng.shuffle(own)
-        own = own[: images // len(classes)]
-        swapped = round(share * len(own))
+        parts = _shuffled(source, (row for row in rows if source.labels[row] == name), rng)
+        own, _ = _take(parts, images // len(classes))
+        swapped, kept = _take(own, round(share * len(_rows(own))))
         others = [other for other in classes if other != name]
-        chosen += [_Image(row, rng.choice(others), wrong=True) for row in own[:swapped]]
-        chosen += [_Image(row, name, wrong=False) for row in own[swapped:]]
+        for part in swapped:
+            label = rng.choice(others)
+            chosen += [_Image(row, label, wrong=True) for row in part]
+        chosen += [_Image(row, name, wrong=False) for row in _rows(kept)]
     return chosen
 
 
@@ -164,29 +198,50 @@ def _name(source: LabelledSet, row: int, seed: int) -> str:
     return digest[:12] + source.files[row].suffix.lower()
 
 
-def check_shares(source: LabelledSet, shares: Sequence[float], *, images: int, test_share: float) -> None:
-    """Refuse shares that a set has too few images for.
+def check_shares(
+    source: LabelledSet, shares: Sequence[float], *, images: int, test_share: float, seeds: int = 1
+) -> None:
+    """Refuse shares that a set has too few images for, or too few parts.
+
+    Args:
+        source: the labelled set.
+        shares: of images that do not belong.
+        images, test_share: see `draw`.
+        seeds: the draws with the seeds 0 to `seeds` - 1 must all be possible.
 
     Raises:
         UsageError: a share is out of range, or not possible; with the shares that are.
     """
+
+    def possible(share: float) -> bool:
+        draws = (draw(source, share, seed, images=images, test_share=test_share) for seed in range(seeds))
+        return all(map(_is_as_asked, draws))
+
     for share in shares:
         if not 0 <= share <= MOST:
             raise UsageError(
                 f"--shares {share:g}: shares lie between 0 and {MOST}: beyond that, the noise would be nominal"
             )
-        if not _possible(source, share, images=images, test_share=test_share):
-            possible = [
-                f"{offer:g}" for offer in OFFERED if _possible(source, offer, images=images, test_share=test_share)
-            ]
-            training = pools(source, test_share)
+
+        if not possible(share):
+            offers = ", ".join(f"{offer:g}" for offer in OFFERED if possible(offer)) or "none"
             raise UsageError(
-                f"--shares {share:g}: not possible with {source.root}, which has {len(training.good)} nominal and "
-                f"{len(training.bad)} defective images for training; possible: {', '.join(possible) or 'none'}"
+                f"--shares {share:g}: not possible with {source.root}, which has "
+                f"{_training_said(source, pools(source, test_share))}; possible: {offers}"
             )
 
 
-def _possible(source: LabelledSet, share: float, *, images: int, test_share: float) -> bool:
-    drawn = draw(source, share, 0, images=images, test_share=test_share)
-    noise = bool(drawn.wrong.any()) == (share > 0)
-    return len(drawn.rows) >= FEWEST and noise and abs(drawn.realised - share) <= TOLERANCE
+def _is_as_asked(drawn: Draw) -> bool:
+    noise = bool(drawn.wrong.any()) == (drawn.share > 0)
+    return len(drawn.rows) >= FEWEST and noise and abs(drawn.realised - drawn.share) <= TOLERANCE
+
+
+def _training_said(source: LabelledSet, training: Pools) -> str:
+    """Say what there is to draw training sets from, in words."""
+    said = f"{len(training.good)} nominal and {len(training.bad)} defective images for training"
+    parts = [len(source.parts(rows)) for rows in (training.good, training.bad)]
+    if sum(parts) < len(training.good) + len(training.bad):
+        said += f", of {parts[0]} and {parts[1]} parts, whose shots are drawn together"
+    if source.contradictory:
+        said += f" ({len(source.contradictory)} images of parts that are both are left out)"
+    return said

@@ -21,7 +21,7 @@ from curate.embeddings.backbones import Backbone, load_backbone
 from curate.embeddings.engines.local import Cache, EmbedSettings, embed
 from curate.errors import CouldNotFinish
 from curate.images.duplicates import confirmed_keys, duplicate_groups, leakage_groups
-from curate.pipeline import embed_settings, pixels_of
+from curate.pipeline import embed_settings, embedded_images, find_shots, pixels_of
 from curate.progress import Silent, Stages
 from curate.records import Embeddings, ImageFacts, IntArray, Layout, Listing
 from curate.scores.base import Images
@@ -132,9 +132,7 @@ class LabelledSetEmbedder:
         """Embed the whole set under a setting, once."""
         key = repr(settings)
         if key not in self._by_settings:
-            names = [self.source.relative(row) for row in range(len(self.source))]
-            order = sorted(range(len(names)), key=names.__getitem__)
-            listing = listing_of(self.source, [names[i] for i in order], [self.source.files[i] for i in order])
+            order, listing = self._listed()
             cache = Cache(self.config.cache, self.backbone, settings)
             start = perf_counter()
             with self.screen.stage("embed", len(listing)) as progress:
@@ -142,6 +140,37 @@ class LabelledSetEmbedder:
             seconds = {"embed_s": round(perf_counter() - start, 3), **report.seconds}
             self._by_settings[key] = _by_set_row(order, facts, embeddings, seconds=seconds)
         return self._by_settings[key]
+
+    def leakage_groups(self) -> tuple[int, ...]:
+        """Return the leakage groups of the N images of the set, as a scan of all of them finds them.
+
+        A group is called by one of its rows. Copies and shots of the same part are found in the whole set at once,
+        whatever a draw takes of it; without `same_part` in the settings, copies of equal pixels alone.
+        """
+        order, listing = self._listed()
+        settings = embed_settings(listing, self.config)
+        whole = self.embed_all(settings)
+        facts = [whole.facts[row] for row in order]
+        keys = confirmed_keys(listing.files, facts, levels=settings.levels, config=settings.decode)
+        duplicates, same_part = duplicate_groups(keys), None
+        if self.config.same_part:
+            with self.screen.stage("same part", 2 * len(whole.embeddings)) as progress:
+                same_part = find_shots(
+                    listing, facts, whole.embeddings, duplicates=duplicates, settings=settings, progress=progress
+                )
+        images = embedded_images(
+            listing, facts, duplicates, embeddings=whole.embeddings, config=self.config, same_part=same_part
+        )
+        groups = list(range(len(order)))
+        for image, group in zip(whole.embeddings.images.tolist(), images.groups.tolist(), strict=True):
+            groups[order[image]] = order[group]
+        return tuple(groups)
+
+    def _listed(self) -> tuple[list[int], Listing]:
+        """Return the rows of the set in the order of their paths, and the files in this order, as a scan lists them."""
+        names = [self.source.relative(row) for row in range(len(self.source))]
+        order = sorted(range(len(names)), key=names.__getitem__)
+        return order, listing_of(self.source, [names[i] for i in order], [self.source.files[i] for i in order])
 
 
 def _by_set_row(

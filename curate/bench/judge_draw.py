@@ -50,7 +50,9 @@ def judge_draw(
     start = perf_counter()
     same_part = None
     if config.same_part:
-        same_part = find_shots(drawn.listing, drawn.duplicates, drawn.embeddings, settings=drawn.settings)
+        same_part = find_shots(
+            drawn.listing, drawn.facts, drawn.embeddings, duplicates=drawn.duplicates, settings=drawn.settings
+        )
     images = embedded_images(
         drawn.listing,
         drawn.facts,

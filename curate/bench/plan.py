@@ -134,6 +134,7 @@ def shared_settings(plan: Plan) -> dict[str, Any]:
         "seed": config.seed,
         "images": plan.images,
         "test_share": plan.test_share,
+        "same_part": config.same_part,
         "sets": {source.name: set_hash(source) for source in plan.sources},
     }
 

@@ -22,8 +22,9 @@ from curate.bench.baselines.registry import run_baseline
 from curate.bench.cells import Cell, CellResult, CellStore, Question, provenance
 from curate.bench.detectors.base import DetectorTask
 from curate.bench.detectors.registry import run_detector
-from curate.bench.draws import draw, pools
+from curate.bench.draws import check_shares, draw, pools
 from curate.bench.embedder import DrawnSet, EmbeddedSet, LabelledSetEmbedder
+from curate.bench.groups import with_groups
 from curate.bench.judge_draw import judge_draw
 from curate.bench.patch_distances import PatchDistances
 from curate.bench.plan import BY, CLEAN, RAW, DrawCells, Plan, cells_to_compute, scan_settings, shared_settings
@@ -41,12 +42,13 @@ def run(plan: Plan, folder: Path, *, screen: Stages | None = None) -> CellStore:
     """Compute the cells of a plan that a folder lacks.
 
     Raises:
-        UsageError: the folder holds another bench.
+        UsageError: the folder holds another bench, or a share is not possible with whole leakage groups.
         CouldNotFinish: a process died.
     """
     screen = screen or Silent()
     store = CellStore(folder, shared_settings(plan))
     draws, done = cells_to_compute(plan, store)
+    draws = _in_groups(draws, plan, store, screen=screen)
     total = sum(len(part.cells) for part in draws)
     screen.say(f"{total} cells to compute, {done} are done")
     with screen.stage("cells", total) as progress:
@@ -59,6 +61,19 @@ def run(plan: Plan, folder: Path, *, screen: Stages | None = None) -> CellStore:
                 for _ in bench.compute(part):
                     progress(1)
     return store
+
+
+def _in_groups(draws: Sequence[DrawCells], plan: Plan, store: CellStore, *, screen: Stages) -> list[DrawCells]:
+    """Return the draws with the leakage groups of their sets.
+
+    Raises:
+        UsageError: a share is not possible with whole groups, or the folder was drawn by others.
+    """
+    grouped: dict[str, LabelledSet] = {}
+    for source in {part.source.name: part.source for part in draws}.values():
+        found = grouped[source.name] = with_groups(source, plan.config, store, screen=screen)
+        check_shares(found, plan.shares, images=plan.images, test_share=plan.test_share, seeds=plan.seeds)
+    return [replace(part, source=grouped[part.source.name]) for part in draws]
 
 
 def _in_processes(plan: Plan, folder: Path, draws: Sequence[DrawCells]) -> Iterator[int]:
@@ -105,7 +120,12 @@ class _Bench:
         """Compute the cells of one draw, keep each, and yield it."""
         chosen = draw(part.source, part.share, part.seed, images=self.plan.images, test_share=self.plan.test_share)
         drawn = self._embedder_of(part.source).embed_draw(chosen)
-        counts = {"images": len(chosen.rows), "defective": int(chosen.wrong.sum()), "realised": chosen.realised}
+        counts = {
+            "images": len(chosen.rows),
+            "parts": len(part.source.parts(chosen.rows.tolist())),
+            "defective": int(chosen.wrong.sum()),
+            "realised": chosen.realised,
+        }
         for cell in part.cells:
             start = time.perf_counter()
             try:

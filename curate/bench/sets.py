@@ -33,6 +33,7 @@ class LabelledSet:
         labels: (N,) class of each: "good" for a nominal image, "defect/<type>" or the class folder's name else.
         nominal: (N,) whether an image is; all, where noise is a wrong label.
         masks: (N,) the mask file of a defective image; None where there is none.
+        groups: (N,) leakage groups; see `curate.bench.groups`. If nothing is said, each image is a group of its own.
     """
 
     name: str
@@ -41,6 +42,11 @@ class LabelledSet:
     labels: tuple[str, ...]
     nominal: tuple[bool, ...]
     masks: tuple[Path | None, ...]
+    groups: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.groups:
+            object.__setattr__(self, "groups", tuple(range(len(self.files))))
 
     def __len__(self) -> int:
         return len(self.files)
@@ -49,6 +55,25 @@ class LabelledSet:
     def by_class(self) -> bool:
         """Whether noise is an image under another class's label."""
         return all(self.nominal)
+
+    @property
+    def contradictory(self) -> frozenset[int]:
+        """The rows of leakage groups that are both nominal and defective, or of several classes where all are nominal.
+
+        Either a label is wrong, or the defect does not show in every shot: as noise or as nominal, the group would be
+        judged by a truth that is in doubt.
+        """
+        truths: dict[int, set[str | bool]] = {}
+        for group, label, nominal in zip(self.groups, self.labels, self.nominal, strict=True):
+            truths.setdefault(group, set()).add(label if self.by_class else nominal)
+        return frozenset(row for row, group in enumerate(self.groups) if len(truths[group]) > 1)
+
+    def parts(self, rows: Iterable[int]) -> list[tuple[int, ...]]:
+        """Return some rows by leakage group: all shots of a part together, in the order of their first row."""
+        members: dict[int, list[int]] = {}
+        for row in rows:
+            members.setdefault(self.groups[row], []).append(row)
+        return [tuple(part) for part in members.values()]
 
     def relative(self, row: int) -> str:
         """Return the POSIX path of an image below the root."""

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.atomic_files import replace_text
-from curate.bench.cells import JOINED_SCORE, Cell, CellResult, CellStore, Question, read_settings
+from curate.bench.cells import GROUPS, JOINED_SCORE, Cell, CellResult, CellStore, Question, read_settings
 from curate.bench.variants import ABLATIONS, scorer_variants
 from curate.errors import WriteError
 
@@ -23,8 +23,11 @@ SCHEMA = pa.schema(
     [
         pa.field("dataset", pa.string(), metadata={"comment": "name of the labelled set"}),
         pa.field("share", pa.float64(), metadata={"comment": "of noise, 0-1, as asked for"}),
-        pa.field("seed", pa.int32(), metadata={"comment": "of the draw"}),
+        pa.field(
+            "seed", pa.int32(), metadata={"comment": "of the draw, by leakage group: all shots of a part or none"}
+        ),
         pa.field("images", pa.int32(), metadata={"comment": "in the training set"}),
+        pa.field("parts", pa.int32(), metadata={"comment": "leakage groups that they form; null if not counted"}),
         pa.field("defective", pa.int32(), metadata={"comment": "images that do not belong among them"}),
         pa.field("question", pa.string(), metadata={"comment": "finds, cleans or time"}),
         pa.field("kind", pa.string(), metadata={"comment": "scorer, ablation, baseline, detector or time"}),
@@ -77,6 +80,7 @@ def _rows(cell: Cell, result: CellResult) -> list[Row]:
         "share": cell.share,
         "seed": cell.seed,
         "images": result.counts.get("images"),
+        "parts": result.counts.get("parts"),
         "defective": result.counts.get("defective"),
         "question": cell.question,
         "kind": kind_of(cell),
@@ -152,9 +156,18 @@ def _head(rows: Sequence[Row], settings: dict[str, Any]) -> str:
         f"Backbone {settings.get('backbone')}, image size {settings.get('image_size')}, training sets of up to "
         f"{settings.get('images')} images, {settings.get('test_share'):.0%} of each kind kept for the test. Figures in "
         "%, mean over the seeds, ± their standard deviation; shares count defective / all images.",
-        "\n".join(f"- {line}" for line in made),
+        "\n".join(f"- {line}" for line in made + _grouped(settings.get(GROUPS, {}))),
     ]
     return "\n\n".join(lines)
+
+
+def _grouped(groups: dict[str, list[list[str]]]) -> list[str]:
+    """Say which sets were drawn by leakage group, where a set has any of more than one image."""
+    return [
+        f"{name}: {sum(map(len, parts))} images are copies or shots of {_count(len(parts), 'part')}, drawn together"
+        for name, parts in sorted(groups.items())
+        if parts
+    ]
 
 
 def _method(row: Row) -> str:

@@ -48,6 +48,13 @@ def bench(
     weights: Annotated[Path | None, typer.Option(help="Weights of --backbone.")] = None,
     image_size: Annotated[str, typer.Option(help="Longest side of the network's input in px, or auto.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    same_part: Annotated[
+        bool | None,
+        typer.Option(
+            "--same-part/--no-same-part",
+            help="Find shots of the same part: they are drawn together, and scanned as in curate scan.",
+        ),
+    ] = None,
     cache: Annotated[Path | None, typer.Option(help="Folder of the embedding cache.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Refuse every use of the network.")] = False,
     redo: Annotated[str, typer.Option(help="Methods whose cells are computed again.")] = "",
@@ -72,6 +79,7 @@ def bench(
         "weights": weights,
         "image_size": image_size,
         "device": device,
+        "same_part": same_part,
         "cache": cache,
         "offline": offline,
     }

@@ -77,21 +77,21 @@ def duplicate_pairs(groups: IntArray) -> Iterator[tuple[int, int]]:
         yield int(groups[other]), int(other)
 
 
-def leakage_groups(duplicates: IntArray, groups: Sequence[str], same_part: IntArray | None = None) -> IntArray:
+def leakage_groups(duplicates: IntArray, groups: Sequence[str], *same: IntArray) -> IntArray:
     """Return (N,) leakage groups: images that may not speak for each other have equal numbers.
 
-    Images are in one group if any chain of duplicates, of equal, non-empty user groups and of shots of one part joins
-    them: a copy, or another shot, would confirm its own defect. The number is the smallest row of the group.
+    Images are in one group if any chain of duplicates, of equal, non-empty user groups and of equal numbers in `same`
+    joins them: a copy, or another shot, would confirm its own defect. The number is the smallest row of the group.
 
     Args:
         duplicates: (N,) as `duplicate_groups` returns them.
         groups: (N,) the user's groups; "" for none.
-        same_part: (N,) the row of the first shot of the same part; None if it was not looked for.
+        same: (N,) each: the row of the first copy of one file, of the first shot of one part.
     """
     from scipy.cluster.hierarchy import DisjointSet  # here, where it is needed: it loads half of scipy
 
     joined = DisjointSet(range(len(duplicates)))
-    for numbers in (duplicates, duplicate_groups(groups), *(() if same_part is None else (same_part,))):
+    for numbers in (duplicates, duplicate_groups(groups), *same):
         for first, other in duplicate_pairs(numbers):
             joined.merge(first, other)
     leakage = np.arange(len(duplicates), dtype=np.int64)

@@ -1,6 +1,6 @@
 """Finds the images that show the same physical part.
 
-    read, near -> prints -> planted re-shots -> nulls -> looks -> threshold -> pairs -> clusters
+    pictures, near -> planted re-shots -> nulls -> looks -> threshold -> pairs -> clusters
 
 Scores of pairs are in deviations above what different parts of the same set score.
 """
@@ -15,10 +15,11 @@ import numpy as np
 from curate.progress import Progress, no_progress
 from curate.records import BoolArray, FloatArray, IntArray
 from curate.same_part.clusters import complete_clusters
+from curate.same_part.copies import Copies
 from curate.same_part.judge import Comparison, prepare, with_nulls
 from curate.same_part.looks import Looks
 from curate.same_part.planted import ALL_TOGETHER
-from curate.same_part.prints import Read, prints_of
+from curate.same_part.prints import Pictures
 from curate.same_part.reshots import Planted, alike_from, judge_reshots, plant_reshots
 
 FALSE_RATE = 1e-6
@@ -46,6 +47,8 @@ class SamePart:
         undecidable: the share of images whose second shot would not be found.
         false_rate: estimated share of different pairs above the threshold.
         compared: how many pairs were compared.
+        unread: how many images could not be read again; they are undecidable.
+        copies: images that are copies of one file, and so were not compared; None if they were not looked for.
     """
 
     pairs: IntArray
@@ -60,10 +63,12 @@ class SamePart:
     undecidable: float
     false_rate: float
     compared: int
+    unread: int
+    copies: Copies | None = None
 
 
 def find_same_part(
-    read: Read,
+    pictures: Pictures,
     near: IntArray,
     groups: IntArray,
     *,
@@ -74,20 +79,21 @@ def find_same_part(
     """Return the pairs of images that show the same physical part, by a threshold of the set's own.
 
     Args:
-        read: returns the pixels of a row, (H, W, 3) RGB in 0-255.
-        near: (M, C) rows to compare each image to, the nearest first; -1 for none.
+        pictures: of the M images.
+        near: (M, C) rows, the nearest first; -1 for none. Compared are the first CANDIDATES; all show the product.
         groups: (M,) leakage groups: pairs within one are known, and are not compared.
         seed: of the sample and of the planted re-shots.
         false_rate: the share of different pairs that may be taken for the same part.
-        progress: called with the number of images finished.
+        progress: called with the number of images just compared.
 
     Source: ours.
     """
     generator = np.random.default_rng(seed)
-    images = prepare(prints_of(read, len(near)), near, groups, generator=generator)
+    images = prepare(pictures.prints, near, groups, generator=generator)
     comparable = np.flatnonzero([images.can_compare(row) for row in range(len(near))])
     sample = generator.permutation(comparable)[:SAMPLED]
-    planted = plant_reshots(read, sample[:PLANTED], generator)
+    planted = plant_reshots(pictures.read, sample[:PLANTED], generator)
+    progress(len(near) - len(comparable))
     looks = _looks(images, planted, sample, seed=seed, false_rate=false_rate)
     looks.compare(comparable.tolist(), progress=progress)
     threshold = looks.threshold()
@@ -108,6 +114,7 @@ def find_same_part(
         undecidable=1 - recall.get(ALL_TOGETHER, 0.0) * float(looks.judged.mean()) if len(near) else 1.0,
         false_rate=looks.false_rate(threshold) if np.isfinite(threshold) else 0.0,
         compared=len(looks.scores()[0]),
+        unread=pictures.prints.unread,
     )
 
 

@@ -49,7 +49,9 @@ class Looks:
 
     def compare(self, rows: Iterable[int], *, progress: Progress = no_progress) -> None:
         """Compare images to their candidates, unless that was done."""
+        rows = list(rows)
         todo = [row for row in rows if not self.compared[row]]
+        progress(len(rows) - len(todo))
         with ThreadPoolExecutor(THREADS, thread_name_prefix="same-part") as pool:
             for start in range(0, len(todo), AHEAD):
                 some = todo[start : start + AHEAD]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from curate.same_part.prints import Pixels
+from curate.same_part.prints import Pixels, grey_image
 
 SIDE_PX = 256
 """Longest side of a planted re-shot. The strengths below are px and degrees at this size."""
@@ -27,7 +27,7 @@ ALL_TOGETHER = "all"
 
 Picture = NDArray[np.float32]
 Reshoot = Callable[[Picture, np.random.Generator], Picture]
-"""From and to (H, W, 3) in 0-255."""
+"""From and to the grey, (H, W) in 0-255."""
 
 
 def exposure(picture: Picture, generator: np.random.Generator) -> Picture:
@@ -38,8 +38,8 @@ def exposure(picture: Picture, generator: np.random.Generator) -> Picture:
 
 def noise(picture: Picture, generator: np.random.Generator) -> Picture:
     """Add noise of 6 grey levels."""
-    grain = generator.normal(0, NOISE_GREY, picture.shape[:2]).astype(np.float32)
-    noisy: Picture = np.clip(picture + grain[..., None], 0, 255)
+    grain = generator.normal(0, NOISE_GREY, picture.shape).astype(np.float32)
+    noisy: Picture = np.clip(picture + grain, 0, 255)
     return noisy
 
 
@@ -74,8 +74,8 @@ def all_together(picture: Picture, generator: np.random.Generator) -> Picture:
         zoom=1 - CROP * generator.uniform(0, 0.5),
     )
     light = np.float32(np.exp(generator.uniform(np.log(0.75), np.log(1.3))))
-    grain = generator.normal(0, NOISE_GREY / 2, picture.shape[:2]).astype(np.float32)
-    return jpeg(np.clip(moved * light + grain[..., None], 0, 255), generator)
+    grain = generator.normal(0, NOISE_GREY / 2, picture.shape).astype(np.float32)
+    return jpeg(np.clip(moved * light + grain, 0, 255), generator)
 
 
 RESHOTS: MappingProxyType[str, Reshoot] = MappingProxyType(
@@ -92,19 +92,20 @@ RESHOTS: MappingProxyType[str, Reshoot] = MappingProxyType(
 
 
 def plant(pixels: Pixels, generator: np.random.Generator) -> dict[str, Pixels]:
-    """Return one re-shot of each kind, (h, w, 3) uint8, the longest side SIDE_PX.
+    """Return one re-shot of each kind, (h, w, 3) uint8, the longest side SIDE_PX. They are grey, as prints are.
 
     Source: ours.
     """
-    image = _image(pixels)
+    image = grey_image(pixels)
     scale = SIDE_PX / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     picture = np.asarray(image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2), np.float32)
-    return {kind: np.asarray(_image(reshoot(picture, generator))) for kind, reshoot in RESHOTS.items()}
+    shots = {kind: np.asarray(_image(reshoot(picture, generator))) for kind, reshoot in RESHOTS.items()}
+    return {kind: np.repeat(shot[..., None], 3, axis=2) for kind, shot in shots.items()}
 
 
-def _image(pixels: Pixels) -> Image.Image:
-    return Image.fromarray(np.clip(np.rint(pixels), 0, 255).astype(np.uint8))
+def _image(picture: Picture) -> Image.Image:
+    return Image.fromarray(np.clip(np.rint(picture), 0, 255).astype(np.uint8))
 
 
 def _mapped(
@@ -116,7 +117,7 @@ def _mapped(
 ) -> Picture:
     """Return the picture shifted, turned and enlarged by 1 / zoom about its middle; what comes in repeats the edge."""
     margin = SIDE_PX // 16
-    wide = _image(np.pad(picture, ((margin, margin), (margin, margin), (0, 0)), mode="edge"))
+    wide = _image(np.pad(picture, margin, mode="edge"))
     middle = np.array(wide.size) / 2
     angle = np.deg2rad(degrees)
     cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)

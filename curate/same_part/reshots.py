@@ -43,8 +43,10 @@ def plant_reshots(read: Read, rows: IntArray, generator: np.random.Generator) ->
 def alike_from(images: Comparison, planted: Planted) -> tuple[float, ...]:
     """Return limits of Fisher's z beside the whole set's median, from which on an image looks like a second shot.
 
-    There are two, or none. They lie midway between images drawn from anywhere and the weakest re-shots: beside their originals, and beside
-    re-shots of other kinds, where both are moved. Which of them suits a set, its re-shots tell. Source: ours.
+    There are two, or none. They lie midway between images drawn from anywhere and the weakest re-shots: beside re-shots
+    of other kinds, where both are moved, and beside their originals. Which of the two suits a set, its re-shots tell.
+
+    Source: ours.
     """
     different, originals, reshots = [], [], []
     for at, row in enumerate(planted.rows.tolist()):

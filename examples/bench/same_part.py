@@ -7,29 +7,38 @@ that series stay together. Candidates are the 16 nearest by a thumbnail of the p
 "s before" is what does not grow with the set (prints, nulls, planted re-shots), "ms/image" what does, on one core.
 The usual rules are judged as they are used: "found" is the share of planted re-shots ("all" changes together),
 "false" the share of 2000 random pairs of the set that the rule calls duplicates.
-dHash, pHash: 64 bits, at most 10 differ.
+dHash, pHash: 64 bits, at most 10 differ; by imagehash and by imagededup (`pip install 'curate[bench]'`). thumbnail:
+32 x 32 px correlate at .9. pooled: the cosine of the packaged backbone's pooled vectors is .98 at least.
 `--pictures` writes one PNG of the pairs of each set.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
-from scipy.fft import dctn
 
+from curate.config import ScanConfig
+from curate.embeddings.backbones import load_backbone
+from curate.embeddings.engines.local import Cache, embed
+from curate.images.sources import list_images
+from curate.pipeline import embed_settings
 from curate.same_part.find import FALSE_RATE, SamePart, find_same_part
 from curate.same_part.planted import ALL_TOGETHER, RESHOTS, plant
-from curate.same_part.prints import print_of
+from curate.same_part.prints import Pictures, print_of
 
 SUFFIXES = (".jpg", ".png")
 LEFT_OUT = ("masks", "unsure")
 NEAR, RUN, PLANTED, RANDOM = 16, 10, 32, 2000
 BITS = 10
+
+Shown = Sequence[np.ndarray]
 
 
 def files_of(folder: Path, images: int) -> list[Path]:
@@ -55,37 +64,75 @@ def grey(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(pixels).convert("L").resize(size, Image.Resampling.LANCZOS), np.float32)
 
 
-def dhash(pixels: np.ndarray) -> np.ndarray:
-    return np.diff(grey(pixels, (9, 8)), axis=1).ravel() > 0
+def by_imagehash(name: str) -> Callable[[Shown], list[Any]]:
+    def signs(pictures: Shown) -> list[Any]:
+        import imagehash
+
+        return [getattr(imagehash, name)(Image.fromarray(picture)) for picture in pictures]
+
+    return signs
 
 
-def phash(pixels: np.ndarray) -> np.ndarray:
-    low = dctn(grey(pixels, (32, 32)))[:8, :8].ravel()
-    return low > np.median(low)
+def by_imagededup(name: str) -> Callable[[Shown], list[Any]]:
+    def signs(pictures: Shown) -> list[Any]:
+        from imagededup import methods
+
+        hasher = getattr(methods, name)(verbose=False)
+        return [int(hasher.encode_image(image_array=picture), 16) for picture in pictures]
+
+    return signs
 
 
-def thumbnail(pixels: np.ndarray) -> np.ndarray:
-    small = grey(pixels, (32, 32)).ravel()
-    return (small - small.mean()) / (np.linalg.norm(small - small.mean()) + 1e-9)
+def thumbnails(pictures: Shown) -> list[np.ndarray]:
+    small = [grey(picture, (32, 32)).ravel() for picture in pictures]
+    return [unit(picture - picture.mean()) for picture in small]
 
 
-RULES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray, np.ndarray], bool]]] = {
-    "dHash": (dhash, lambda a, b: int((a != b).sum()) <= BITS),
-    "pHash": (phash, lambda a, b: int((a != b).sum()) <= BITS),
-    "thumbnail": (thumbnail, lambda a, b: float(a @ b) >= 0.9),
+def pooled(pictures: Shown) -> list[np.ndarray]:
+    """Return the pooled vectors of the packaged backbone, of length 1."""
+    with tempfile.TemporaryDirectory() as folder:
+        for number, picture in enumerate(pictures):
+            Image.fromarray(picture).save(Path(folder) / f"{number:05d}.png")
+        config = ScanConfig(offline=True, cache=Path(folder) / "cache")
+        listing = list_images(folder)
+        settings, backbone = embed_settings(listing, config), load_backbone(config.backbone, offline=True)
+        _, embeddings, _ = embed(listing, backbone, settings, cache=Cache(config.cache, backbone, settings))
+        return [unit(vector) for vector in embeddings.pooled]
+
+
+def unit(vector: np.ndarray) -> np.ndarray:
+    return vector / (np.linalg.norm(vector) + 1e-9)
+
+
+def at_least(least: float) -> Callable[[np.ndarray, np.ndarray], bool]:
+    return lambda a, b: float(a @ b) >= least
+
+
+def few_bits_differ(a: Any, b: Any) -> bool:
+    """Return whether at most BITS differ of two hashes of imagehash, or of two numbers."""
+    return ((a ^ b).bit_count() if isinstance(a, int) else a - b) <= BITS
+
+
+RULES: dict[str, tuple[Callable[[Shown], list[Any]], Callable[[Any, Any], bool]]] = {
+    "dHash, imagehash": (by_imagehash("dhash"), few_bits_differ),
+    "pHash, imagehash": (by_imagehash("phash"), few_bits_differ),
+    "dHash, imagededup": (by_imagededup("DHash"), few_bits_differ),
+    "pHash, imagededup": (by_imagededup("PHash"), few_bits_differ),
+    "thumbnail": (thumbnails, at_least(0.9)),
+    "pooled": (pooled, at_least(0.98)),
 }
 
 
 def usual_rules(pictures: list[np.ndarray], generator: np.random.Generator) -> dict[str, str]:
     """Return "found / false" in % of each usual rule."""
-    rows = generator.permutation(len(pictures))[:PLANTED]
-    shots = {row: plant(pictures[row], generator)[ALL_TOGETHER] for row in rows}
+    rows = generator.permutation(len(pictures))[:PLANTED].tolist()
+    shots = [plant(pictures[row], generator)[ALL_TOGETHER] for row in rows]
     pairs = generator.integers(0, len(pictures), (RANDOM, 2))
     pairs = pairs[pairs[:, 0] != pairs[:, 1]]
     cells = {}
-    for name, (sign, same) in RULES.items():
-        signs = [sign(picture) for picture in pictures]
-        found = np.mean([same(signs[row], sign(shot)) for row, shot in shots.items()])
+    for name, (signs_of, same) in RULES.items():
+        signs = signs_of([*pictures, *shots])
+        found = np.mean([same(signs[row], shot) for row, shot in zip(rows, signs[len(pictures) :], strict=True)])
         false = np.mean([same(signs[a], signs[b]) for a, b in pairs])
         cells[name] = f"{100 * found:.0f} / {100 * false:.1f}"
     return cells
@@ -138,7 +185,7 @@ def main() -> None:
         pictures = [np.asarray(Image.open(file).convert("RGB")) for file in files]
         near, looks = nearest(pictures), [time.process_time()]
         found = find_same_part(
-            pictures.__getitem__,
+            Pictures(pictures.__getitem__, len(pictures)),
             near,
             np.arange(len(files)),
             seed=args.seed,

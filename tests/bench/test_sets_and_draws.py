@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from curate.bench.draws import check_shares, counts, draw, pools
@@ -97,6 +102,94 @@ def test_the_test_set_does_not_depend_on_share_or_seed_and_equal_seeds_draw_equa
 def test_where_nominal_images_run_out_the_share_is_kept():
     nominal, noisy = counts(0.5, 200, good=30, bad=90)
     assert (nominal, noisy) == (30, 30)
+
+
+def grouped(source: LabelledSet, *parts: Sequence[int]) -> LabelledSet:
+    groups = list(range(len(source)))
+    for part in parts:
+        for row in part:
+            groups[row] = part[0]
+    return replace(source, groups=tuple(groups))
+
+
+PAIRS = [(row, row + 1) for row in range(0, 60, 2)] + [(row, row + 1, row + 2) for row in range(100, 130, 3)]
+"""Shots of one part: of 60 nominal images in pairs, and of 30 defective ones in threes."""
+
+
+def test_without_groups_the_draw_is_that_of_shuffled_lists_of_images():
+    source, rng = imagined(60, 30), random.Random(1)
+    good, bad = list(range(60)), list(range(60, 90))
+    rng.shuffle(good)
+    rng.shuffle(bad)
+    held = pools(source, 0.4)
+    assert (held.test_good, held.test_bad) == (tuple(good[:24]), tuple(bad[:12]))
+    good, bad, rng = good[24:], bad[12:], random.Random(7)
+    rng.shuffle(good)
+    rng.shuffle(bad)
+    assert set(draw(source, 0.2, 7, images=40).rows.tolist()) == {*good[:32], *bad[:8]}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.integers(0, 40), min_size=150, max_size=150), st.sampled_from([0.0, 0.1, 0.3, 0.5]), st.integers(0, 5)
+)
+def test_no_leakage_group_is_ever_on_both_sides_nor_drawn_in_part(groups, share, seed):
+    source = replace(imagined(100, 50), groups=tuple(g if g < 20 else 1000 + row for row, g in enumerate(groups)))
+    held, drawn = pools(source, 0.4), set(draw(source, share, seed, images=60).rows.tolist())
+    test = {*held.test_good, *held.test_bad}
+    assert not {source.groups[row] for row in drawn} & {source.groups[row] for row in test}
+    assert not (drawn | test) & source.contradictory
+    for part in source.parts(range(150)):
+        assert len(drawn & set(part)) in {0, len(part)}
+        assert len(test & set(part)) in {0, len(part)}
+
+
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.2, 0.4, 0.5])
+def test_whole_groups_keep_the_share_and_the_number_of_images(share):
+    source = grouped(imagined(100, 60), *PAIRS)
+    assert not source.contradictory
+    for seed in range(5):
+        drawn = draw(source, share, seed, images=60)
+        assert abs(drawn.realised - share) <= 0.02
+        assert 54 <= len(drawn.rows) <= 60
+
+
+def test_draws_by_group_depend_on_the_seed_alone():
+    source = grouped(imagined(100, 60), *PAIRS)
+    assert pools(source, 0.4) == pools(source, 0.4)
+    assert draw(source, 0.2, 1, images=60).names == draw(source, 0.2, 1, images=60).names
+    assert draw(source, 0.2, 1, images=60).names != draw(source, 0.2, 2, images=60).names
+
+
+def test_a_part_that_is_nominal_and_defective_is_drawn_for_neither_side():
+    source = grouped(imagined(30, 20), (3, 30), (4, 5))
+    assert source.contradictory == {3, 30}
+    held = pools(source, 0.4)
+    assert not {3, 30} & {*held.test_good, *held.test_bad, *held.good, *held.bad}
+    assert len(held.test_good) == int(29 * 0.4)
+
+
+def test_where_noise_is_a_wrong_label_all_shots_of_a_part_get_the_same_one(tmp_path):
+    names = ("bolt", "nut", "washer")
+    made(tmp_path, *(f"{name}/{i:02d}.png" for name in names for i in range(30)))
+    source = grouped(read_set(tmp_path), *[(row, row + 1) for row in range(0, 90, 2) if row % 30 != 28], (28, 58))
+    assert source.contradictory == {28, 58}
+    drawn = draw(source, 0.25, 0, images=36)
+    label = dict(zip(drawn.rows.tolist(), drawn.labels, strict=True))
+    assert drawn.realised > 0
+    assert all(len({label.get(row) for row in part}) == 1 for part in source.parts(range(90)) if len(part) > 1)
+
+
+def test_a_share_that_whole_parts_cannot_give_is_refused_with_the_reason():
+    source = grouped(imagined(40, 20), range(40, 60), (0, 1))
+    with pytest.raises(
+        UsageError,
+        match=r"0.2: not possible with set, which has 24 nominal and 20 defective images for training, of 23 and 1 "
+        r"parts, whose shots are drawn together; possible: 0",
+    ):
+        check_shares(source, [0.2], images=20, test_share=0.4, seeds=3)
+    with pytest.raises(UsageError, match=r"\(4 images of parts that are both are left out\)"):
+        check_shares(grouped(imagined(14, 6), (0, 14), (1, 15)), [0.05], images=20, test_share=0.4)
 
 
 def test_a_share_that_is_not_possible_is_refused_with_those_that_are():

@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from curate.progress import Progress, no_progress
 from curate.records import IntArray
 from curate.same_part.find import SamePart, find_same_part
-from curate.same_part.prints import Pixels, print_of
+from curate.same_part.prints import Pictures, Pixels, print_of
 
 SIDE = 128
 
@@ -48,7 +48,8 @@ def nearest(pictures: Sequence[Pixels], count: int = 8) -> IntArray:
 
 def find(pictures: Sequence[Pixels], groups: IntArray | None = None, progress: Progress = no_progress) -> SamePart:
     groups = np.arange(len(pictures)) if groups is None else groups
-    return find_same_part(pictures.__getitem__, nearest(pictures), groups, seed=0, progress=progress)
+    shown = Pictures(pictures.__getitem__, len(pictures), progress)
+    return find_same_part(shown, nearest(pictures), groups, seed=0, progress=progress)
 
 
 def pairs(found: SamePart) -> set[tuple[int, int]]:

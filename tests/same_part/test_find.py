@@ -10,7 +10,7 @@ from parts import SIDE, as_pixels, find, look_again, pairs, part
 
 from curate.same_part.find import SamePart, find_same_part
 from curate.same_part.planted import RESHOTS
-from curate.same_part.prints import Pixels
+from curate.same_part.prints import Pictures, Pixels
 
 PARTS = 24
 AGAIN, TWIN, EVEN, WIDE = PARTS, PARTS + 1, (PARTS + 2, PARTS + 3), PARTS + 4
@@ -65,7 +65,7 @@ def few() -> tuple[Pixels, ...]:
 def test_the_same_seed_finds_the_same_and_progress_counts_every_image():
     counted: list[int] = []
     first, again = find(few(), progress=counted.append), find(few())
-    assert sum(counted) == len(few())
+    assert sum(counted) == 2 * len(few())
     assert pairs(first) == pairs(again) == {(0, 15)}
     np.testing.assert_array_equal(first.scores, again.scores)
     assert first.recall == again.recall
@@ -81,7 +81,7 @@ def test_fewer_than_three_images_are_undecidable(count):
     near = np.full((count, 16), -1)
     if count == 2:
         near[:, 0] = (1, 0)
-    lone = find_same_part(lambda row: part(0), near, np.arange(count), seed=0)
+    lone = find_same_part(Pictures(lambda row: part(0), count), near, np.arange(count), seed=0)
     assert len(lone.pairs) == 0
     assert lone.undecidable == 1
     assert not lone.decidable.any()
