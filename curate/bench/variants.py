@@ -110,8 +110,8 @@ ABLATIONS: Mapping[str, Variant] = MappingProxyType(
         "fence-iqr": Variant(  # the name under which existing benches keep it
             about="the default, threshold at Q3 + 1.5 IQR as published", settings={"threshold": ThresholdMethod.IQR}
         ),
-        "same-part": Variant(
-            about="the default, shots of the same part do not speak for each other", settings={"same_part": True}
+        "no-same-part": Variant(
+            about="the default, shots of the same part speak for each other", settings={"same_part": False}
         ),
         "rounds-1": Variant(about="the default in a single pass", settings={"rounds": 1}),
         "neighbours-all": Variant(about="neighbours compared with all images", scorers=_all_compared),

@@ -24,6 +24,7 @@ from curate.images.names import unicode_name
 from curate.records import DecodedImage, FloatArray
 from curate.reports.audit_rows import nominal_set
 from curate.reports.scored_views import ScoredView, scored_views
+from curate.reports.shots import KINDS
 
 LEAST_PROBABILITY = 0.001
 """Probabilities below this are read off a curve, not off images, and shown as "under 0.001"."""
@@ -61,6 +62,7 @@ class Explanation:
         findings: in words.
         nearest: paths of the most similar kept images, nearest first.
         duplicate_of: path of the image whose pixels it repeats; "" for none.
+        shots: paths of other shots of its part and of copies, and what joins them: `kind` in duplicates.parquet.
         map: file of its heat map; "" where none was drawn.
     """
 
@@ -81,6 +83,7 @@ class Explanation:
     findings: tuple[Reason, ...]
     nearest: tuple[str, ...]
     duplicate_of: str
+    shots: tuple[tuple[str, str], ...]
     map: str
 
     def as_json(self) -> dict[str, Any]:
@@ -96,6 +99,7 @@ class Explanation:
             *(f"{reason.code} {reason.title}{self._details(reason)}" for reason in self.findings),
             *(_round_line(row, self.round_rejected) for row in self.rounds),
             *([f"same pixels as {self.duplicate_of}"] if self.duplicate_of else []),
+            *(f"{KINDS[kind]}: {path}" for path, kind in self.shots),
             *(f"nearest kept image {number}: {path}" for number, path in enumerate(self.nearest, 1)),
             *([f"heat map: {self.map}"] if self.map else []),
         ]
@@ -165,8 +169,16 @@ def explain(audit: Audit, image: str) -> Explanation:
         findings=tuple(_reason(finding) for finding in findings),
         nearest=tuple(row["nearest"] or ()),
         duplicate_of=next((pair["duplicate_of"] for pair in duplicates if pair["kind"] == EXACT), ""),
+        shots=_shots(audit, path),
         map=next((file for finding in findings if (file := _map_file(audit, finding["map"]))), ""),
     )
+
+
+def _shots(audit: Audit, path: str) -> tuple[tuple[str, str], ...]:
+    """Return the other image of each pair of one part, or of copies, that an image is in, and the kind of the pair."""
+    sides = (("path", "duplicate_of"), ("duplicate_of", "path"))
+    pairs = [(row[other], row["kind"]) for one, other in sides for row in _rows(audit, "duplicates", path, key=one)]
+    return tuple((other, kind) for other, kind in pairs if kind in KINDS)
 
 
 def find_path(audit: Audit, image: str) -> str:

@@ -35,7 +35,7 @@ from curate.reports.audit_rows import NEAREST_SHOWN, AuditRows
 from curate.reports.cards import cards, thumbnail_sizes
 from curate.reports.numbers import counted, finite, percent
 from curate.reports.originals import Originals, originals
-from curate.reports.shots import across_groups, shot_pairs
+from curate.reports.shots import across_groups, search_words, shot_pairs
 from curate.reports.thumbnails import INLINE_BYTES, ThumbnailBudget, Thumbnails, ThumbnailSizes, draw_thumbnails
 
 GENERATOR = "curate report"
@@ -264,6 +264,7 @@ def _tables(page: Page, images: Originals) -> dict[str, Any]:
             for pair in rows.duplicates
         ],
         "shots": shot_pairs(rows, images),
+        "search_words": search_words(rows),
         "shots_found": sum(pair["kind"] != EXACT for pair in rows.duplicates),
         "across_groups": across_groups(rows),
         "other_findings": story.other_findings(rows),

@@ -88,14 +88,7 @@ def find_same_part(
 
     Source: ours.
     """
-    generator = np.random.default_rng(seed)
-    images = prepare(pictures.prints, near, groups, generator=generator)
-    comparable = np.flatnonzero([images.can_compare(row) for row in range(len(near))])
-    sample = generator.permutation(comparable)[:SAMPLED]
-    planted = plant_reshots(pictures.read, sample[:PLANTED], generator)
-    progress(len(near) - len(comparable))
-    looks = _looks(images, planted, sample, seed=seed, false_rate=false_rate)
-    looks.compare(comparable.tolist(), progress=progress)
+    looks = compare_all(pictures, near, groups, seed=seed, false_rate=false_rate, progress=progress)
     threshold = looks.threshold()
     looks.complete(threshold)
     pairs, scores, shifts, local = looks.pairs(threshold)
@@ -118,7 +111,28 @@ def find_same_part(
     )
 
 
-def _looks(images: Comparison, planted: Planted, sample: IntArray, *, seed: int, false_rate: float) -> Looks:
+def compare_all(
+    pictures: Pictures,
+    near: IntArray,
+    groups: IntArray,
+    *,
+    seed: int,
+    false_rate: float = FALSE_RATE,
+    progress: Progress = no_progress,
+) -> Looks:
+    """Compare each image to its candidates; see `find_same_part`."""
+    generator = np.random.default_rng(seed)
+    images = prepare(pictures.prints, near, groups, generator=generator)
+    comparable = np.flatnonzero([images.can_compare(row) for row in range(len(near))])
+    sample = generator.permutation(comparable)[:SAMPLED]
+    planted = plant_reshots(pictures.read, sample[:PLANTED], generator)
+    progress(len(near) - len(comparable))
+    looks = _compare_sample(images, planted, sample, seed=seed, false_rate=false_rate)
+    looks.compare(comparable.tolist(), progress=progress)
+    return looks
+
+
+def _compare_sample(images: Comparison, planted: Planted, sample: IntArray, *, seed: int, false_rate: float) -> Looks:
     """Compare the sample, with references that bursts cannot spoil where that finds more."""
 
     def compared(images: Comparison) -> Looks:

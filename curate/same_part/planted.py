@@ -26,56 +26,60 @@ ALL_TOGETHER = "all"
 """The kind that stands for a real second shot."""
 
 Picture = NDArray[np.float32]
-Reshoot = Callable[[Picture, np.random.Generator], Picture]
-"""From and to the grey, (H, W) in 0-255."""
+Reshoot = Callable[[Picture, np.random.Generator, float], Picture]
+"""From and to the grey, (H, W) in 0-255; the number is the strength, 1 for what is said below."""
 
 
-def exposure(picture: Picture, generator: np.random.Generator) -> Picture:
+def exposure(picture: Picture, generator: np.random.Generator, strength: float = 1) -> Picture:
     """Expose .6 to 1.6 times as long, at the ends of the range: what is too bright is lost."""
-    exposed: Picture = np.clip(picture * np.float32(generator.choice(EXPOSURES)), 0, 255)
+    exposed: Picture = np.clip(picture * np.float32(generator.choice(EXPOSURES) ** strength), 0, 255)
     return exposed
 
 
-def noise(picture: Picture, generator: np.random.Generator) -> Picture:
+def noise(picture: Picture, generator: np.random.Generator, strength: float = 1) -> Picture:
     """Add noise of 6 grey levels."""
-    grain = generator.normal(0, NOISE_GREY, picture.shape).astype(np.float32)
+    grain = generator.normal(0, strength * NOISE_GREY, picture.shape).astype(np.float32)
     noisy: Picture = np.clip(picture + grain, 0, 255)
     return noisy
 
 
-def jpeg(picture: Picture, generator: np.random.Generator) -> Picture:
+def jpeg(picture: Picture, generator: np.random.Generator, strength: float = 1) -> Picture:
     """Compress with JPEG of quality 40 to 70."""
     buffer = io.BytesIO()
-    _image(picture).save(buffer, "JPEG", quality=int(generator.integers(40, 71)))
+    _image(picture).save(
+        buffer, "JPEG", quality=max(1, round(100 - strength * (100 - int(generator.integers(40, 71)))))
+    )
     return np.asarray(Image.open(buffer), np.float32)
 
 
-def shift(picture: Picture, generator: np.random.Generator) -> Picture:
+def shift(picture: Picture, generator: np.random.Generator, strength: float = 1) -> Picture:
     """Move by up to 5 px each way; the edge is drawn out."""
-    return _mapped(picture, shift_px=generator.uniform(-SHIFT_PX, SHIFT_PX, 2))
+    return _mapped(picture, shift_px=strength * generator.uniform(-SHIFT_PX, SHIFT_PX, 2))
 
 
-def turn(picture: Picture, generator: np.random.Generator) -> Picture:
+def turn(picture: Picture, generator: np.random.Generator, strength: float = 1) -> Picture:
     """Turn by 1 to 2 degrees."""
-    return _mapped(picture, degrees=generator.choice((-1, 1)) * generator.uniform(TURN_DEGREES / 2, TURN_DEGREES))
+    return _mapped(
+        picture, degrees=strength * generator.choice((-1, 1)) * generator.uniform(TURN_DEGREES / 2, TURN_DEGREES)
+    )
 
 
-def crop(picture: Picture, generator: np.random.Generator) -> Picture:
+def crop(picture: Picture, generator: np.random.Generator, strength: float = 1) -> Picture:
     """Cut off 1.5 % at each side."""
-    return _mapped(picture, zoom=1 - CROP)
+    return _mapped(picture, zoom=1 - strength * CROP)
 
 
-def all_together(picture: Picture, generator: np.random.Generator) -> Picture:
+def all_together(picture: Picture, generator: np.random.Generator, strength: float = 1) -> Picture:
     """Apply a mild form of all at once, as a second shot does."""
     moved = _mapped(
         picture,
-        shift_px=generator.uniform(-SHIFT_PX / 2, SHIFT_PX / 2, 2),
-        degrees=generator.uniform(-TURN_DEGREES, TURN_DEGREES) / 2,
-        zoom=1 - CROP * generator.uniform(0, 0.5),
+        shift_px=strength * generator.uniform(-SHIFT_PX / 2, SHIFT_PX / 2, 2),
+        degrees=strength * generator.uniform(-TURN_DEGREES, TURN_DEGREES) / 2,
+        zoom=1 - strength * CROP * generator.uniform(0, 0.5),
     )
-    light = np.float32(np.exp(generator.uniform(np.log(0.75), np.log(1.3))))
-    grain = generator.normal(0, NOISE_GREY / 2, picture.shape).astype(np.float32)
-    return jpeg(np.clip(moved * light + grain, 0, 255), generator)
+    light = np.float32(np.exp(strength * generator.uniform(np.log(0.75), np.log(1.3))))
+    grain = generator.normal(0, strength * NOISE_GREY / 2, picture.shape).astype(np.float32)
+    return jpeg(np.clip(moved * light + grain, 0, 255), generator, strength)
 
 
 RESHOTS: MappingProxyType[str, Reshoot] = MappingProxyType(
@@ -91,8 +95,13 @@ RESHOTS: MappingProxyType[str, Reshoot] = MappingProxyType(
 )
 
 
-def plant(pixels: Pixels, generator: np.random.Generator) -> dict[str, Pixels]:
+def plant(pixels: Pixels, generator: np.random.Generator, strength: float = 1) -> dict[str, Pixels]:
     """Return one re-shot of each kind, (h, w, 3) uint8, the longest side SIDE_PX. They are grey, as prints are.
+
+    Args:
+        pixels: (H, W, 3) RGB in 0-255.
+        generator: draws how much.
+        strength: 0 for none, 1 for what each kind says.
 
     Source: ours.
     """
@@ -100,7 +109,7 @@ def plant(pixels: Pixels, generator: np.random.Generator) -> dict[str, Pixels]:
     scale = SIDE_PX / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     picture = np.asarray(image.resize(size, Image.Resampling.BICUBIC, reducing_gap=2), np.float32)
-    shots = {kind: np.asarray(_image(reshoot(picture, generator))) for kind, reshoot in RESHOTS.items()}
+    shots = {kind: np.asarray(_image(reshoot(picture, generator, strength))) for kind, reshoot in RESHOTS.items()}
     return {kind: np.repeat(shot[..., None], 3, axis=2) for kind, shot in shots.items()}
 
 

@@ -79,7 +79,9 @@ def print_of(pixels: Pixels) -> FloatArray:
 
     Source: ours; the logarithm turns a factor of the light into a constant, as in homomorphic filtering.
     """
-    grey = np.asarray(grey_image(pixels).resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS, reducing_gap=2), np.float32)
+    grey = np.asarray(
+        grey_image(pixels).resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS, reducing_gap=2), np.float32
+    )
     shade = np.log(np.maximum(grey, 0) + DARK_GREY)
     detail: FloatArray = shade - gaussian_filter(shade, BLUR * SIDE_PX, mode="nearest", truncate=3)
     return detail

@@ -31,11 +31,11 @@ class Planted:
     shots: Mapping[str, FloatArray]
 
 
-def plant_reshots(read: Read, rows: IntArray, generator: np.random.Generator) -> Planted:
-    """Plant a re-shot of each kind of some images, and return their prints."""
+def plant_reshots(read: Read, rows: IntArray, generator: np.random.Generator, *, strength: float = 1) -> Planted:
+    """Plant a re-shot of each kind of some images, and return their prints; see `plant`."""
     shots: dict[str, list[FloatArray]] = {}
     for row in rows.tolist():
-        for kind, pixels in plant(read(row), generator).items():
+        for kind, pixels in plant(read(row), generator, strength).items():
             shots.setdefault(kind, []).append(print_of(pixels))
     return Planted(rows=rows, shots={kind: np.stack(prints) for kind, prints in shots.items()})
 
