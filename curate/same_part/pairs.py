@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import scipy.fft
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.ndimage import affine_transform, gaussian_filter
 
@@ -28,6 +29,8 @@ RIM = 2
 """Half blocks at each side that are the rim: a shift brings other shade into the blur there. It has its own limit."""
 UNREGISTERED_PX = 0.35
 """What registration may leave: a difference that so small a shift explains is none."""
+CELLS = 6
+"""A side of the print has so many; windows of half the side are left out in turn, a cell apart."""
 STEPS = 4
 """Steps of the fit: from a shift that is right to a pixel, turns of 2 degrees converge in three or four."""
 FARTHEST = 0.12
@@ -91,6 +94,9 @@ def refit(registered: Registered, reference: FloatArray, weights: FloatArray) ->
 def correlations(registered: Registered, reference: FloatArray) -> FloatArray:
     """Return (C,) Fisher's z of the correlation of each with the one, both less a reference: near 0 for other parts.
 
+    It is the least that is left without any one place: two parts with the same hole agree there alone, two shots of a
+    part everywhere.
+
     Args:
         registered: C prints beside one.
         reference: (K * K,) what the product always shows, whitened.
@@ -98,7 +104,17 @@ def correlations(registered: Registered, reference: FloatArray) -> FloatArray:
     Source: ours.
     """
     residuals = _clipped(registered.white - reference)
-    return _correlations(residuals[0], residuals[1:])
+    one, many = residuals[0], residuals[1:]
+    shared, first, others = (_elsewhere(values) for values in (many * one, one[None] ** 2, many**2))
+    return _fisher((shared / (np.sqrt(first * others) + 1e-9)).min(axis=(1, 2), initial=1))
+
+
+def _elsewhere(values: FloatArray) -> FloatArray:
+    """Return (C, 4, 4) sums of (C, K * K) outside each of 4 x 4 windows, half of the side long."""
+    cells = values.reshape(len(values), CELLS, INNER_PX // CELLS, CELLS, INNER_PX // CELLS).sum(axis=(2, 4))
+    windows = sliding_window_view(cells, (CELLS // 2, CELLS // 2), axis=(1, 2)).sum(axis=(3, 4))
+    elsewhere: FloatArray = cells.sum(axis=(1, 2), keepdims=True) - windows
+    return elsewhere
 
 
 def mutual_correlations(registered: Registered, reference: FloatArray) -> FloatArray:
@@ -287,12 +303,6 @@ def _clipped(residuals: FloatArray) -> FloatArray:
     np.clip(residuals, -reach, reach, out=residuals)
     residuals -= residuals.mean(axis=-1, keepdims=True)
     return residuals
-
-
-def _correlations(one: FloatArray, many: FloatArray) -> FloatArray:
-    """Return (C,) Fisher's z of the correlations of one residual (P,) with many (C, P)."""
-    norm = np.linalg.norm(one) * np.linalg.norm(many, axis=1)
-    return _fisher(many @ one / (norm + 1e-9))
 
 
 def _fisher(correlations: FloatArray) -> FloatArray:
