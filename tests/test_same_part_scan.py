@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import re
+import shutil
 from io import BytesIO
 from pathlib import Path
 
@@ -11,7 +13,12 @@ import pytest
 from PIL import Image
 
 import curate
+from curate.embeddings.backbones import load_backbone
+from curate.embeddings.engines.local import Cache, embed
+from curate.images.sources import list_images
+from curate.pipeline import configure, embed_settings, find_shots
 from curate.reports.audit_rows import AuditRows
+from curate.reports.explain import explain
 from curate.reports.originals import originals
 from curate.reports.shots import shot_pairs
 from curate.same_part.planted import ALL_TOGETHER, plant
@@ -81,6 +88,30 @@ def test_a_twin_with_a_defect_is_evidence_and_the_defect_lights_up(tmp_path: Pat
     assert warm[55:65, 63:73].mean() > 40
     assert np.abs(warm[:40]).mean() < 10
     assert second[55:65, 63:73].mean() < 60
+
+
+def test_the_report_says_what_the_search_was_worth_and_explain_names_both_shots(audit: curate.Audit):
+    assert audit.path
+    page = (audit.path / "report.html").read_text()
+    assert re.search(r"Of second shots made of some images, \d+% were found", page)
+    assert explain(audit, FIRST).shots == ((AGAIN, "same_part"),)
+    assert f"the same part: {FIRST}" in explain(audit, AGAIN).lines()
+
+
+def test_a_file_that_goes_or_changes_after_it_was_embedded_is_undecidable(shots: Path, tmp_path: Path):
+    folder = Path(shutil.copytree(shots, tmp_path / "good"))
+    config = configure({"cache": tmp_path / "cache", "offline": True})
+    listing, backbone = list_images(folder), load_backbone(config.backbone, offline=True)
+    settings = embed_settings(listing, config)
+    facts, embeddings, _ = embed(listing, backbone, settings, cache=Cache(config.cache, backbone, settings))
+    (folder / "05.png").unlink()
+    shutil.copy(folder / "07.png", folder / "09.png")
+    found = find_shots(listing, facts, embeddings, duplicates=np.arange(len(listing)), settings=settings)
+    gone = [row for row, path in enumerate(listing.paths) if path in ("05.png", "09.png")]
+    assert found.unread == len(gone) == 2
+    assert not found.decidable[gone].any()
+    assert found.copies is not None
+    assert len(found.copies.pairs) == 0
 
 
 def test_turned_off_it_is_not_looked_for_and_leaves_no_trace(shots: Path, tmp_path: Path):

@@ -11,6 +11,7 @@ from curate.same_part.null import Null, measure_null
 from curate.same_part.pairs import (
     Registered,
     correlations,
+    correlations_elsewhere,
     joined,
     local_differences,
     mutual_correlations,
@@ -35,6 +36,8 @@ and the fit undoes a stretch of up to 12 %."""
 WORTH_A_FIT, FITS = 2.0, 2
 """Fitted are the best two candidates above this standard score, which one different pair in forty exceeds."""
 FEWEST_ALIKE = 2
+ELSEWHERE = 2.0
+"""A score is at most twice of what is left without any one quarter: two parts with the same hole agree there alone."""
 UNMEASURED = Null(middle=0, deviation=1)
 
 
@@ -177,19 +180,38 @@ class Comparison:
         """Return how `rows` compare, the best of them fitted; local differences from the score `least` on."""
         compared = self.compare(row, rows, shot=shot)
         scores, shifts = self.shift_null.standard(compared.scores), compared.registered.shifts.copy()
+        if compared.reference is None:
+            return Judged(
+                scores=scores, shifts=shifts, local=np.zeros((len(rows), 2), np.float32), crowd=compared.crowd
+            )
         best = np.argsort(-scores, kind="stable")[:fits]
         best = best[scores[best] > WORTH_A_FIT]
-        if compared.reference is None or not len(best):
-            return Judged(
-                scores=scores, shifts=shifts, local=_local(compared.registered, scores >= least), crowd=compared.crowd
-            )
-        again, reference = refit(compared.registered.at(best), compared.reference, self.weights)
-        fitted = self.fit_null.standard(correlations(again, reference))
-        shifts[best] = np.where((fitted > scores[best])[:, None], again.shifts, shifts[best])
-        scores[best] = np.maximum(fitted, scores[best])
+        reference = whitened(compared.reference[None], self.weights)[0]
+        scores = _everywhere(scores, compared.registered, reference, null=self.shift_null, least=least)
         local = _local(compared.registered, scores >= least)
-        local[best] = np.minimum(local[best], _local(again, scores[best] >= least))
+        if len(best):
+            again, reference = refit(compared.registered.at(best), compared.reference, self.weights)
+            fitted = self.fit_null.standard(correlations(again, reference))
+            fitted = _everywhere(fitted, again, reference, null=self.fit_null, least=least)
+            shifts[best] = np.where((fitted > scores[best])[:, None], again.shifts, shifts[best])
+            not_yet = scores[best] < least
+            scores[best] = np.maximum(fitted, scores[best])
+            fitted_local = _local(again, scores[best] >= least)
+            local[best] = np.where(not_yet[:, None], fitted_local, np.minimum(local[best], fitted_local))
         return Judged(scores=scores, shifts=shifts, local=local, crowd=compared.crowd)
+
+
+def _everywhere(
+    scores: FloatArray, registered: Registered, reference: FloatArray, *, null: Null, least: float
+) -> FloatArray:
+    """Return scores (C,), those from `least` on at most ELSEWHERE times what is left without the best place."""
+    high = np.flatnonzero(scores >= least)
+    if not len(high):
+        return scores
+    elsewhere = null.standard(correlations_elsewhere(registered.at(high), reference))
+    everywhere = scores.copy()
+    everywhere[high] = np.minimum(scores[high], ELSEWHERE * elsewhere)
+    return everywhere
 
 
 def _local(registered: Registered, asked: BoolArray) -> FloatArray:

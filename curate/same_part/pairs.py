@@ -94,14 +94,21 @@ def refit(registered: Registered, reference: FloatArray, weights: FloatArray) ->
 def correlations(registered: Registered, reference: FloatArray) -> FloatArray:
     """Return (C,) Fisher's z of the correlation of each with the one, both less a reference: near 0 for other parts.
 
-    It is the least that is left without any one place: two parts with the same hole agree there alone, two shots of a
-    part everywhere.
-
     Args:
         registered: C prints beside one.
         reference: (K * K,) what the product always shows, whitened.
 
     Source: ours.
+    """
+    residuals = _clipped(registered.white - reference)
+    norms = np.linalg.norm(residuals, axis=1)
+    return _fisher(residuals[1:] @ residuals[0] / (norms[1:] * norms[0] + 1e-9))
+
+
+def correlations_elsewhere(registered: Registered, reference: FloatArray) -> FloatArray:
+    """Return (C,) the same without the place where it is highest: the least of what is left without each window.
+
+    Two parts with the same hole agree there alone, two shots of a part everywhere. Source: ours.
     """
     residuals = _clipped(registered.white - reference)
     one, many = residuals[0], residuals[1:]

@@ -46,10 +46,12 @@ def nearest(pictures: Sequence[Pixels], count: int = 8) -> IntArray:
     return np.pad(near, ((0, 0), (0, count - near.shape[1])), constant_values=-1)
 
 
-def find(pictures: Sequence[Pixels], groups: IntArray | None = None, progress: Progress = no_progress) -> SamePart:
+def find(
+    pictures: Sequence[Pixels], groups: IntArray | None = None, *, progress: Progress = no_progress, near: int = 8
+) -> SamePart:
     groups = np.arange(len(pictures)) if groups is None else groups
     shown = Pictures(pictures.__getitem__, len(pictures), progress)
-    return find_same_part(shown, nearest(pictures), groups, seed=0, progress=progress)
+    return find_same_part(shown, nearest(pictures, near), groups, seed=0, progress=progress)
 
 
 def pairs(found: SamePart) -> set[tuple[int, int]]:

@@ -6,10 +6,11 @@ from functools import cache
 
 import numpy as np
 import pytest
-from parts import SIDE, as_pixels, find, look_again, pairs, part
+from parts import SIDE, as_pixels, find, look_again, nearest, pairs, part
 
+from curate.errors import CouldNotFinish
 from curate.same_part.find import SamePart, find_same_part
-from curate.same_part.planted import RESHOTS
+from curate.same_part.planted import ALL_TOGETHER, RESHOTS
 from curate.same_part.prints import Pictures, Pixels
 
 PARTS = 24
@@ -97,3 +98,45 @@ def test_parts_that_show_no_surface_of_their_own_are_not_told_apart():
     noise = np.random.default_rng(0)
     plain = [as_pixels(part(0, surface=0)[..., 0] + noise.normal(0, 2, (SIDE, SIDE))) for _ in range(8)]
     assert len(find(plain).pairs) == 0
+
+
+@cache
+def bursts() -> tuple[SamePart, frozenset[tuple[int, int]]]:
+    """Find what 40 parts show of which three were photographed nine times; and the pairs that there are."""
+    numbers = [*range(40), *(row for row in range(3) for _ in range(8))]
+    shown = [part(number) if row < 40 else look_again(part(number), row) for row, number in enumerate(numbers)]
+    same = {(a, b) for a in range(len(shown)) for b in range(a + 1, len(shown)) if numbers[a] == numbers[b]}
+    return find(shown, near=63), frozenset(same)
+
+
+def test_the_shots_of_a_burst_are_found_and_do_not_hide_each_other():
+    found, same = bursts()
+    assert len(pairs(found) & same) >= 0.95 * len(same)
+    assert pairs(found) <= same
+    assert found.recall[ALL_TOGETHER] >= 0.7
+
+
+def test_the_shots_of_a_burst_are_one_cluster():
+    found, _ = bursts()
+    for part_number in range(3):
+        shots = [part_number, *range(40 + 8 * part_number, 48 + 8 * part_number)]
+        assert len(set(found.clusters[shots].tolist())) <= 2
+
+
+def test_parts_that_share_a_defect_are_not_one_part():
+    holes = [part(number, hole=number >= 20) for number in range(30)]
+    assert pairs(find(holes)) == set()
+
+
+def test_an_image_that_cannot_be_read_any_more_is_undecidable_and_counted():
+    shown = few()
+
+    def read(row: int) -> Pixels:
+        if row == 3:
+            raise CouldNotFinish("03.png: was read before and cannot be read any more")
+        return shown[row]
+
+    found = find_same_part(Pictures(read, len(shown)), nearest(shown), np.arange(len(shown)), seed=0)
+    assert found.unread == 1
+    assert not found.decidable[3]
+    assert pairs(found) == {(0, 15)}
