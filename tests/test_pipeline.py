@@ -123,7 +123,7 @@ def test_an_image_in_another_light_or_out_of_focus_is_flagged_and_said_to_be(tmp
 def test_every_step_that_takes_long_is_a_stage(plates: Path, tmp_path: Path):
     watch = Meanwhile()
     quick(plates, tmp_path / "audit", screen=watch)
-    assert watch.stages == ["list", "read headers", "embed", "score", "draw", "report"]
+    assert watch.stages == ["list", "read headers", "embed", "same part", "score", "draw", "report"]
 
 
 def test_a_flagged_image_that_vanishes_before_it_is_drawn_has_no_map(plates: Path, tmp_path: Path):

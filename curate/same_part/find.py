@@ -141,9 +141,9 @@ def _compare_sample(images: Comparison, planted: Planted, sample: IntArray, *, s
         looks.compare(sample.tolist())
         return looks
 
-    limits = alike_from(images, planted)
-    looks = compared(replace(images, alike=min(limits, default=np.inf)))
-    if limits and looks.crowded():
-        apart = [compared(replace(images, alike=limit, apart=True)) for limit in limits]
+    either = alike_from(images, planted)
+    looks = compared(replace(images, alike=either[0]) if either else images)
+    if either and looks.crowded():
+        apart = [compared(replace(images, alike=alike, apart=True)) for alike in either]
         looks = max(looks, *apart, key=Looks.worth)
     return looks

@@ -15,6 +15,7 @@ from curate.same_part.pairs import (
     joined,
     local_differences,
     mutual_correlations,
+    mutual_differences,
     refit,
     register,
     weights_of,
@@ -79,6 +80,23 @@ class Compared:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Alike:
+    """When two images look like shots of one part, before it is known what the product always shows.
+
+    Attributes:
+        likeness: Fisher's z beside the whole set's median is that at least.
+        difference: of `mutual_differences` is that at most: parts of one product in a mixed set are alike, too, but
+            their surfaces differ by more than noise.
+    """
+
+    likeness: float
+    difference: float
+
+
+NEVER = Alike(likeness=np.inf, difference=0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """M images as they are compared.
 
@@ -88,7 +106,7 @@ class Comparison:
         groups: (M,) leakage groups that are known: their images are no candidates and no references.
         weights: of `weights_of`.
         common: (K * K,) the median of the set's prints, whitened.
-        alike: Fisher's z beside `common` from which on an image looks like a second shot.
+        alike: from which likeness on an image looks like a second shot.
         apart: whether references look like second shots neither of the image nor of each other, as bursts need it.
         shift_null, fit_null: of pairs that are shifted, and of those that are fitted too.
     """
@@ -99,7 +117,7 @@ class Comparison:
     groups: IntArray
     weights: FloatArray
     common: FloatArray
-    alike: float = np.inf
+    alike: Alike = NEVER
     apart: bool = False
     shift_null: Null = UNMEASURED
     fit_null: Null = UNMEASURED
@@ -137,7 +155,7 @@ class Comparison:
         registered = self.register(row, every, shot=shot)
         place = dict(zip(every.tolist(), range(len(every)), strict=True))
         pool = registered.at(np.array([place[other] for other in nearest.tolist()], np.int64))
-        crowd = int((correlations(pool.at(np.arange(len(pool.moved))[:REFERENCES]), self.common) >= self.alike).sum())
+        crowd = int(self.looks_alike(pool.at(np.arange(len(pool.moved))[:REFERENCES]))[0, 1:].sum())
         others, chosen = self._others_in(pool)
         if self.apart and len(chosen) < REFERENCES:
             anywhere = self.others(row, self.anywhere)
@@ -158,12 +176,18 @@ class Comparison:
             crowd=crowd,
         )
 
+    def looks_alike(self, pool: Registered) -> BoolArray:
+        """Return (1 + C, 1 + C) which of the one and the others look like second shots of each other."""
+        likeness, difference = mutual_correlations(pool, self.common), mutual_differences(pool)
+        alike: BoolArray = (likeness >= self.alike.likeness) & (difference <= self.alike.difference)
+        return alike
+
     def _others_in(self, pool: Registered) -> tuple[IntArray, IntArray]:
         """Return which of a pool show other parts, CANDIDATES at most, and which are references; see `apart`."""
         every = np.arange(len(pool.moved))
         if not self.apart:
             return every[:CANDIDATES], every[:REFERENCES]
-        alike = mutual_correlations(pool, self.common) >= self.alike
+        alike = self.looks_alike(pool)
         same = alike[0].copy()
         if same[1:].sum() >= FEWEST_ALIKE:
             same |= alike[:, np.flatnonzero(same)].mean(axis=1) >= 0.5

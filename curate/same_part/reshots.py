@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from curate.records import FloatArray, IntArray
-from curate.same_part.judge import Comparison
-from curate.same_part.pairs import correlations, register
+from curate.same_part.judge import Alike, Comparison
+from curate.same_part.pairs import Registered, correlations, mutual_differences, register
 from curate.same_part.planted import ALL_TOGETHER, plant
 from curate.same_part.prints import Read, print_of
 
 WEAK = 0.1
 """The planted re-shot at this quantile stands for the weakest that must be found."""
 OTHERWISE_ALIKE = 0.95
-"""So many images drawn from the whole set are less alike than what is taken for a second shot, and as far from it."""
+OTHERWISE_DIFFERENT = 0.25
+"""So many images drawn from the whole set are less alike, and so many differ less: up to a quarter may be shots of
+the same part, or of one product of several."""
 LOCAL_QUANTILE, LOCAL_MARGIN = 0.99, 1.25
 """A pair differs locally if it does so by a quarter more than 99 % of the planted re-shots, which do not."""
 SMALLEST_LIMIT = 1.0
@@ -40,27 +42,46 @@ def plant_reshots(read: Read, rows: IntArray, generator: np.random.Generator, *,
     return Planted(rows=rows, shots={kind: np.stack(prints) for kind, prints in shots.items()})
 
 
-def alike_from(images: Comparison, planted: Planted) -> tuple[float, ...]:
-    """Return limits of Fisher's z beside the whole set's median, from which on an image looks like a second shot.
+def alike_from(images: Comparison, planted: Planted) -> tuple[Alike, ...]:
+    """Return when an image may look like a second shot: by no, one or two measures of what a second shot is.
 
-    There are two, or none. They lie midway between images drawn from anywhere and the weakest re-shots: beside re-shots
-    of other kinds, where both are moved, and beside their originals. Which of the two suits a set, its re-shots tell.
+    Both likeness and difference must lie on the near side of the middle between images drawn from anywhere and weak
+    re-shots: these beside re-shots of other kinds, where both are moved, or beside their originals. Which of the two
+    suits a set, its re-shots tell. Where re-shots differ as much as other images do, there is none: parts of one
+    product in a mixed set would look like shots of one part.
 
     Source: ours.
     """
-    different, originals, reshots = [], [], []
+    anywhere, beside_reshots, beside_originals = _Beside(), _Beside(), _Beside()
     for at, row in enumerate(planted.rows.tolist()):
         shots = {kind: prints[at] for kind, prints in planted.shots.items()}
         first = shots.pop(ALL_TOGETHER)
-        others = images.register(row, np.concatenate([[row], images.others(row, images.anywhere)]), shot=first)
-        scores = correlations(others, images.common)
-        originals.append(scores[:1])
-        different.append(scores[1:])
-        reshots.append(correlations(register(first, np.stack(list(shots.values())), images.weights), images.common))
-    if not sum(map(len, different)):
+        beside_reshots.add(register(first, np.stack(list(shots.values())), images.weights), images.common)
+        beside_originals.add(images.register(row, np.array([row]), shot=first), images.common)
+        anywhere.add(images.register(row, images.others(row, images.anywhere), shot=first), images.common)
+    if not sum(map(len, anywhere.likeness)):
         return ()
-    otherwise = np.quantile(np.concatenate(different), OTHERWISE_ALIKE)
-    return tuple(float(otherwise + np.quantile(np.concatenate(same), WEAK)) / 2 for same in (reshots, originals))
+    likeness = np.quantile(np.concatenate(anywhere.likeness), OTHERWISE_ALIKE)
+    difference = np.quantile(np.concatenate(anywhere.differences), OTHERWISE_DIFFERENT)
+    limits = []
+    for beside in (beside_reshots, beside_originals):
+        apart = np.quantile(np.concatenate(beside.differences), 1 - WEAK)
+        if apart < difference:
+            weak = np.quantile(np.concatenate(beside.likeness), WEAK)
+            limits.append(Alike(likeness=float(likeness + weak) / 2, difference=float(np.sqrt(apart * difference))))
+    return tuple(limits)
+
+
+@dataclass(kw_only=True)
+class _Beside:
+    """Likeness and differences of prints beside some first ones."""
+
+    likeness: list[FloatArray] = field(default_factory=list)
+    differences: list[FloatArray] = field(default_factory=list)
+
+    def add(self, registered: Registered, common: FloatArray) -> None:
+        self.likeness.append(correlations(registered, common))
+        self.differences.append(mutual_differences(registered)[0, 1:])
 
 
 @dataclass(frozen=True, kw_only=True)

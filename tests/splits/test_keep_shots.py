@@ -134,7 +134,7 @@ def test_a_plan_is_resumed_with_the_same_shots_only_and_restored(parts: Path, tm
     assert go(tmp_path, Mode.MOVE, keep_shots=KeepShots.FIRST).images == {"keep": 5, "reject": 4, "carry": 3}
     assert (tmp_path / "split" / "quarantine" / B).is_file()
     assert go(tmp_path, Mode.MOVE, keep_shots=KeepShots.FIRST).images["keep"] == 5
-    with pytest.raises(UsageError, match="holds another plan, from other verdicts, decisions or --keep-shots"):
+    with pytest.raises(UsageError, match="holds another plan, from other verdicts, decisions, --keep-shots or splits"):
         go(tmp_path, Mode.MOVE)
     restore(tmp_path / "split")
     assert snapshot(parts) == before
