@@ -16,7 +16,7 @@ from curate.progress import Progress, no_progress
 from curate.records import BoolArray, FloatArray, IntArray
 from curate.same_part.clusters import complete_clusters
 from curate.same_part.copies import Copies
-from curate.same_part.judge import Comparison, prepare, with_nulls
+from curate.same_part.judge import NEVER, Comparison, prepare, with_nulls
 from curate.same_part.looks import Looks
 from curate.same_part.planted import ALL_TOGETHER
 from curate.same_part.prints import Pictures
@@ -146,4 +146,6 @@ def _compare_sample(images: Comparison, planted: Planted, sample: IntArray, *, s
     if either and looks.crowded():
         apart = [compared(replace(images, alike=alike, apart=True)) for alike in either]
         looks = max(looks, *apart, key=Looks.worth)
+    if not looks.images.apart:
+        looks.images = replace(looks.images, alike=NEVER)  # crowds need not be counted any more
     return looks

@@ -68,7 +68,7 @@ class Compared:
         scores: (C,) Fisher's z; -inf if there are too few references.
         reference: (S, S) what the product always shows; None if there are too few references.
         others: the nearest that show other parts, shifted onto it; `rows` are theirs.
-        crowd: how many of the nearest REFERENCES look like second shots.
+        crowd: how many of the nearest REFERENCES look like second shots; 0 if `alike` is NEVER, or `apart`.
     """
 
     registered: Registered
@@ -155,7 +155,9 @@ class Comparison:
         registered = self.register(row, every, shot=shot)
         place = dict(zip(every.tolist(), range(len(every)), strict=True))
         pool = registered.at(np.array([place[other] for other in nearest.tolist()], np.int64))
-        crowd = int(self.looks_alike(pool.at(np.arange(len(pool.moved))[:REFERENCES]))[0, 1:].sum())
+        crowd = 0
+        if self.alike is not NEVER and not self.apart:
+            crowd = int(self.looks_alike(pool.at(np.arange(len(pool.moved))[:REFERENCES]))[0, 1:].sum())
         others, chosen = self._others_in(pool)
         if self.apart and len(chosen) < REFERENCES:
             anywhere = self.others(row, self.anywhere)

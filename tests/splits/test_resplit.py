@@ -280,7 +280,9 @@ def test_a_killed_apply_resumes_with_the_same_proposal_and_no_other(
         with pytest.raises(Killed):
             go(tmp_path, Mode.COPY, resplit=settings)
     for other in (None, ResplitSettings(seed=6)):
-        with pytest.raises(UsageError, match="holds another plan, from other verdicts, decisions, --keep-shots or splits"):
+        with pytest.raises(
+            UsageError, match="holds another plan, from other verdicts, decisions, --keep-shots or splits"
+        ):
             go(tmp_path, Mode.COPY, resplit=other)
     found = go(tmp_path, Mode.COPY, resplit=settings).resplit
     assert found
