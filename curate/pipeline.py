@@ -46,9 +46,9 @@ from curate.same_part.copies import find_copies
 from curate.same_part.find import SamePart, find_same_part
 from curate.same_part.judge import CANDIDATES
 from curate.same_part.planted import SIDE_PX as SHOT_PX
-from curate.same_part.prints import Pictures
+from curate.same_part.prints import Pictures, thumbnails_of
 from curate.scores.base import Images, ScorerContext, make_scorers
-from curate.scores.similar import similar_images
+from curate.scores.similar import nearest_vectors, similar_images
 from curate.toml_files import first_fault
 from curate.verdicts.acquisition import as_table
 from curate.verdicts.judge import JudgedImages
@@ -59,7 +59,8 @@ SIZES_PEEKED = 64
 COPY_PX = 2048
 """Longest side at which two images are compared for the noise that a copy has and a second shot has not."""
 NEAR = 64
-"""Images most similar as a whole: the nearest may be copies or shots of the same part, and all show the product."""
+"""Images most similar as a whole. In turn with those most similar by their prints, the first may be copies or shots of
+the same part, and all show the product."""
 
 
 def scan(
@@ -247,12 +248,25 @@ def find_shots(
     near = similar_images(embeddings, groups, NEAR).near
     small, full = (pixels_of(listing, settings, longest_px=px, facts=facts) for px in (SHOT_PX, COPY_PX))
     pictures = Pictures(lambda i: small(int(readable[i])), len(readable), progress)
+    near = _interleaved(near, nearest_vectors(thumbnails_of(pictures.prints), CANDIDATES))
     likely = near[:, :CANDIDATES]
     copies = find_copies(lambda i: full(int(readable[i])), pictures.prints, likely, groups=groups, seed=settings.seed)
     same_file = _by_file(copies.first, readable, len(listing))
     groups = leakage_groups(duplicates, listing.groups, same_file)[readable]
     found = find_same_part(pictures, near, groups, seed=settings.seed, progress=progress)
     return replace(found, copies=copies)
+
+
+def _interleaved(one: IntArray, other: IntArray) -> IntArray:
+    """Return (M, C + D) the rows of (M, C) and of (M, D) in turn, each once; -1 for none, at the end."""
+    near = np.full((len(one), one.shape[1] + other.shape[1]), -1, np.int64)
+    width = other.shape[1]
+    in_turn = np.concatenate([np.stack([one[:, :width], other], axis=2).reshape(len(one), -1), one[:, width:]], axis=1)
+    for row, found in enumerate(in_turn):
+        rows = found[np.sort(np.unique(found, return_index=True)[1])]
+        rows = rows[rows >= 0]
+        near[row, : len(rows)] = rows
+    return near
 
 
 def _joined(readable: IntArray, files: int, same_part: SamePart | None) -> Iterator[IntArray]:

@@ -83,7 +83,7 @@ def test_a_check_breaks_on_leaks(audit: curate.Audit, tmp_path: Path):
 
 
 def test_a_check_says_what_nobody_looked_for_and_breaks_on_what_is_there(without: curate.Audit, tmp_path: Path):
-    off = "shots of the same part were not looked for (--same-part)"
+    off = "shots of the same part were not looked for (--no-same-part)"
     assert outcomes(without.path, tmp_path) == {
         "DUP102": ("broken", "1; must be 0"),
         "LBL104": ("skipped", off),

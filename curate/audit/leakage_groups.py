@@ -48,7 +48,7 @@ def unfound_parts(run: Mapping[str, Any]) -> str:
     """Return why an audit, by its `run.json`, does not tell shots of the same part; "" if it does."""
     search = run.get("same_part")
     if not isinstance(search, dict):
-        return "shots of the same part were not looked for (--same-part)"
+        return "shots of the same part were not looked for (--no-same-part)"
     undecidable = search.get("undecidable", 1.0)
     if search.get("threshold") is None or undecidable > MOST_UNDECIDABLE:
         return f"of {100 * undecidable:.0f} % of the images a second shot would not be found"

@@ -30,7 +30,7 @@ def shot_clusters(audit: Audit) -> IntArray:
 
     if audit.run.get("same_part") is None:
         raise InputError(
-            f"{audit.path}: was made without the search for shots of the same part; scan again with --same-part"
+            f"{audit.path}: was made without the search for shots of the same part; scan again without --no-same-part"
         )
     paths = audit.tables["images"]["path"].to_pylist()
     row_of = {path: row for row, path in enumerate(paths)}

@@ -94,7 +94,8 @@ def find_copies(read: Read, prints: Prints, near: IntArray, *, groups: IntArray,
     limit = _limit(prints, np.array([one.difference for one in planted], np.float32), groups, generator=generator)
     most = _most_own_noise(read, rows, generator)
     found: dict[tuple[int, int], int] = {}
-    for row, others in enumerate(_candidates(prints, near, groups)):
+    unlike = LIMIT_MARGIN * float(np.quantile([one.unlike for one in planted], LIMIT_QUANTILE)) if planted else 0.0
+    for row, others in enumerate(_candidates(prints, near, groups, unlike=unlike)):
         for other in _alike(prints, row, others, limit=limit):
             pair = (min(row, other), max(row, other))
             if pair not in found:
@@ -162,10 +163,15 @@ def _contrast(prints: Prints, rows: IntArray) -> FloatArray:
     return contrast
 
 
-def _candidates(prints: Prints, near: IntArray, groups: IntArray) -> Iterator[IntArray]:
-    """Yield for each image the others that may be its copies: the most similar, and those alike in any orientation."""
+def _candidates(prints: Prints, near: IntArray, groups: IntArray, *, unlike: float) -> Iterator[IntArray]:
+    """Yield for each image the others that may be its copies: the most similar, and those alike in any orientation.
+
+    Left out are those that differ by more than `unlike` in what no orientation changes, as no planted copy does.
+    """
     shown = np.flatnonzero(~prints.flat)
     numbers = unoriented(prints.values[shown])
+    all_numbers = np.full((len(prints), numbers.shape[1]), np.inf, numbers.dtype)
+    all_numbers[shown] = numbers
     _, once = np.unique(np.column_stack([groups[shown], numbers]), axis=0, return_index=True)
     alike = np.full((len(prints), NEAR), -1, np.int64)
     if len(once) > 1:
@@ -175,7 +181,9 @@ def _candidates(prints: Prints, near: IntArray, groups: IntArray) -> Iterator[In
         others = np.unique(np.concatenate([near[row], alike[row]]))
         others = others[(others >= 0) & (others != row)]
         others = others[~prints.flat[others] & (groups[others] != groups[row])]
-        yield others if not prints.flat[row] else others[:0]
+        if prints.flat[row]:
+            others = others[:0]
+        yield others[np.linalg.norm(all_numbers[others] - all_numbers[row], axis=1) <= unlike]
 
 
 # --- the same noise
@@ -214,10 +222,18 @@ def _middle(grey: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, kw_only=True)
 class _PlantedCopy:
-    """A planted copy: its kind, the difference of its print in its orientation, and its share of own noise."""
+    """A planted copy.
+
+    Attributes:
+        kind: of the copy.
+        difference: of its print from that of its original, in its orientation.
+        unlike: how far it is from its original in what no orientation changes.
+        own_noise: its share of own noise.
+    """
 
     kind: str
     difference: float
+    unlike: float
     own_noise: float
 
 
@@ -226,10 +242,13 @@ def _plant(read: Read, prints: Prints, rows: IntArray, *, generator: np.random.G
         pixels = read(row)
         one = prints.values[row].astype(np.float32)
         for kind, (copy, orientation) in plant_copies(pixels, generator).items():
-            inner = print_of(_shrunk(copy))[_INNER, _INNER].reshape(1, -1)
+            copied = print_of(_shrunk(copy))
+            inner = copied[_INNER, _INNER].reshape(1, -1)
+            first, second = unoriented(np.stack([one, copied]).astype(np.float16))
             yield _PlantedCopy(
                 kind=kind,
                 difference=float(differences(one, inner)[orientation, 0]),
+                unlike=float(np.linalg.norm(first - second)),
                 own_noise=_own_noise(oriented(pixels, orientation), copy),
             )
 

@@ -37,6 +37,7 @@ DARK_GREY = 4.0
 """Added to the grey before the logarithm: below it, sensors and JPEG show noise rather than the part."""
 FADE_PX = 3
 """Over so many pixels the edges of a print fade before its spectrum is taken; a shift of 2 px brings none in."""
+THUMBNAIL_PX = 16
 THREADS, AHEAD = 4, 256
 """Decoding releases the interpreter. So many images are asked for at a time: after one that fails, no more are read."""
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -107,6 +108,16 @@ def _fade() -> FloatArray:
 
 
 _FADE = _fade()
+
+
+def thumbnails_of(prints: Prints) -> FloatArray:
+    """Return (N, 256) small prints, of mean 0 over the set and of length 1: pairs are searched for by them."""
+    side = SIDE_PX // THUMBNAIL_PX
+    cells = prints.values.reshape(-1, THUMBNAIL_PX, side, THUMBNAIL_PX, side).mean(axis=(2, 4), dtype=np.float32)
+    small = cells.reshape(len(prints), -1)
+    small -= small.mean(axis=0) if len(small) else 0
+    thumbnails: FloatArray = small / (np.linalg.norm(small, axis=1, keepdims=True) + 1e-9)
+    return thumbnails
 
 
 def prints_of(read: Read, count: int, progress: Progress = no_progress) -> Prints:

@@ -84,6 +84,23 @@ def similar_images(
     return Similar(near, "exact" if exact else "inverted lists", recall)
 
 
+def nearest_vectors(vectors: FloatArray, count: int) -> IntArray:
+    """Return (N, count) the rows whose vectors (N, P) are nearest to each other one, nearest first; -1 for none.
+
+    Raises:
+        CouldNotFinish: faiss is not installed.
+    """
+    near = np.full((len(vectors), count), -1, dtype=np.int64)
+    if len(vectors) < 2:
+        return near
+    index, _ = _index(np.ascontiguousarray(vectors))
+    places = _search(index, vectors, min(count + 1, len(vectors)))
+    for row, found in enumerate(places):
+        others = found[(found >= 0) & (found != row)][:count]
+        near[row, : len(others)] = others
+    return near
+
+
 def _without_copies(pooled: FloatArray, groups: IntArray) -> IntArray:
     """Return the first image of each leakage group and vector: a copy is of the same group, with an equal vector."""
     first: dict[tuple[int, bytes], int] = {}

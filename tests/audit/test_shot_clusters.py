@@ -48,7 +48,9 @@ def test_copies_of_equal_pixels_stand_for_one_another():
 
 
 def test_an_audit_without_the_search_is_refused_in_one_sentence():
-    with pytest.raises(InputError, match="without the search for shots of the same part; scan again with --same-part"):
+    with pytest.raises(
+        InputError, match="without the search for shots of the same part; scan again without --no-same-part"
+    ):
         shot_clusters(audit_of(2, run={}))
 
 

@@ -19,7 +19,7 @@ from tests.rules.audits import make_audit
 
 BOTH = [{"split": "train", "times": 90}, {"split": "test", "times": 10}]
 LEAKS = [{"split": "train", "times": 98}, {"split": "test", "times": 2, "reasons": ["LEAK001"]}]
-OFF = "shots of the same part were not looked for (--same-part)"
+OFF = "shots of the same part were not looked for (--no-same-part)"
 LEAKAGE_RULES = ("DUP102", "LBL104", "LEAK101", "SET101")
 
 

@@ -243,7 +243,7 @@ def test_what_was_not_looked_for_and_what_stays_empty_is_said(lots: Path, tmp_pa
     (tmp_path / "audit/run.json").write_text(json.dumps(run | {"same_part": None}))
     shares = parse_shares("train=0.98,val=0.01,test=0.01")
     warnings = go(tmp_path, resplit=ResplitSettings(shares=shares)).warnings
-    assert "Parts may still leak: shots of the same part were not looked for (--same-part)" in warnings
+    assert "Parts may still leak: shots of the same part were not looked for (--no-same-part)" in warnings
     assert any("The split 'val' has no image" in warning for warning in warnings)
 
 
