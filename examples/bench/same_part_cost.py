@@ -14,7 +14,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import cache
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +37,7 @@ GRAINS_PX = (4, 16, 40)
 SAMPLE_S = 0.02
 
 
+@cache
 def product() -> np.ndarray:
     """Return what all parts show, (HEIGHT, WIDTH): a plate with a bore and a rim."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH] - np.array([HEIGHT / 2, WIDTH / 2])[:, None, None]
@@ -54,11 +58,16 @@ def part(number: int, shot: int, plate: np.ndarray) -> Image.Image:
 
 
 def draw(folder: Path, images: int, share: float) -> None:
-    plate, parts = product(), images - round(images * share)
-    for number in range(images):
-        again = number >= parts
-        picture = part(number - parts if again else number, int(again), plate)
-        picture.save(folder / f"{number:06d}.jpg", quality=QUALITY)
+    parts = images - round(images * share)
+    with ProcessPoolExecutor() as pool:
+        for _ in pool.map(draw_one, repeat(folder), range(images), repeat(parts), chunksize=50):
+            pass
+
+
+def draw_one(folder: Path, number: int, parts: int) -> None:
+    again = number >= parts
+    picture = part(number - parts if again else number, int(again), product())
+    picture.save(folder / f"{number:06d}.jpg", quality=QUALITY)
 
 
 class Cost:
@@ -92,14 +101,14 @@ def measured() -> Iterator[Cost]:
 
 def cost_of(images: int, share: float, seed: int, *, say: Callable[[str], None]) -> None:
     with tempfile.TemporaryDirectory() as name:
-        folder, cache = Path(name) / "parts", Path(name) / "cache"
+        folder, store = Path(name) / "parts", Path(name) / "cache"
         folder.mkdir()
         draw(folder, images, share)
-        config = ScanConfig(offline=True, cache=cache, seed=seed)
+        config = ScanConfig(offline=True, cache=store, seed=seed)
         listing, backbone = list_images(folder), load_backbone(config.backbone, offline=True)
         settings = embed_settings(listing, config)
         with measured() as embedding:
-            facts, embeddings, _ = embed(listing, backbone, settings, cache=Cache(cache, backbone, settings))
+            facts, embeddings, _ = embed(listing, backbone, settings, cache=Cache(store, backbone, settings))
         keys = confirmed_keys(listing.files, facts, levels=settings.levels, config=settings.decode)
         with measured() as search:
             found = find_shots(listing, facts, embeddings, duplicates=duplicate_groups(keys), settings=settings)
