@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from parts import part
+from parts import look_again, part
 from scipy.stats import norm
 
 from curate.same_part.null import measure_null, measure_tail, rate_above, threshold_for
-from curate.same_part.pairs import INNER, fitted, shifted, shifts_onto
+from curate.same_part.pairs import INNER, fitted, mutual_differences, register, shifted, shifts_onto, weights_of
 from curate.same_part.planted import RESHOTS, plant
-from curate.same_part.prints import SIDE_PX, print_of, spectra_of
+from curate.same_part.prints import SIDE_PX, print_of, prints_of, spectra_of, thumbnails_of
+from curate.scores.similar import nearest_vectors
 
 
 def test_a_print_does_not_depend_on_the_exposure():
@@ -63,3 +64,25 @@ def test_a_heavier_tail_needs_a_higher_threshold_and_gives_its_rate_back():
     assert tail.threshold(1e-6) > threshold_for(1e-6, 200)
     assert tail.rate(tail.threshold(1e-6)) == pytest.approx(1e-6)
     assert rate_above(threshold_for(1e-6, 200), 200) == pytest.approx(1e-6)
+
+
+def test_a_second_shot_is_the_nearest_by_the_thumbnail_of_its_print():
+    shots = [*(part(number) for number in range(20)), look_again(part(7))]
+    prints = prints_of(shots.__getitem__, len(shots))
+    near = nearest_vectors(thumbnails_of(prints), 4)
+    assert near.shape == (21, 4)
+    assert near[20, 0] == 7
+    assert near[7, 0] == 20
+    assert not (near == np.arange(21)[:, None]).any()
+
+
+@pytest.mark.parametrize(("count", "expected"), [(0, []), (1, [[-1, -1]]), (2, [[1, -1], [0, -1]])])
+def test_where_there_are_fewer_others_the_nearest_are_none(count, expected):
+    assert nearest_vectors(np.eye(2, 3, dtype=np.float32)[:count], 2).tolist() == expected
+
+
+def test_what_parts_differ_by_is_everywhere_and_what_shots_differ_by_is_little():
+    prints = np.stack([print_of(one) for one in (part(0), look_again(part(0)), part(1))])
+    weights = weights_of(prints_of([part(number) for number in range(8)].__getitem__, 8))
+    differences = mutual_differences(register(prints[0], prints[1:], weights))
+    assert differences[0, 1] < 0.1 * differences[0, 2]
