@@ -16,12 +16,13 @@ import curate
 from curate.embeddings.backbones import load_backbone
 from curate.embeddings.engines.local import Cache, embed
 from curate.images.sources import list_images
-from curate.pipeline import configure, embed_settings, find_shots
+from curate.pipeline import configure, embed_settings
 from curate.reports.audit_rows import AuditRows
 from curate.reports.explain import explain
 from curate.reports.originals import originals
 from curate.reports.shots import shot_pairs
 from curate.same_part.planted import ALL_TOGETHER, plant
+from curate.shots import find_shots
 from tests.plates import draw_plates
 
 PLATES, FIRST, AGAIN = 40, "03.png", "40.png"

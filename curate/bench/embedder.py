@@ -21,10 +21,11 @@ from curate.embeddings.backbones import Backbone, load_backbone
 from curate.embeddings.engines.local import Cache, EmbedSettings, embed
 from curate.errors import CouldNotFinish
 from curate.images.duplicates import confirmed_keys, duplicate_groups, leakage_groups
-from curate.pipeline import embed_settings, embedded_images, find_shots, pixels_of
+from curate.pipeline import embed_settings, embedded_images
 from curate.progress import Silent, Stages
 from curate.records import Embeddings, ImageFacts, IntArray, Layout, Listing
 from curate.scores.base import Images
+from curate.shots import find_shots, pixels_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,11 +14,12 @@ from curate.bench.cells import JOINED_SCORE
 from curate.bench.embedder import DrawnSet
 from curate.bench.variants import Variant
 from curate.config import ScanConfig
-from curate.pipeline import embedded_images, find_shots
+from curate.pipeline import embedded_images
 from curate.progress import Progress, no_progress
 from curate.records import Embeddings, FloatArray, IntArray, Scores
 from curate.refinement.judge_dataset import judge_dataset
 from curate.scores.base import NO_GUIDE, Guide, Scorer, ScorerContext, make_scorers
+from curate.shots import find_shots
 from curate.verdicts.judged_set import contamination
 
 

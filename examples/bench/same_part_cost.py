@@ -30,7 +30,8 @@ from curate.embeddings.backbones import load_backbone
 from curate.embeddings.engines.local import Cache, embed
 from curate.images.duplicates import confirmed_keys, duplicate_groups
 from curate.images.sources import list_images
-from curate.pipeline import embed_settings, find_shots
+from curate.pipeline import embed_settings
+from curate.shots import find_shots
 
 WIDTH, HEIGHT, QUALITY, NOISE_GREY = 640, 480, 92, 2.0
 GRAINS_PX = (4, 16, 40)
