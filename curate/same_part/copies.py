@@ -8,6 +8,7 @@ be told, and no copy is reported.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,12 +17,15 @@ import numpy as np
 from PIL import Image
 from scipy.spatial import KDTree
 
+from curate.errors import CouldNotFinish
 from curate.records import FloatArray, IntArray
 from curate.same_part.clusters import components
 from curate.same_part.noise import grey_of, own_noise
 from curate.same_part.orientations import ORIENTATIONS, is_on_its_side, oriented, unoriented
 from curate.same_part.planted_copies import plant_copies, second_shots
 from curate.same_part.prints import SIDE_PX, Pixels, Prints, Read, print_of
+
+log = logging.getLogger(__name__)
 
 PLANTED = 12
 """Images that copies are planted of: enough for a limit, at a fixed cost."""
@@ -93,16 +97,14 @@ def find_copies(read: Read, prints: Prints, near: IntArray, *, groups: IntArray,
     planted = list(_plant(read, prints, rows, generator=generator))
     limit = _limit(prints, np.array([one.difference for one in planted], np.float32), groups, generator=generator)
     most = _most_own_noise(read, rows, generator)
-    found: dict[tuple[int, int], int] = {}
     unlike = LIMIT_MARGIN * float(np.quantile([one.unlike for one in planted], LIMIT_QUANTILE)) if planted else 0.0
+    checked: dict[tuple[int, int], int | None] = {}
     for row, others in enumerate(_candidates(prints, near, groups, unlike=unlike)):
         for other in _alike(prints, row, others, limit=limit):
             pair = (min(row, other), max(row, other))
-            if pair not in found:
-                agreeing = _agreeing(prints, pair, limit)
-                orientation = _orientation(read(pair[0]), read(pair[1]), agreeing, most=most)
-                if orientation is not None:
-                    found[pair] = orientation
+            if pair not in checked:
+                checked[pair] = _orientation_if_read(read, pair, _agreeing(prints, pair, limit), most=most)
+    found = {pair: orientation for pair, orientation in checked.items() if orientation is not None}
     pairs = np.array(sorted(found), np.int64).reshape(-1, 2)
     first = np.arange(len(prints), dtype=np.int64)
     for rows in components(pairs):
@@ -193,6 +195,16 @@ def _orientation(one: Pixels, other: Pixels, agreeing: list[int], *, most: float
     """Return in which of the orientations a picture is a copy of another; None if in none."""
     shares = {o: noise for o in agreeing if (noise := _own_noise(oriented(one, o), other)) <= most}
     return min(shares, key=shares.__getitem__) if shares else None
+
+
+def _orientation_if_read(read: Read, pair: tuple[int, int], agreeing: list[int], *, most: float) -> int | None:
+    """Return `_orientation` of a pair; None if a file is gone, as one may be before a large set is looked through."""
+    try:
+        one, other = read(pair[0]), read(pair[1])
+    except CouldNotFinish as error:
+        log.warning("%s", error)
+        return None
+    return _orientation(one, other, agreeing, most=most)
 
 
 def _own_noise(one: Pixels, other: Pixels) -> float:

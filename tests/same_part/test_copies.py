@@ -12,6 +12,7 @@ from parts import nearest, part
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from curate.errors import CouldNotFinish
 from curate.same_part.copies import Copies, find_copies
 from curate.same_part.noise import own_noise
 from curate.same_part.orientations import ORIENTATIONS, oriented, unoriented
@@ -165,3 +166,17 @@ def test_own_noise_is_none_of_a_copy_and_all_of_another_shot():
     assert abs(own_noise(first, first)) < 0.05
     assert own_noise(first, other) > 0.8
     assert np.isnan(own_noise(np.full((64, 64), 90, np.float32), np.full((64, 64), 90, np.float32)))
+
+
+def test_a_file_that_is_gone_when_its_copy_is_looked_at_is_no_copy_and_ends_nothing():
+    shown = [*parts(), resized(shot(3), 0.75)]
+    prints = prints_of(shown.__getitem__, len(shown))
+
+    def read(row: int) -> Pixels:
+        if row == PARTS:
+            raise CouldNotFinish("16.png: was read before and cannot be read any more")
+        return shown[row]
+
+    whole = find_copies(shown.__getitem__, prints, nearest(shown), groups=np.arange(len(shown)), seed=1)
+    assert pairs(whole) == {(3, PARTS): ORIENTATIONS[0]}
+    assert pairs(find_copies(read, prints, nearest(shown), groups=np.arange(len(shown)), seed=1)) == {}
