@@ -114,7 +114,7 @@ def test_the_shots_of_a_burst_are_found_and_do_not_hide_each_other():
     found, same = bursts()
     assert len(pairs(found) & same) >= 0.95 * len(same)
     assert pairs(found) <= same
-    assert found.recall[ALL_TOGETHER] >= 0.7
+    assert found.recall[ALL_TOGETHER] >= 0.9
 
 
 def test_the_shots_of_a_burst_are_one_cluster():
