@@ -282,7 +282,7 @@ def embed_settings(listing: Listing, config: ScanConfig) -> EmbedSettings:
         device = Device.CUDA if on_cuda else Device.CPU
     long_px = config.image_size
     if long_px is None:
-        long_px = auto_long_px([max(size) for size in native_sizes(listing.files, SIZES_PEEKED, decode)])
+        long_px = auto_long_px(native_sizes(listing.files, SIZES_PEEKED, decode))
     return EmbedSettings(
         long_px=long_px,
         decode=decode,

@@ -48,7 +48,7 @@ def bare_loop(name: str, weights: Path | None, native: tuple[int, int], *, image
     from curate.embeddings.runtimes import prepare
 
     backbone = load_backbone(name, weights=weights)
-    width, height = frame_size(*native, auto_long_px([max(native)]))
+    width, height = frame_size(*native, auto_long_px([native]))
     batch = torch.randn(BATCH, 3, height, width).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         run = prepare(backbone.network)

@@ -18,7 +18,6 @@ from curate.scores.base import Scorer, ScorerContext
 from curate.scores.flow import Flow
 from curate.scores.flow_config import ABLATIONS as FLOWS
 from curate.scores.flow_config import FlowConfig
-from curate.scores.neighbours import Neighbours, NeighboursConfig
 from curate.scores.student import Student
 from curate.scores.student_config import ABLATIONS as STUDENTS
 from curate.scores.student_config import StudentConfig
@@ -40,11 +39,6 @@ class Variant:
     about: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     scorers: Maker | None = None
-
-
-def _all_compared(context: ScorerContext) -> list[Scorer]:
-    images, seed = context.config.neighbours, context.config.seed
-    return [Neighbours(config=NeighboursConfig(images=images, seed=seed, compared=100_000))]
 
 
 def flow_maker(settings: FlowConfig) -> Maker:
@@ -114,7 +108,6 @@ ABLATIONS: Mapping[str, Variant] = MappingProxyType(
             about="the default, shots of the same part speak for each other", settings={"same_part": False}
         ),
         "rounds-1": Variant(about="the default in a single pass", settings={"rounds": 1}),
-        "neighbours-all": Variant(about="neighbours compared with all images", scorers=_all_compared),
         **{name: Variant(about=_about(name), settings={"rounds": 1}, scorers=make) for name, make in VIEWS.items()},
     }
 )

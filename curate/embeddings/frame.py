@@ -17,24 +17,28 @@ PATCH_PX = 16
 
 SMALLEST_LONG_PX, ORDINARY_LONG_PX, LARGEST_LONG_PX = 256, 384, 1024
 LARGE_NATIVE_PX = 1536
+SHORT_PX = ORDINARY_LONG_PX // 2
 TILE_PX = 512
 MARGIN_PX = 32
 
 
-def auto_long_px(native_long_px: Sequence[int]) -> int:
-    """Choose the longest side that the network sees from the native longest sides of some images.
+def auto_long_px(native_px: Sequence[tuple[int, int]]) -> int:
+    """Choose the longest side that the network sees from the native sizes of some images.
 
-    It is their median, rounded down to 64 px, at least 256 and at most 384. From 1,536 px on it is a quarter of the
-    median, at most 1,024, so that small defects on a large sensor are not averaged away.
+    It is the median of their longest sides, at most 384 px. From 1,536 px on it is a quarter of the median, at most
+    1,024, so that small defects on a large sensor are not averaged away. Of long thin parts, the shortest side keeps
+    192 px, as far as it has them and the frame is no larger than 1,024 x 1,024 px. Rounded down to 64 px, at least 256.
 
     Args:
-        native_long_px: longest sides in pixels, of a sample of the set; may be empty.
+        native_px: two sides in pixels of each image of a sample of the set, in any order; may be empty.
     """
-    if not len(native_long_px):
+    if not len(native_px):
         return ORDINARY_LONG_PX
-    native = float(np.median(np.asarray(native_long_px)))
-    wanted = native / 4 if native >= LARGE_NATIVE_PX else min(native, ORDINARY_LONG_PX)
-    return int(min(LARGEST_LONG_PX, max(SMALLEST_LONG_PX, wanted // 64 * 64)))
+    short, long = np.median(np.sort(np.asarray(native_px, dtype=np.float64), axis=1), axis=0).tolist()
+    wanted = min(LARGEST_LONG_PX, long / 4) if long >= LARGE_NATIVE_PX else min(long, ORDINARY_LONG_PX)
+    thin = min(short, SHORT_PX) * long / short
+    wanted = max(wanted, min(thin, LARGEST_LONG_PX * (long / short) ** 0.5))
+    return int(max(SMALLEST_LONG_PX, wanted // 64 * 64))
 
 
 def frame_size(width: int, height: int, long_px: int) -> tuple[int, int]:

@@ -2,15 +2,16 @@
 
 A patch descriptor joins the stages of the pyramid at one position of a grid of 16 px cells. Each stage is averaged over
 3 x 3 of its own locations (locally aware features, Roth et al. 2022, PatchCore, §3.1), averaged down to the grid, and
-scaled to unit length at each position, so that no stage dominates and the scale of the backbone does not matter. A
-seeded Gaussian projection (Johnson-Lindenstrauss) of each stage gives a fixed width. Unit length and projection are our
-own: neither is fitted, so a descriptor depends on its image alone and can be cached.
+scaled to unit length at each position, so that no stage dominates and the scale of the backbone does not matter. Up to
+384 channels are kept as they are; where there are more, a seeded Gaussian projection (Johnson-Lindenstrauss) narrows
+the widest stages. Unit length and projection are our own: neither is fitted, so a descriptor depends on its image alone
+and can be cached.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
@@ -20,10 +21,10 @@ from torch.nn import functional
 
 from curate.embeddings.frame import PATCH_PX
 
-WIDTH = 128
-"""Width of a patch descriptor after the projection."""
+MOST_WIDTH = 384
+"""Width of a patch descriptor at most."""
 
-RECIPE = ("mean3x3", "unit length by stage", "projected by stage", PATCH_PX, WIDTH)
+RECIPE = ("mean3x3", "unit length by stage", "widest stages projected", PATCH_PX, MOST_WIDTH)
 """How a descriptor is made, as a part of the cache's keys: change it with the code below."""
 
 
@@ -52,22 +53,38 @@ def projection(channels: int, width: int, seed: int) -> Tensor:
     return torch.from_numpy(matrix.astype(np.float32))
 
 
-def stage_columns(stages: int, width: int) -> tuple[slice, ...]:
-    """Return the columns that each stage fills in a descriptor of `width`, shared as evenly as possible."""
-    edges = [width * stage // stages for stage in range(stages + 1)]
+def stage_widths(channels: Sequence[int]) -> tuple[int, ...]:
+    """Return the width of each stage in a descriptor: its channels, or an equal share of what narrower stages leave.
+
+    Examples:
+        >>> stage_widths((24, 40, 112)), stage_widths((64, 128, 256)), stage_widths((384, 384, 384))
+        ((24, 40, 112), (64, 128, 192), (128, 128, 128))
+    """
+    widths, left = [0] * len(channels), MOST_WIDTH
+    for done, stage in enumerate(sorted(range(len(channels)), key=lambda one: channels[one])):
+        widths[stage] = min(channels[stage], left // (len(channels) - done))
+        left -= widths[stage]
+    return tuple(widths)
+
+
+def stage_columns(channels: Sequence[int]) -> tuple[slice, ...]:
+    """Return the columns that each stage fills in a descriptor."""
+    edges = [0, *accumulate(stage_widths(channels))]
     return tuple(slice(a, b) for a, b in pairwise(edges))
 
 
-def projection_by_stage(channels: Sequence[int], width: int, seed: int) -> Tensor:
-    """Return one projection a stage as one matrix, (sum of channels, width), zero between the stages.
+def projection_by_stage(channels: Sequence[int], seed: int) -> Tensor:
+    """Return what narrows each stage as one matrix, (sum of channels, width), zero between the stages.
 
-    The stages stay apart in a descriptor, so that a student can learn one from another. Squared distances are still
-    preserved.
+    A stage that keeps its channels is not changed. The stages stay apart in a descriptor, so that a student can learn
+    one from another. Squared distances are preserved.
     """
-    matrix = torch.zeros((sum(channels), width))
+    columns = stage_columns(channels)
+    matrix = torch.zeros((sum(channels), columns[-1].stop))
     top = 0
-    for count, part in zip(channels, stage_columns(len(channels), width), strict=True):
-        matrix[top : top + count, part] = projection(count, part.stop - part.start, seed)
+    for count, part in zip(channels, columns, strict=True):
+        width = part.stop - part.start
+        matrix[top : top + count, part] = torch.eye(count) if width == count else projection(count, width, seed)
         top += count
     return matrix
 

@@ -10,8 +10,7 @@ resembles itself: a patch has its nearest in its own image hardly farther away t
 that lies anywhere shows each detail once. So `flow` judges a texture.
 
 Where images are not aligned, the student learns from surroundings that differ more from image to image: it is larger
-and learns longer (`StudentConfig.for_alignment`); and what resembles an image as a whole resembles its patches less:
-they are compared with more images (`NeighboursConfig.for_alignment`).
+and learns longer (`StudentConfig.for_alignment`), and `neighbours` does not use the position.
 
 Source: ours; examples/bench/unaligned.py measures it, see docs/experiments.
 """
@@ -31,7 +30,7 @@ from curate.scores.positions import positions_of
 from curate.scores.similar import similar_images
 
 MORE = 4
-"""How many times as many images are compared, and how many times as long the student learns, in unaligned sets."""
+"""How many times as large the student is, and how many times as long it learns, in unaligned sets."""
 
 SAMPLE, COMPARED, MOST_IMAGES = 16, 8, 10_000
 """Images that are measured, how many similar images each is compared with, and out of how many at most."""

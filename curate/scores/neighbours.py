@@ -1,43 +1,45 @@
 """The scorer `neighbours`: how far is each patch from the nearest patches of other images?
 
-An image is nominal where other images of the set show the same. Each patch is compared with the patches of other
+An image is nominal where other images of the set show the same. Each patch is compared with the patches of all other
 images: a memory bank as in PatchCore (Roth et al. 2022, §3.1), but leave-one-out, since no image is in its own bank. A
 defect that a second image repeats is still seen: the distance is the mean over the k nearest *different* images, and
 exact duplicates count as the image itself.
 
-Ours: an image is compared with the images most similar to it as a whole, 32 of them; that finds about as much as
-comparing with all, and its cost grows with the number of images, not with its square. Position counts softly: a patch
-that lies a quarter of the longest side away is as far as one whose appearance differs by a usual distance. Position is
-used only where the images are aligned (`Alignment`). The image score is the mean of the highest 1 % of the map. See
-docs/experiments.
+Ours: the bank is searched through an index (`patch_index`); a set whose patches do not fit into memory is cut into
+blocks of similar images, each with a sample of all. Position counts softly: a patch that lies a quarter of the longest
+side away is as far as one whose appearance differs by a usual distance. Position is used only where the images are
+aligned (`Alignment`). The image score is the mean of the highest 1 % of the map. See docs/experiments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from curate.embeddings.threads import one_core_each
 from curate.progress import Progress, no_progress
 from curate.records import Alignment, BoolArray, Embeddings, FloatArray, IntArray, Json, Scores
-from curate.scores.alignment import MORE, known_alignment
+from curate.scores.alignment import known_alignment
 from curate.scores.base import NO_GUIDE, Guide, ScorerContext
-from curate.scores.distances import PatchBanks, distances, nearest_less_length
-from curate.scores.similar import similar_images, walk_order
-
-AT_A_TIME = 256
-"""Images that are handed to the threads at once."""
+from curate.scores.distances import bank_of, distances, nearest_less_length
+from curate.scores.patch_index import PatchIndex
+from curate.scores.similar import similar_images, walk_order, without_copies
 
 USUAL_SAMPLE = 16
 """Images on which the usual distance of a patch is measured."""
 
-MEMORY_BYTES = 128 << 20
-"""Patches of other images that are held in memory; the rest is read again when it is needed."""
+MEMORY_BYTES = 512 << 20
+"""Patches that are searched at once, in bytes of fp32."""
+
+SAMPLED_SHARE = 0.125
+"""Share of a block's bank that is a sample of the whole set, where the set does not fit into memory."""
+
+RECALL_IMAGES, RECALL_PATCHES = 4, 8
+"""Images, and patches of each, on which the index is compared with a search among all patches of the bank."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,26 +48,20 @@ class NeighboursConfig:
 
     Attributes:
         images: k, how many different images must show a patch too.
-        compared: with how many images, the most similar ones, each image is compared; all, where there are no more.
         position: how many usual distances it costs a patch to lie a whole longest side away, where the images are
             aligned; 0: position is not used.
         top_share: the share of an image's patches, the highest of the map, whose mean is its score.
-        recall_images: images on which the result is compared with a search among all others.
-        recall_others: how many others at most that takes, a seeded sample.
         seed: of every sample.
     """
 
     images: int = 5
-    compared: int = 32
     position: float = 4.0
     top_share: float = 0.01
-    recall_images: int = 4
-    recall_others: int = 1000
     seed: int = 0
 
     def for_alignment(self, alignment: Alignment) -> NeighboursConfig:
-        """Return the settings for a set: no position and `MORE` compared images where the images are not aligned."""
-        return self if alignment.aligned else replace(self, position=0.0, compared=MORE * self.compared)
+        """Return the settings for a set: no position where the images are not aligned."""
+        return self if alignment.aligned else replace(self, position=0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,64 +84,43 @@ class Neighbours:
         """Score every image by its patches' distances to other images; see `Scorer.score`.
 
         A set in which all images are of one leakage group (one image, say) scores 0 throughout: nothing can be
-        compared.
+        compared. `facts` name how many images each is compared with at least (`compared`), and which share of each
+        patch's k nearest images the index finds (`recall`, on a sample).
 
         Raises:
             CouldNotFinish: faiss is not installed.
         """
         alignment = known_alignment(guide, embeddings, groups)
         config, allowed = self.config.for_alignment(alignment), guide.learnable(len(embeddings))
-        wanted = min(max(config.compared, config.images), len(embeddings))
-        similar = similar_images(embeddings, groups, wanted, allowed=allowed)
-        near = similar.near
-        usual = usual_distance(embeddings, near, groups) if config.position else 0.0
-        patches, maps = _Patches(embeddings, config.position * usual), empty_maps(embeddings)
-
-        def fill(image: int) -> None:
-            gaps = patches.nearest(image, near[image][near[image] >= 0], config.images)
-            maps[image][:] = mean_of_finite(gaps).reshape(maps[image].shape)
-
-        order = walk_order(embeddings, leaf=64)
+        similar = similar_images(embeddings, groups, min(config.images, len(embeddings)), allowed=allowed)
+        usual = usual_distance(embeddings, similar.near, groups) if config.position else 0.0
+        patches, maps = PlacedPatches(embeddings, config.position * usual), empty_maps(embeddings)
+        compared, recalls = list[int](), list[float]()
         with one_core_each("score") as pool:
-            for start in range(0, len(order), AT_A_TIME):
-                for _ in pool.map(fill, order[start : start + AT_A_TIME].tolist()):
+            for block, bank in _blocks(embeddings, groups, allowed):
+                if not len(bank):
+                    progress(len(block))
+                    continue
+                search = _Search(PatchIndex(patches.of, bank, groups[bank]), patches, groups, config.images)
+                for image, gaps in zip(block.tolist(), pool.map(search.nearest, block.tolist()), strict=True):
+                    maps[image][:] = mean_of_finite(gaps).reshape(maps[image].shape)
                     progress(1)
-            recall = self._recall(patches, near, groups, allowed=allowed, pool=pool)
-        search: dict[str, Json] = {"search": similar.search, "search_recall": similar.recall, "usual_distance": usual}
+                compared.append(len(bank))
+                recalls.append(search.recall(block, pool))
+        facts: dict[str, Json] = {"compared": min(compared, default=0), "usual_distance": usual}
         return NeighbourScores(
             scorer=self.name,
             values=np.array([top_mean(m, config.top_share) for m in maps], dtype=np.float32),
             maps=maps,
-            neighbours=near[:, : config.images],
-            facts={"settings": asdict(config), **alignment.as_json(), **search, **recall},
+            neighbours=similar.near,
+            facts={
+                "settings": asdict(config),
+                **alignment.as_json(),
+                **facts,
+                "recall": round(float(np.mean(recalls)), 4) if recalls else 1.0,
+            },
             config=config,
         )
-
-    def _recall(
-        self, patches: _Patches, near: IntArray, groups: IntArray, *, allowed: BoolArray, pool: ThreadPoolExecutor
-    ) -> Mapping[str, Json]:
-        """Measure which share of each patch's k nearest images the compared images hold, on a seeded sample.
-
-        Returns:
-            `recall`, 0-1, and `recall_against`, the number of other images it was measured against. Where that is
-            fewer than all, the recall among all is lower.
-        """
-        rng = np.random.default_rng(self.config.seed)
-        some = rng.permutation(len(groups))[: self.config.recall_images].tolist()
-        others = [
-            rng.permutation(np.flatnonzero((groups != groups[i]) & allowed))[: self.config.recall_others] for i in some
-        ]
-
-        def share_found(image: int, against: IntArray) -> float:
-            compared = near[image][near[image] >= 0]
-            every = patches.nearest(image, np.union1d(against, compared), self.config.images)
-            wanted = np.isfinite(every)
-            worst = np.where(wanted, every, 0).max(axis=0, initial=0)
-            held = patches.nearest(image, compared, self.config.images) <= worst
-            return float(np.sum(held) / max(1, np.sum(wanted)))
-
-        shares = list(pool.map(share_found, some, others))
-        return {"recall": round(float(np.mean(shares)), 4), "recall_against": max(map(len, others))}
 
 
 def make_neighbours(context: ScorerContext) -> Neighbours:
@@ -153,36 +128,69 @@ def make_neighbours(context: ScorerContext) -> Neighbours:
     return Neighbours(config=NeighboursConfig(images=context.config.neighbours, seed=context.config.seed))
 
 
-class _Patches:
-    """The patches of a set, with their positions, ready to be compared. Safe to use from threads."""
+def _blocks(embeddings: Embeddings, groups: IntArray, allowed: BoolArray) -> Iterator[tuple[IntArray, IntArray]]:
+    """Yield the images of each block, and the bank they are compared with: copies of one image count once.
+
+    A set that fits into memory is one block. A larger one is cut into blocks of images that are similar as a whole; an
+    even sample of the others joins each bank, so that a large leakage group is not all that a block holds.
+    """
+    counted = without_copies(embeddings.pooled, groups)
+    bank = counted[allowed[counted]]
+    image_bytes = int(embeddings.patch_counts().mean() * embeddings.width * 4) if len(embeddings) else 1
+    room = max(2, MEMORY_BYTES // image_bytes)
+    if len(bank) <= room:
+        yield np.arange(len(embeddings)), bank
+        return
+    order, size = walk_order(embeddings, leaf=64), max(1, int(room * (1 - SAMPLED_SHARE)))
+    in_bank = np.isin(np.arange(len(embeddings)), bank)
+    sample = bank[:: -(-len(bank) // max(1, room - size))]
+    for start in range(0, len(order), size):
+        block = np.sort(order[start : start + size])
+        yield block, np.union1d(block[in_bank[block]], sample)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """An index of a bank, and what is asked of it."""
+
+    index: PatchIndex
+    patches: PlacedPatches
+    groups: IntArray
+    count: int
+
+    def nearest(self, image: int) -> FloatArray:
+        """Return the distances from each patch of an image to its nearest images, (k, P)."""
+        return self.index.nearest(self.patches.of(image), int(self.groups[image]), self.count)
+
+    def recall(self, images: IntArray, pool: ThreadPoolExecutor) -> float:
+        """Return which share of each patch's k nearest images the index finds, 0-1, on an even sample."""
+
+        def of_image(image: int) -> float:
+            patches = self.patches.of(image)
+            some = patches[:: -(-len(patches) // RECALL_PATCHES)]
+            every = self.index.nearest(some, int(self.groups[image]), self.count, exact=True)
+            known = np.isfinite(every)
+            worst = np.where(known, every, 0).max(axis=0, initial=0)
+            held = self.index.nearest(some, int(self.groups[image]), self.count) <= worst
+            return float(np.sum(held & known) / max(1, np.sum(known)))
+
+        return float(np.mean(list(pool.map(of_image, images[:: -(-len(images) // RECALL_IMAGES)].tolist()))))
+
+
+class PlacedPatches:
+    """The patches of a set with their positions."""
 
     def __init__(self, embeddings: Embeddings, reach: float) -> None:
         """Compare patches of `embeddings`; a longest side apart counts as much as an appearance `reach` apart."""
         self._embeddings, self._reach = embeddings, reach
-        self._banks = PatchBanks(self._of, MEMORY_BYTES)
 
-    def nearest(self, image: int, others: IntArray, count: int) -> FloatArray:
-        """Return the distances from each patch of `image` to its nearest patch in each of the nearest others.
-
-        Args:
-            image: with P patches.
-            others: the images they are compared with.
-            count: k, how many of the others are kept, patch by patch.
-
-        Returns:
-            (k, P), nearest first; inf where there are fewer others.
-        """
-        query = self._of(image)
-        less_length = torch.full((max(count, len(others)), len(query)), torch.inf)
-        nearest_less_length(query, map(self._banks.of, others.tolist()), less_length)
-        kept = less_length.topk(count, dim=0, largest=False).values.sort(dim=0).values
-        return np.asarray(distances(kept, query).numpy(), dtype=np.float32)
-
-    def _of(self, image: int) -> Tensor:
-        """Return (P, D + 2): the appearance of each patch, and its position."""
+    def of(self, image: int) -> FloatArray:
+        """Return the appearance of each patch, and its position where that counts: (P, D) or (P, D + 2)."""
         appearance = self._embeddings.patches(image)
-        positions = self._reach * grid_positions(*self._embeddings.grids[image].tolist())
-        return torch.from_numpy(np.concatenate([appearance, positions], axis=1))
+        if not self._reach:
+            return appearance
+        positions = np.float32(self._reach) * grid_positions(*self._embeddings.grids[image].tolist())
+        return np.concatenate([appearance, positions], axis=1)
 
 
 def score_against(
@@ -207,24 +215,22 @@ def score_against(
     Returns:
         (R,) scores; nan for an image without a single one to compare with.
     """
-    near = similar_images(embeddings, groups, max(config.compared, config.images), rows=rows, allowed=bank).near
-    usual = 0.0
-    if config.position:
+    usual, speaking = 0.0, np.flatnonzero(bank)
+    if config.position and len(speaking):
         first = np.full((len(embeddings), 1), -1, dtype=np.int64)
-        first[bank] = similar_images(embeddings, groups, 1, rows=np.flatnonzero(bank), allowed=bank).near
+        first[speaking] = similar_images(embeddings, groups, 1, rows=speaking, allowed=bank).near
         usual = usual_distance(embeddings, first, groups)
-    patches = _Patches(embeddings, config.position * usual)
-
-    def score(image: int, others: IntArray) -> float:
-        compared = others[others >= 0]
-        if not len(compared):
-            return np.nan
-        return top_mean(mean_of_finite(patches.nearest(image, compared, config.images)), config.top_share)
-
-    scores = np.zeros(len(rows), dtype=np.float32)
+    _, compared = next(_blocks(embeddings.subset(speaking), groups[speaking], np.ones(len(speaking), np.bool_)))
+    scores = np.full(len(rows), np.nan, dtype=np.float32)
+    if not len(compared) or not len(rows):
+        progress(len(rows))
+        return scores
+    patches, images = PlacedPatches(embeddings, config.position * usual), speaking[compared]
+    search = _Search(PatchIndex(patches.of, images, groups[images]), patches, groups, config.images)
     with one_core_each("against") as pool:
-        for done, value in enumerate(pool.map(score, rows.tolist(), near)):
-            scores[done] = value
+        for done, gaps in enumerate(pool.map(search.nearest, rows.tolist())):
+            if np.isfinite(gaps).any():
+                scores[done] = top_mean(mean_of_finite(gaps), config.top_share)
             progress(1)
     return scores
 
@@ -243,8 +249,12 @@ def usual_distance(embeddings: Embeddings, near: IntArray, groups: IntArray) -> 
     first = np.sort(np.unique(groups, return_index=True)[1])
     compared = first[near[first, 0] >= 0] if near.shape[1] else first[:0]
     sample = compared[:: max(1, len(compared) // USUAL_SAMPLE)][:USUAL_SAMPLE].tolist()
-    patches = _Patches(embeddings, 0.0)
-    medians = [float(np.median(patches.nearest(image, near[image, :1], 1))) for image in sample]
+    medians = []
+    for image in sample:
+        query, other = (torch.from_numpy(embeddings.patches(i)) for i in (image, int(near[image, 0])))
+        less_length = torch.empty((1, len(query)))
+        nearest_less_length(query, [bank_of(other)], less_length)
+        medians.append(float(distances(less_length, query).median()))
     return float(np.median(medians)) if medians else 0.0
 
 

@@ -62,7 +62,7 @@ def similar_images(
     """
     rows = np.arange(len(embeddings)) if rows is None else rows
     near = np.full((len(rows), count), -1, dtype=np.int64)
-    counted = _without_copies(embeddings.pooled, groups)
+    counted = without_copies(embeddings.pooled, groups)
     vectors = balanced(embeddings, counted)
     searched = counted if allowed is None else counted[allowed[counted]]
     if len(np.unique(groups)) < 2 or not len(searched) or not len(rows):
@@ -101,7 +101,7 @@ def nearest_vectors(vectors: FloatArray, count: int) -> IntArray:
     return near
 
 
-def _without_copies(pooled: FloatArray, groups: IntArray) -> IntArray:
+def without_copies(pooled: FloatArray, groups: IntArray) -> IntArray:
     """Return the first image of each leakage group and vector: a copy is of the same group, with an equal vector."""
     first: dict[tuple[int, bytes], int] = {}
     for image, group in enumerate(groups.tolist()):

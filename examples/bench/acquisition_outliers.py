@@ -62,7 +62,7 @@ def pictures(folder: Path) -> list[Image.Image]:
     source = read_set(folder)
     files = [file for file, label in zip(source.files, source.labels, strict=True) if label == "good"]
     config = DecodeConfig()
-    levels, sides = find_levels(files, config), [max(Image.open(file).size) for file in files[:64]]
+    levels, sides = find_levels(files, config), [Image.open(file).size for file in files[:64]]
     long_px = auto_long_px(sides)
     read = [read_image(f, size=lambda w, h: frame_size(w, h, long_px), levels=levels, config=config) for f in files]
     return [Image.fromarray(one.pixels.astype(np.uint8)) for one in read if isinstance(one, DecodedImage)]

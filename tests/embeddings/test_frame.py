@@ -50,7 +50,17 @@ def test_tiles_are_bounded_and_see_what_surrounds_their_patches(patches: int):
     ("native", "expected"), [(100, 256), (300, 256), (448, 384), (1280, 384), (2448, 576), (9000, 1024)]
 )
 def test_the_automatic_size_follows_the_native_one_within_bounds(native: int, expected: int):
-    assert auto_long_px([native] * 3) == expected
+    assert auto_long_px([(native, native)] * 3) == expected
+
+
+@pytest.mark.parametrize(
+    ("long", "short", "expected"),
+    [(640, 261, 448), (1200, 120, 1152), (120, 1200, 1152), (400, 100, 384), (6000, 300, 3840), (20000, 500, 6464)],
+)
+def test_the_short_side_of_a_long_thin_part_keeps_its_resolution(long: int, short: int, expected: int):
+    assert auto_long_px([(long, short)]) == expected
+    width, height = frame_size(long, short, expected)
+    assert width * height <= 1.1 * 1024**2
 
 
 def test_the_automatic_size_of_nothing_is_the_ordinary_one():

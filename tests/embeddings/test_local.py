@@ -354,12 +354,19 @@ def test_the_projection_keeps_distances_in_the_mean():
 
 
 def test_stages_stay_apart_in_a_descriptor_and_fill_it():
-    channels, width = (24, 40, 64), 32
-    columns = local.pyramid.stage_columns(3, width)
-    assert [(c.start, c.stop) for c in columns] == [(0, 10), (10, 21), (21, 32)]
-    matrix = local.pyramid.projection_by_stage(channels, width, 0)
-    features = torch.randn(5, 128, generator=torch.Generator().manual_seed(0))
+    channels = (64, 200, 256)
+    columns = local.pyramid.stage_columns(channels)
+    assert [(c.start, c.stop) for c in columns] == [(0, 64), (64, 224), (224, 384)]
+    matrix = local.pyramid.projection_by_stage(channels, 0)
+    features = torch.randn(5, 520, generator=torch.Generator().manual_seed(0))
     changed = features.clone()
-    changed[:, 24:64] = 0  # the middle stage
+    changed[:, 64:264] = 0  # the middle stage
     moved = (features @ matrix != changed @ matrix).any(dim=0)
-    assert moved.nonzero().ravel().tolist() == list(range(10, 21))
+    assert moved.nonzero().ravel().tolist() == list(range(64, 224))
+
+
+def test_up_to_384_channels_are_kept_as_they_are():
+    assert torch.equal(local.pyramid.projection_by_stage((24, 40, 112), 0), torch.eye(176))
+    matrix = local.pyramid.projection_by_stage((64, 128, 256), 0)
+    assert torch.equal(matrix[:192, :192], torch.eye(192))
+    assert matrix.shape == (448, 384)

@@ -120,15 +120,14 @@ def test_an_alignment_that_was_measured_is_not_measured_again():
     assert Flow().score(embeddings, groups, guide=Guide(alignment=Alignment(2 * MOST_POSITION_COST))).abstains
 
 
-def test_neighbours_use_position_and_fewer_images_only_where_images_are_aligned():
+def test_neighbours_use_position_only_where_images_are_aligned():
     aligned, turned = (embedded(images) for images in (drawn(COUNT), anywhere(0)))
-    few = NeighboursConfig(compared=4)
-    blind = Neighbours(config=NeighboursConfig(position=0, compared=4 * MORE))
+    blind = Neighbours(config=NeighboursConfig(position=0))
     groups = np.arange(COUNT)
-    assert Neighbours(config=few).score(aligned, groups).facts["settings"] == asdict(few)
+    assert Neighbours().score(aligned, groups).facts["settings"] == asdict(NeighboursConfig())
     aligned_guide = Guide(alignment=Alignment())
     assert_array_equal(
-        Neighbours(config=few).score(turned, groups).values, blind.score(turned, groups, guide=aligned_guide).values
+        Neighbours().score(turned, groups).values, blind.score(turned, groups, guide=aligned_guide).values
     )
 
 

@@ -9,14 +9,18 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from curate.errors import CouldNotFinish
 from curate.records import Embeddings, PatchesInMemory, Scores
-from curate.scores import neighbours, similar
+from curate.scores import neighbours, patch_index, similar
 from curate.scores.neighbours import Neighbours, NeighboursConfig
 from curate.scores.similar import similar_images, walk_order
 
 WIDTH, ROWS, COLUMNS = 16, 5, 6
-ALL = NeighboursConfig(images=3, compared=10_000, position=0)
-SOME = NeighboursConfig(images=3, compared=12, position=0)
-BOTH = pytest.mark.parametrize("config", [ALL, SOME], ids=["all", "some"])
+ALL = NeighboursConfig(images=3, position=0)
+BOTH = pytest.mark.parametrize("exact_up_to", [100_000, 0], indirect=True, ids=["compared one by one", "through lists"])
+
+
+@pytest.fixture
+def exact_up_to(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    monkeypatch.setattr(patch_index, "EXACT_UP_TO", request.param)
 
 
 def drawn(count: int, seed: int = 0, planted: tuple[int, ...] = ()) -> list[np.ndarray]:
@@ -53,9 +57,10 @@ def brute_force(images: list[np.ndarray], index: int, count: int) -> np.ndarray:
 
 
 @BOTH
-def test_planted_anomalies_come_first(config: NeighboursConfig):
+@pytest.mark.usefixtures("exact_up_to")
+def test_planted_anomalies_come_first():
     planted = (3, 17, 41)
-    values = scored(drawn(60, planted=planted), config).values
+    values = scored(drawn(60, planted=planted)).values
     assert set(np.argsort(-values)[:3]) == set(planted)
 
 
@@ -73,13 +78,16 @@ def test_exact_equals_brute_force_also_with_uneven_grids():
         assert_allclose(scores.maps[index].ravel(), brute_force(images, index, 3), rtol=1e-3, atol=1e-3)
 
 
-def test_comparing_with_some_agrees_with_comparing_with_all_and_says_what_it_missed():
+def test_lists_find_nearly_what_a_search_among_all_finds_and_say_how_much(monkeypatch: pytest.MonkeyPatch):
     images = drawn(80, planted=(1, 2))
-    all_, some = scored(images), scored(images, NeighboursConfig(images=3, compared=40))
-    assert all_.facts["recall"] == 1
+    every = scored(images)
+    monkeypatch.setattr(patch_index, "EXACT_UP_TO", 0)
+    monkeypatch.setattr(patch_index, "PROBED", 1)
+    some = scored(images)
+    assert (every.facts["recall"], every.facts["compared"]) == (1, 80)
     assert 0.5 < some.facts["recall"] < 1
-    assert (some.values >= all_.values * 0.999).all()  # fewer to choose from: never nearer
-    assert np.corrcoef(all_.values, some.values)[0, 1] > 0.95
+    assert (some.values >= every.values * 0.999).all()  # fewer to choose from: never nearer
+    assert np.corrcoef(every.values, some.values)[0, 1] > 0.95
 
 
 def test_many_copies_of_one_image_do_not_crowd_out_the_others():
@@ -123,11 +131,22 @@ def test_some_rows_alone_are_answered_as_among_all():
     assert_array_equal(part, whole[rows])
 
 
-def test_patches_that_do_not_fit_into_memory_are_read_again(monkeypatch: pytest.MonkeyPatch):
-    images = drawn(30, planted=(4,))
-    held = scored(images).values
-    monkeypatch.setattr(neighbours, "MEMORY_BYTES", 3 * ROWS * COLUMNS * WIDTH * 4)
-    assert_array_equal(scored(images).values, held)
+def test_a_set_that_does_not_fit_into_memory_is_compared_in_blocks(monkeypatch: pytest.MonkeyPatch):
+    images = drawn(60, planted=(4, 30))
+    whole = scored(images)
+    monkeypatch.setattr(neighbours, "MEMORY_BYTES", 24 * ROWS * COLUMNS * WIDTH * 4)
+    blocks = scored(images)
+    assert 20 <= blocks.facts["compared"] <= 24
+    assert set(np.argsort(-blocks.values)[:2]) == {4, 30}
+    assert np.corrcoef(whole.values, blocks.values)[0, 1] > 0.95
+
+
+def test_a_leakage_group_that_fills_a_block_is_compared_with_images_of_other_blocks(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(neighbours, "MEMORY_BYTES", 16 * ROWS * COLUMNS * WIDTH * 4)
+    alike = drawn(1)[0]
+    near = [(alike + np.float16(0.001 * i)).astype(np.float16) for i in range(30)]
+    groups = np.concatenate([np.zeros(30, dtype=np.int64), np.arange(1, 31)])
+    assert (scored(near + drawn(30, seed=3), ALL, groups).values > 0).all()
 
 
 def test_a_walk_visits_every_image_once():
@@ -141,11 +160,12 @@ def test_scores_follow_the_images_when_these_are_shuffled():
 
 
 @BOTH
-def test_copies_of_an_anomaly_do_not_vouch_for_it(config: NeighboursConfig):
+@pytest.mark.usefixtures("exact_up_to")
+def test_copies_of_an_anomaly_do_not_vouch_for_it():
     images = drawn(30, planted=(5,))
     copies = images + [images[5]] * 6
     groups = np.concatenate([np.arange(30), np.full(6, 5)])
-    known, unknown = scored(copies, config, groups).values, scored(copies, config).values
+    known, unknown = scored(copies, ALL, groups).values, scored(copies).values
     assert known.argmax() in {5, *range(30, 36)}
     assert_allclose(known[30:], known[5], rtol=1e-5)
     assert unknown[5] < known[5]
@@ -164,25 +184,28 @@ def test_scores_scale_with_the_features():
 
 
 @BOTH
-def test_the_same_input_gives_the_same_bytes(config: NeighboursConfig):
+@pytest.mark.usefixtures("exact_up_to")
+def test_the_same_input_gives_the_same_bytes():
     images = drawn(40, planted=(2,))
-    first, second = scored(images, config), scored(images, config)
+    first, second = scored(images), scored(images)
     assert first.values.tobytes() == second.values.tobytes()
     assert_array_equal(first.neighbours, second.neighbours)
 
 
 @BOTH
+@pytest.mark.usefixtures("exact_up_to")
 @pytest.mark.parametrize("count", [1, 2, 3, 9])
-def test_equal_images_score_zero(config: NeighboursConfig, count: int):
-    scores = scored(drawn(1) * count, config)
+def test_equal_images_score_zero(count: int):
+    scores = scored(drawn(1) * count)
     assert_array_equal(scores.values, np.zeros(count))
 
 
 @BOTH
+@pytest.mark.usefixtures("exact_up_to")
 @pytest.mark.parametrize("value", [0, 7])
-def test_constant_features_survive(config: NeighboursConfig, value: int):
+def test_constant_features_survive(value: int):
     flat = [np.full((ROWS * COLUMNS, WIDTH), value, dtype=np.float16)] * 12
-    assert_array_equal(scored(flat, config).values, np.zeros(12))
+    assert_array_equal(scored(flat).values, np.zeros(12))
 
 
 def test_an_image_whose_kin_are_all_there_is_scores_zero():
@@ -204,8 +227,9 @@ def test_progress_counts_every_image():
 
 
 @BOTH
-def test_the_facts_can_be_written_as_json(config: NeighboursConfig):
-    assert json.loads(json.dumps(scored(drawn(9), config).facts, allow_nan=False))
+@pytest.mark.usefixtures("exact_up_to")
+def test_the_facts_can_be_written_as_json():
+    assert json.loads(json.dumps(scored(drawn(9)).facts, allow_nan=False))
 
 
 def test_without_faiss_one_sentence_names_the_extras(monkeypatch: pytest.MonkeyPatch):
@@ -224,7 +248,7 @@ def test_without_faiss_one_sentence_names_the_extras(monkeypatch: pytest.MonkeyP
 def test_a_right_thing_in_a_wrong_place_is_seen_where_position_counts():
     images = drawn(30)
     images[4][[0, -1]] = images[4][[-1, 0]]  # two far corners change places
-    blind, aware = scored(images), scored(images, NeighboursConfig(images=3, compared=10_000))
+    blind, aware = scored(images), scored(images, NeighboursConfig(images=3))
     assert blind.values.argmax() != 4
     assert aware.values.argmax() == 4
     assert set(np.argsort(aware.maps[4].ravel())[-2:]) == {0, ROWS * COLUMNS - 1}

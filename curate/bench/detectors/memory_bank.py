@@ -8,12 +8,15 @@ from curate.bench.detectors.base import DetectorOutput, DetectorTask
 from curate.records import Embeddings, IntArray
 from curate.scores.neighbours import NeighboursConfig, top_mean
 
+COMPARED = 32
+"""Training images, the most similar ones, that a test image is compared with."""
+
 
 def detect(task: DetectorTask) -> DetectorOutput:
     """Score each test image by its patches' distances to the training images most similar to it."""
     settings = NeighboursConfig()
     embeddings, test = task.whole.embeddings, task.test_embedding_rows
-    similar = _most_similar(embeddings, task.training_embedding_rows, test, count=settings.compared)
+    similar = _most_similar(embeddings, task.training_embedding_rows, test, count=COMPARED)
     maps = []
     for row, others in zip(test.tolist(), similar, strict=True):
         nearest = np.sort(task.distances.between(row, others), axis=0)[: settings.images]

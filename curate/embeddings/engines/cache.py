@@ -154,8 +154,9 @@ class CachedPatches:
 
     store: ShardStore
     keys: tuple[bytes, ...]
+    width: int
 
     def read(self, index: int) -> NDArray[np.float16]:
         """Return the patches of image `index`. Raises CouldNotFinish where they were damaged since `embed`."""
         values = np.frombuffer(self.store.blob(self.keys[index]), dtype=np.float16)
-        return values.reshape(-1, pyramid.WIDTH)
+        return values.reshape(-1, self.width)

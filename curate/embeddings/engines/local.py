@@ -309,13 +309,14 @@ def _embeddings(facts: Sequence[ImageFacts], backbone: Backbone, cache: Cache) -
         row = cache.vectors.read(key)
         grids[index] = row["rows"], row["columns"]
         pooled[index] = np.frombuffer(row["pooled"], dtype=np.float32)
-    edges = np.cumsum((0, *backbone.channels))
+    edges, parts = np.cumsum((0, *backbone.channels)), pyramid.stage_columns(backbone.channels)
+    width = parts[-1].stop
     return Embeddings(
         images=np.array(images, dtype=np.int64),
         grids=grids,
         pooled=pooled,
         stages=tuple(slice(int(a), int(b)) for a, b in pairwise(edges)),
-        source=CachedPatches(cache.vectors, keys),
-        width=pyramid.WIDTH,
-        parts=pyramid.stage_columns(len(backbone.channels), pyramid.WIDTH),
+        source=CachedPatches(cache.vectors, keys, width),
+        width=width,
+        parts=parts,
     )

@@ -26,7 +26,7 @@ class PatchNetwork:
     def __init__(self, backbone: Backbone, settings: EmbedSettings) -> None:
         self._backbone, self._device = backbone, torch.device(settings.device)
         self._run = _runner(backbone, settings)
-        self._matrix = pyramid.projection_by_stage(backbone.channels, pyramid.WIDTH, settings.seed).to(self._device)
+        self._matrix = pyramid.projection_by_stage(backbone.channels, settings.seed).to(self._device)
         self._batch_size = settings.batch_size
         self._pixels = PIXELS_A_BATCH_CPU if settings.device == "cpu" else PIXELS_A_BATCH_CUDA
 
