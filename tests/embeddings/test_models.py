@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from curate.embeddings.backbones import load_backbone
-from curate.embeddings.models import FACTS, KNOWN, WEIGHTS, Origin, export, import_bundle, list_models, pull
+from curate.embeddings.catalogue import SHORT_NAMES
+from curate.embeddings.models import FACTS, WEIGHTS, Origin, export, import_bundle, list_models, pull
 from curate.embeddings.packaged import PACKAGED_NAME
 from curate.errors import CouldNotFinish, InputError, UsageError, WriteError
 
@@ -192,4 +193,4 @@ def test_the_list_names_each_model_once_with_what_is_known_of_it(bundle: Path, p
     assert rows[SMALL].origin is Origin.IMPORTED
     assert rows[SMALL].sha256 == hashlib.sha256(published.read_bytes()).hexdigest()
     assert rows[SMALL].size_bytes == published.stat().st_size
-    assert set(rows) == {PACKAGED_NAME, SMALL, *KNOWN}
+    assert set(rows) == {PACKAGED_NAME, SMALL, *SHORT_NAMES}
