@@ -16,7 +16,7 @@ SHORT_NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
         # short name: (timm's name, what it is good for)
         "efficientnet-lite0": ("tf_efficientnet_lite0.in1k", "CPU: ranks as well as resnet18; no download"),
         "efficientnet-lite1": ("tf_efficientnet_lite1.in1k", "CPU: somewhat larger than lite0"),
-        "efficientnet-lite2": ("tf_efficientnet_lite2.in1k", "CPU: the largest that stays fast"),
+        "efficientnet-lite2": ("tf_efficientnet_lite2.in1k", "CPU: larger than lite1"),
         "mobilenetv2_100": ("mobilenetv2_100", "CPU: small, plain"),
         "efficientnet_b0": ("efficientnet_b0", "CPU: small"),
         "resnet18": ("resnet18", "CPU: plain, what most papers compare with"),

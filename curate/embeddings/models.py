@@ -31,7 +31,7 @@ from curate.embeddings.weight_files import file_sha256
 from curate.embeddings.weight_packages import installed_weights
 from curate.errors import InputError, UsageError, WriteError
 
-PACKAGED_GOOD_FOR = "CPU: the fastest; in curate itself"
+PACKAGED_GOOD_FOR = "CPU: the smallest; in curate itself"
 FACTS, WEIGHTS = "model.json", "weights.safetensors"
 LARGEST_FACTS_BYTES, LARGEST_WEIGHTS_BYTES = 64 * 1024, 4 * 1024**3
 BLOCK_BYTES = 1024 * 1024

@@ -36,10 +36,10 @@ LARGEST_STRIDE = 32
 LAYER_DEPTHS = (1 / 3, 1 / 2, 3 / 4)
 """The layers of a plain transformer that are used, as shares of its depth."""
 
-ANY_SIZE: tuple[dict[str, bool], ...] = ({"dynamic_img_size": True}, {"strict_img_size": False}, {})
+ANY_SIZE: tuple[dict[str, bool], ...] = ({"strict_img_size": False}, {"dynamic_img_size": True}, {})
 """Options by which timm's networks take images of any size; which of them a network knows, only trying shows."""
 
-TRIAL_SIZES = ((2 * PATCH_PX, 4 * PATCH_PX), (10 * PATCH_PX, 6 * PATCH_PX))
+TRIAL_SIZES = ((2 * PATCH_PX, 3 * PATCH_PX), (10 * PATCH_PX, 7 * PATCH_PX))
 """Heights and widths that each network must take: the shortest side of a frame, and more than one window of tokens."""
 
 HOOKS = Lock()
@@ -153,9 +153,9 @@ class TimmPyramid(nn.Module):
         """Resize images so that each token covers a power of two of their pixels, and whole tokens cover them."""
         token, cell = self.plan.scale
         largest = max(self.plan.enlarged)
-        size = tuple(-(-side // largest) * largest * token // cell for side in (height, width))
-        if size == (height, width):
+        if token == cell and largest <= PATCH_PX:
             return images
+        size = tuple(-(-side // largest) * largest * token // cell for side in (height, width))
         return functional.interpolate(images, size, mode="bilinear", antialias=True)
 
 
@@ -267,8 +267,8 @@ def _try_sizes(name: str, pyramid: TimmPyramid) -> None:
             widths = [[level.shape[1] for level in pyramid(torch.zeros(1, 3, *size))] for size in TRIAL_SIZES]
     except UNFIT as error:
         raise UsageError(
-            f"--backbone {name}: this timm model takes images of one size alone, or none as small as "
-            f"{TRIAL_SIZES[0][0]} px; `curate models list` lists others"
+            f"--backbone {name}: this timm model does not take images of every size from {TRIAL_SIZES[0][0]} px on; "
+            "`curate models list` lists others"
         ) from error
     if any(tuple(channels) != pyramid.channels for channels in widths):
         raise UsageError(f"--backbone {name}: its stages are not what timm says; `curate models list` lists others")
