@@ -1,8 +1,8 @@
 """Load a frozen backbone from one of five sources.
 
-They are, in this order: `--weights FILE`, the packaged network, a model imported by `curate models import`, an installed
-package of weights, and timm's hub (its local cache first, then a download unless offline). Every tensor of the pyramid
-must be in the weights file: a network with any random weights is refused.
+They are, in this order: `--weights FILE`, the packaged network, a model imported by `curate models import`, an
+installed package of weights, and timm's hub (its local cache first, then a download unless offline). Every tensor of
+the pyramid must be in the weights file: a network with any random weights is refused.
 """
 
 from __future__ import annotations

@@ -27,8 +27,11 @@ SHORT_NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "dinov2-small": ("vit_small_patch14_dinov2.lvd142m", f"{_ON_A_GPU}: parts and textures, learnt without labels"),
         "dinov2-base": ("vit_base_patch14_dinov2.lvd142m", "GPU: as dinov2-small, better and slower"),
         "dinov2-large": ("vit_large_patch14_dinov2.lvd142m", "GPU with much memory: as dinov2-base, slower"),
-        "dinov2-small-reg": ("vit_small_patch14_reg4_dinov2.lvd142m", f"{_ON_A_GPU}: fewer stray tokens in plain areas"),
-        "dinov2-base-reg": ("vit_base_patch14_reg4_dinov2.lvd142m", "GPU: fewer stray tokens in plain areas"),
+        "dinov2-small-reg": (
+            "vit_small_patch14_reg4_dinov2.lvd142m",
+            f"{_ON_A_GPU}: fewer stray tokens",
+        ),
+        "dinov2-base-reg": ("vit_base_patch14_reg4_dinov2.lvd142m", "GPU: fewer stray tokens"),
         "dinov2-large-reg": ("vit_large_patch14_reg4_dinov2.lvd142m", "GPU with much memory: fewer stray tokens"),
         "dinov3-small": ("vit_small_patch16_dinov3.lvd1689m", f"{_ON_A_GPU}: fine detail, learnt without labels"),
         "dinov3-base": ("vit_base_patch16_dinov3.lvd1689m", "GPU: as dinov3-small, better and slower"),

@@ -213,5 +213,5 @@ def test_openvino_gives_the_same_maps_whatever_size_it_was_converted_at(name: st
 
 def test_openvino_is_refused_where_it_gives_other_maps():
     pytest.importorskip("openvino")
-    with pytest.raises(UsageError, match="--runtime openvino: .* use --runtime torch"):
+    with pytest.raises(UsageError, match=r"--runtime openvino: .* use --runtime torch"):
         prepare(drawn("shvit_s1"), Runtime.OPENVINO, threads=1)
