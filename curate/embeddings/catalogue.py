@@ -15,7 +15,7 @@ SHORT_NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
         # short name: (timm's name, what it is good for)
         "efficientnet-lite0": ("tf_efficientnet_lite0.in1k", "CPU: ranks as well as resnet18; no download"),
-        "efficientnet-lite1": ("tf_efficientnet_lite1.in1k", "CPU: somewhat larger than lite0"),
+        "efficientnet-lite1": ("tf_efficientnet_lite1.in1k", "CPU: larger than lite0"),
         "efficientnet-lite2": ("tf_efficientnet_lite2.in1k", "CPU: larger than lite1"),
         "mobilenetv2_100": ("mobilenetv2_100", "CPU: small, plain"),
         "efficientnet_b0": ("efficientnet_b0", "CPU: small"),
@@ -27,10 +27,7 @@ SHORT_NAMES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "dinov2-small": ("vit_small_patch14_dinov2.lvd142m", f"{_ON_A_GPU}: parts and textures, learnt without labels"),
         "dinov2-base": ("vit_base_patch14_dinov2.lvd142m", "GPU: as dinov2-small, better and slower"),
         "dinov2-large": ("vit_large_patch14_dinov2.lvd142m", "GPU with much memory: as dinov2-base, slower"),
-        "dinov2-small-reg": (
-            "vit_small_patch14_reg4_dinov2.lvd142m",
-            f"{_ON_A_GPU}: fewer stray tokens",
-        ),
+        "dinov2-small-reg": ("vit_small_patch14_reg4_dinov2.lvd142m", f"{_ON_A_GPU}: fewer stray tokens"),
         "dinov2-base-reg": ("vit_base_patch14_reg4_dinov2.lvd142m", "GPU: fewer stray tokens"),
         "dinov2-large-reg": ("vit_large_patch14_reg4_dinov2.lvd142m", "GPU with much memory: fewer stray tokens"),
         "dinov3-small": ("vit_small_patch16_dinov3.lvd1689m", f"{_ON_A_GPU}: fine detail, learnt without labels"),
