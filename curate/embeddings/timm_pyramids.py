@@ -156,7 +156,8 @@ class TimmPyramid(nn.Module):
         if token == cell and largest <= PATCH_PX:
             return images
         size = tuple(-(-side // largest) * largest * token // cell for side in (height, width))
-        return functional.interpolate(images, size, mode="bilinear", antialias=True)
+        resized = functional.interpolate(images.float(), size, mode="bilinear", antialias=True)  # no bfloat16 on a CPU
+        return resized.to(images.dtype)
 
 
 def _to_size(level: Tensor, size: tuple[int, int]) -> Tensor:

@@ -11,7 +11,7 @@ import timm
 import torch
 from torch import nn
 
-from curate.choices import Runtime
+from curate.choices import Precision, Runtime
 from curate.embeddings.backbones import Backbone
 from curate.embeddings.engines.cache import EmbedSettings
 from curate.embeddings.engines.network import PatchNetwork
@@ -209,6 +209,13 @@ def test_openvino_gives_the_same_maps_whatever_size_it_was_converted_at(name: st
     run = prepare(drawn(name), Runtime.OPENVINO, threads=1)
     for given, wanted in zip(run(images(2, 48, 144)), drawn(name)(images(2, 48, 144)), strict=True):
         assert (given - wanted).abs().max() < 1e-3 * wanted.abs().max()
+
+
+@pytest.mark.parametrize("name", ["vit_small_patch14_dinov2", "vit_small_patch16_dinov3", "shvit_s1"])
+def test_bfloat16_gives_nearly_the_same_maps(name: str):
+    run = prepare(drawn(name), precision=Precision.BF16)
+    for given, wanted in zip(run(images(2, 48, 144)), drawn(name)(images(2, 48, 144)), strict=True):
+        assert 0 < (given - wanted).norm() < 0.05 * wanted.norm()
 
 
 def test_openvino_is_refused_where_it_gives_other_maps():
