@@ -158,6 +158,19 @@ def _default(path: str, parameter: Any) -> str:
     return f"`{value}`"
 
 
+def backbones() -> str:
+    """Return the backbones that have a short name, with what each is good for and its licence."""
+    import timm
+
+    from curate.embeddings.catalogue import SHORT_NAMES, licence_note
+
+    rows = [
+        (f"`{short}`", f"`{name}`", _cell(good_for), licence_note(timm.get_pretrained_cfg(name).license or "unknown"))
+        for short, (name, good_for) in SHORT_NAMES.items()
+    ]
+    return _table(("name", "timm", "good for", "licence of the weights"), rows)
+
+
 def demo_screen() -> str:
     """Return what `make demo` prints; `make picture` writes it anew."""
     return "```text\n" + (ROOT / "examples" / "demo-screen.txt").read_text(encoding="utf-8").rstrip() + "\n```"
@@ -174,7 +187,7 @@ def experiment_pages() -> list[Path]:
 
 
 SECTIONS: Mapping[str, Callable[[], str]] = MappingProxyType(
-    {one.__name__: one for one in (audit_tables, findings, rules, commands, demo_screen, experiments)}
+    {one.__name__: one for one in (audit_tables, backbones, findings, rules, commands, demo_screen, experiments)}
 )
 
 

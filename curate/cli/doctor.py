@@ -67,14 +67,25 @@ def _folder(folder: Path) -> dict[str, Any]:
 def _backbones() -> dict[str, Any]:
     from curate.embeddings.backbones import load_backbone
     from curate.embeddings.models import FINISHED
+    from curate.embeddings.packaged import PACKAGED_NAME
 
-    packaged = load_backbone(DEFAULT_BACKBONE)
+    packaged = load_backbone(PACKAGED_NAME)
     imported = sorted(f.stem for f in default_models().glob(FINISHED))
     return {
+        "default": DEFAULT_BACKBONE,
         "packaged": f"{packaged.name} (sha256 {packaged.sha256[:16]}, {packaged.licence})",
+        "installed package": _weights_packages() or "none",
         "imported": ", ".join(imported) if imported else "none",
         "folder of imported models": str(default_models()),
     }
+
+
+def _weights_packages() -> str:
+    """Name the networks whose weights an installed package holds, and the package."""
+    from curate.embeddings.weight_packages import WEIGHTS_PACKAGES, installed_weights
+
+    found = (installed_weights(package.network) for package in WEIGHTS_PACKAGES)
+    return ", ".join(f"{weights.package.network} ({weights.source})" for weights in found if weights)
 
 
 def _network() -> dict[str, str]:

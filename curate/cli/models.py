@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -35,19 +35,27 @@ FolderOption = Annotated[
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Refuse every use of the network.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace what is there.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="How the result is printed on stdout.")]
-Name = Annotated[str, typer.Argument(help="A convolutional model of timm, e.g. resnet18.")]
+Name = Annotated[str, typer.Argument(help="A model of timm or a short name, e.g. resnet18, dinov2-small.")]
 
 
 @models_app.command("list")
-def list_(*, folder: FolderOption = None, format_: FormatOption = Format.TEXT) -> None:
-    """List the packaged, imported and cached backbones, and some others that can be pulled."""
+def list_(
+    *,
+    folder: FolderOption = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Measure seconds and memory of an image of 384 px; takes minutes.")
+    ] = False,
+    format_: FormatOption = Format.TEXT,
+) -> None:
+    """List backbones: what each is good for, where its weights are, licence; others of timm can be pulled too."""
     from curate.embeddings.models import list_models
 
     models = list_models(_folder(folder))
+    costs = _measured(models) if measure else [{} for _ in models]
     if format_ is Format.JSON:
-        typer.echo(json.dumps([vars(model) for model in models]))
+        typer.echo(json.dumps([vars(model) | cost for model, cost in zip(models, costs, strict=True)]))
     else:
-        _print_table(models)
+        _print_table(models, costs)
 
 
 @models_app.command()
@@ -106,20 +114,41 @@ def _print_facts(facts: ModelFacts, format_: Format) -> None:
         typer.echo(f"{facts.name}: {_size(facts.size_bytes)}, licence {facts.licence}, sha256 {facts.sha256}")
 
 
-def _print_table(models: tuple[ListedModel, ...]) -> None:
+def _measured(models: tuple[ListedModel, ...]) -> list[dict[str, Any]]:
+    """Return the facts of each model's footprint; empty for a model that cannot be measured."""
+    from curate.cli.screen import Screen
+    from curate.embeddings.footprint import footprint
+
+    costs: list[dict[str, Any]] = []
+    with Screen().stage("measure", len(models)) as progress:
+        for model in models:
+            cost = footprint(model.full_name)
+            costs.append(vars(cost) if cost else {})
+            progress(1)
+    return costs
+
+
+def _print_table(models: tuple[ListedModel, ...], costs: list[dict[str, Any]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     from curate.cli.screen import show
+    from curate.embeddings.catalogue import licence_note
     from curate.images.names import printable
 
     table = Table(box=None, header_style="bold")
-    for title in ("name", "where", "size", "licence", "sha256"):
-        table.add_column(title, justify="right" if title == "size" else "left", overflow="fold")
-    for model in models:
-        cells = (model.name, model.origin, _size(model.size_bytes), model.licence, model.sha256[:12])
-        table.add_row(*(Text(printable(cell)) for cell in cells))
+    measured = ("s/image", "memory") if any(costs) else ()
+    for title in ("name", "where", "size", *measured, "licence", "good for"):
+        table.add_column(title, justify="right" if title in ("size", *measured) else "left", overflow="fold")
+    for model, cost in zip(models, costs, strict=True):
+        figures = (_seconds(cost), _size(cost.get("peak_bytes", 0))) if measured else ()
+        cells = (model.name, model.origin, _size(model.size_bytes), *figures, licence_note(model.licence))
+        table.add_row(*(Text(printable(cell)) for cell in (*cells, model.good_for)))
     show(table)
+
+
+def _seconds(cost: dict[str, Any]) -> str:
+    return f"{cost['seconds_an_image']:.3f}" if cost else "-"
 
 
 def _size(size_bytes: int) -> str:

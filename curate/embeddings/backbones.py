@@ -1,15 +1,12 @@
-"""Load a frozen backbone from one of four sources.
+"""Load a frozen backbone from one of five sources.
 
-They are, in this order: `--weights FILE`, the packaged network, a model imported by `curate models import`, and timm's
-hub (its local cache first, then a download unless offline). Every tensor of the pyramid must be in the weights file: a
-network with any random weights is refused.
+They are, in this order: `--weights FILE`, the packaged network, a model imported by `curate models import`, an
+installed package of weights, and timm's hub (its local cache first, then a download unless offline). Every tensor of
+the pyramid must be in the weights file: a network with any random weights is refused.
 """
 
 from __future__ import annotations
 
-import difflib
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from curate.config import default_models
+from curate.embeddings.catalogue import full_name
 from curate.embeddings.packaged import PACKAGED_MEAN, PACKAGED_NAME, PACKAGED_STD, load_packaged, packaged_card
-from curate.errors import CouldNotFinish, InputError, UsageError
+from curate.embeddings.timm_pyramids import check_timm_name, timm_pyramid
+from curate.embeddings.weight_files import file_sha256, load_weights, read_state
+from curate.embeddings.weight_packages import installed_weights, read_installed, refuse_missing, weights_package
+from curate.errors import CouldNotFinish, UsageError
 
-STRIDES = (4, 8, 16)
-"""The strides in pixels of the stages that are used."""
+__all__ = ["Backbone", "file_sha256", "forward", "hub_file", "load_backbone", "read_state"]
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -57,23 +57,29 @@ def load_backbone(name: str, *, weights: Path | None = None, offline: bool = Fal
     """Load a frozen backbone by name.
 
     Args:
-        name: the packaged network, an imported model, or a timm model with stages of stride 4, 8 and 16.
+        name: the packaged network, an imported model, a model of timm, or a short name of one (`catalogue`).
         weights: a safetensors file, or a state dict that `torch.load(weights_only=True)` accepts.
         offline: never ask the hub; its local cache is still used.
 
     Raises:
-        UsageError: timm has no such model, or it has no such stages.
+        UsageError: timm has no such model, or its stages do not fit.
         InputError: the weights file is missing, is a pickle, or does not fit the model.
         CouldNotFinish: the weights are not on this machine and cannot be fetched.
     """
     if name == PACKAGED_NAME:
         return _packaged() if weights is None else _refuse_weights(name)
+    name = full_name(name)
     if weights is not None:
-        return _timm_backbone(name, weights, source=weights.name)
+        return _from_file(name, weights, source=weights.name)
     imported = default_models() / f"{name}.safetensors"
     if imported.is_file():
-        return _timm_backbone(name, imported, source=f"imported {imported.name}")
-    return _timm_backbone(name, hub_file(name, offline), source="timm hub")
+        return _from_file(name, imported, source=f"imported {imported.name}")
+    installed = installed_weights(name)
+    if installed is not None:
+        state, sha256 = read_installed(installed), installed.package.sha256
+        return _timm_backbone(name, state, file=installed.file, sha256=sha256, source=installed.source)
+    refuse_missing(name)
+    return _from_file(name, hub_file(name, offline), source="timm hub")
 
 
 def _packaged() -> Backbone:
@@ -98,18 +104,23 @@ def _refuse_weights(name: str) -> Backbone:
     )
 
 
-def _timm_backbone(name: str, weights: Path, *, source: str) -> Backbone:
-    network = _timm_pyramid(name)
-    load_weights(network, weights, name)
-    settings = network.pretrained_cfg
+def _from_file(name: str, weights: Path, *, source: str) -> Backbone:
+    check_timm_name(name)
+    return _timm_backbone(name, read_state(weights), file=weights, sha256=file_sha256(weights), source=source)
+
+
+def _timm_backbone(name: str, state: Mapping[str, Tensor], *, file: Path, sha256: str, source: str) -> Backbone:
+    pyramid = timm_pyramid(name)
+    load_weights(pyramid, state, name=name, file=file)
+    settings = pyramid.network.pretrained_cfg
     return Backbone(
         name=name,
-        network=_freeze(network),
-        channels=tuple(network.feature_info.channels()),
-        strides=tuple(network.feature_info.reduction()),
+        network=_freeze(pyramid),
+        channels=pyramid.channels,
+        strides=pyramid.plan.strides,
         mean=tuple(settings.get("mean", IMAGENET_MEAN)),
         std=tuple(settings.get("std", IMAGENET_STD)),
-        sha256=file_sha256(weights),
+        sha256=sha256,
         licence=str(settings.get("license") or "unknown"),
         source=source,
     )
@@ -117,96 +128,6 @@ def _timm_backbone(name: str, weights: Path, *, source: str) -> Backbone:
 
 def _freeze(network: nn.Module) -> nn.Module:
     return network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
-
-
-def _timm_pyramid(name: str) -> Any:
-    """Build a timm model, cut down to the stages of stride 4, 8 and 16, with random weights."""
-    import timm
-
-    _check_timm_name(name)
-    try:
-        strides = timm.create_model(name, features_only=True, pretrained=False).feature_info.reduction()
-        last = {stride: index for index, stride in enumerate(strides)}
-        return timm.create_model(
-            name, features_only=True, pretrained=False, out_indices=tuple(last[s] for s in STRIDES), **_padding(name)
-        )
-    except (KeyError, RuntimeError, NotImplementedError, AttributeError, TypeError) as error:
-        raise UsageError(
-            f"{name}: this timm model has no feature pyramid of strides 4, 8 and 16; "
-            "choose a convolutional one such as resnet18"
-        ) from error
-
-
-def _padding(name: str) -> dict[str, str]:
-    """Return the padding with which published weights from TensorFlow were trained."""
-    return {"pad_type": "same"} if name.startswith("mobilenetv2_100") else {}
-
-
-def _check_timm_name(name: str) -> None:
-    import timm
-
-    base = name.split(".", 1)[0]
-    if not timm.is_model(base):
-        near = difflib.get_close_matches(base, [PACKAGED_NAME, *timm.list_models()], n=3)
-        hint = f"; did you mean {', '.join(near)}?" if near else "; `curate models list` lists the models"
-        raise UsageError(f"--backbone {name}: not packaged, not imported, and not a model of timm{hint}")
-
-
-def load_weights(network: nn.Module, file: Path, name: str) -> None:
-    """Load `file` into `network`; only batch counters may be missing.
-
-    Raises:
-        InputError: see `read_state`; or a tensor is missing or has another shape.
-    """
-    state = _renamed(read_state(file), network.state_dict())
-    wanted = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
-    wrong = [k for k, v in wanted.items() if k not in state or state[k].shape != v.shape]
-    if wrong:
-        raise InputError(
-            f"{file}: not the weights of {name}: {len(wrong)} of {len(wanted)} tensors are missing or have another "
-            f"shape, the first is {wrong[0]}"
-        )
-    network.load_state_dict({k: state[k] for k in wanted}, strict=False)
-
-
-def _renamed(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the tensors as in timm's flattened pyramid, where `blocks.0.1.x` is `blocks_0.1.x`."""
-    flat = {re.sub(r"^(\w+)\.(\d+)\.", r"\1_\2.", key): value for key, value in state.items()}
-    return {key: state[key] if key in state else flat[key] for key in wanted if key in state or key in flat}
-
-
-def read_state(file: Path) -> dict[str, Tensor]:
-    """Read a file of named tensors without running any code in it.
-
-    Raises:
-        InputError: there is no such file, it is damaged, or it is a pickle of more than tensors.
-    """
-    import pickle
-
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    if not file.is_file():
-        raise InputError(f"{file}: there is no such weights file; check the path of --weights")
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise InputError(f"{file}: the safetensors file is damaged ({error}); fetch it again") from error
-    except pickle.UnpicklingError as error:
-        raise InputError(f"{file}: holds pickled code, which is never run; convert it to .safetensors") from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read as weights; give a .safetensors file") from error
-    return _only_tensors(file, state)
-
-
-def _only_tensors(file: Path, state: object) -> dict[str, Tensor]:
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise InputError(f"{file}: not a plain state dict of tensors; save `model.state_dict()` as .safetensors")
-    return dict(state)
 
 
 def hub_file(name: str, offline: bool) -> Path:
@@ -220,31 +141,34 @@ def hub_file(name: str, offline: bool) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    _check_timm_name(name)
+    name = full_name(name)
+    check_timm_name(name)
     settings = timm.get_pretrained_cfg(name, allow_unregistered=False)
     if settings is None or not settings.hf_hub_id:
         raise UsageError(
             f"--backbone {name}: timm has no published weights for it; give them with --weights FILE.safetensors"
         )
     try:
-        return Path(hf_hub_download(settings.hf_hub_id, "model.safetensors", local_files_only=offline))
+        return Path(hf_hub_download(settings.hf_hub_id, published_file(settings), local_files_only=offline))
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise CouldNotFinish(_how_to_get_weights(name, offline)) from error
 
 
+def published_file(settings: Any) -> str:
+    """Return the name of timm's published weights in their repository on the hub, by the settings of the model."""
+    name = str(settings.hf_hub_filename or "model.safetensors")
+    return name.replace("pytorch_model.bin", "model.safetensors")  # timm's own rule: no pickle where there is a choice
+
+
 def _how_to_get_weights(name: str, offline: bool) -> str:
     reason = "--offline is set" if offline else "the hub cannot be reached"
+    package = weights_package(name)
+    install = f"install the package {package.name}, " if package else ""
     return (
         f"the weights of {name} are not on this machine and {reason}: give them with --weights FILE.safetensors, "
-        f"import a bundle that `curate models export {name}` made elsewhere, or use the packaged backbone "
+        f"{install}import a bundle that `curate models export {name}` made elsewhere, or use the packaged backbone "
         f"{PACKAGED_NAME}"
     )
-
-
-def file_sha256(file: Path) -> str:
-    """Return the sha256 of a file, hex."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def forward(backbone: Backbone, batch: Tensor) -> Sequence[Tensor]:

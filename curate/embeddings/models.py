@@ -19,25 +19,25 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from curate.atomic_files import replacing_path
-from curate.embeddings.backbones import file_sha256, hub_file, load_backbone
+from curate.embeddings.backbones import hub_file, load_backbone, published_file
+from curate.embeddings.catalogue import SHORT_NAMES, full_name, good_for, short_name
 from curate.embeddings.packaged import PACKAGED_NAME, packaged_card, packaged_weights
+from curate.embeddings.weight_files import file_sha256
+from curate.embeddings.weight_packages import installed_weights
 from curate.errors import InputError, UsageError, WriteError
 
-KNOWN = ("resnet18", "mobilenetv2_100", "resnet50", "wide_resnet50_2", "efficientnet_b0", "convnext_tiny")
-"""Models of timm that `list` suggests; any other of its convolutional models can be pulled too."""
-
+PACKAGED_GOOD_FOR = "CPU: the smallest; in curate itself"
 FACTS, WEIGHTS = "model.json", "weights.safetensors"
 LARGEST_FACTS_BYTES, LARGEST_WEIGHTS_BYTES = 64 * 1024, 4 * 1024**3
 BLOCK_BYTES = 1024 * 1024
 FINISHED = "[!.]*.safetensors"
 """The weights in a models folder without those that are being written."""
 
-Number = TypeVar("Number", int, float)
 Fetch = Callable[[str, bool], Path]
 """From (timm model, offline) to the file of its published weights on this disk."""
 
@@ -46,6 +46,7 @@ class Origin(StrEnum):
     """Where the weights of a listed model are."""
 
     PACKAGED = "packaged"
+    INSTALLED = "installed package"
     IMPORTED = "imported"
     CACHED = "cached"
     KNOWN = "known"
@@ -62,60 +63,83 @@ class ModelFacts(BaseModel):
     licence: str = Field(max_length=200)
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    strides: tuple[int, int, int]
+    strides: tuple[int, ...] = Field(min_length=1, max_length=8)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListedModel:
-    """One row of the list: `size_bytes` is 0 and `sha256` empty for weights that are not on this machine."""
+    """One row of the list: `size_bytes` is 0 and `sha256` empty for weights that are not on this machine.
+
+    Attributes:
+        name: to give to `--backbone`, the short one where there is one.
+        full_name: as an audit records it.
+        good_for: what it is good for; empty if that is not known.
+    """
 
     name: str
     origin: Origin
     size_bytes: int
     licence: str
     sha256: str
+    full_name: str
+    good_for: str
 
 
 # ------------------------------------------------------------------------------------------------ list
 
 
 def list_models(folder: Path) -> tuple[ListedModel, ...]:
-    """Return the packaged, imported and cached models, then those that could be pulled. Opens no socket."""
-    present = [_packaged(), *(_imported(file) for file in sorted(folder.glob(FINISHED)))]
-    names = {model.name for model in present}
-    return tuple(present + [_known(name) for name in KNOWN if name not in names])
+    """Return the packaged and imported models, then those with a short name. Opens no socket and builds no network."""
+    imported = [_imported(file) for file in sorted(folder.glob(FINISHED))]
+    names = {model.name for model in imported}
+    return (_packaged(), *imported, *(_known(short) for short in SHORT_NAMES if short not in names))
 
 
 def _packaged() -> ListedModel:
     card, size = packaged_card(), packaged_weights().stat().st_size
-    return ListedModel(
-        name=card.name, origin=Origin.PACKAGED, size_bytes=size, licence=card.licence, sha256=card.sha256
-    )
+    return _row(card.name, Origin.PACKAGED, licence=card.licence, size_bytes=size, sha256=card.sha256)
 
 
 def _imported(weights: Path) -> ListedModel:
     facts, size = weights.with_name(f"{weights.stem}.json"), weights.stat().st_size
     licence = _parse(facts, facts.read_bytes()).licence if facts.is_file() else "unknown"
-    sha256 = file_sha256(weights)
-    return ListedModel(name=weights.stem, origin=Origin.IMPORTED, size_bytes=size, licence=licence, sha256=sha256)
+    return _row(weights.stem, Origin.IMPORTED, licence=licence, size_bytes=size, sha256=file_sha256(weights))
 
 
-def _known(name: str) -> ListedModel:
+def _known(short: str) -> ListedModel:
     import timm
 
+    name = full_name(short)
     settings = timm.get_pretrained_cfg(name)
     licence = str((settings and settings.license) or "unknown")
-    cached = _in_hub_cache(str(settings.hf_hub_id)) if settings and settings.hf_hub_id else None
+    installed = installed_weights(name)
+    if installed is not None and installed.file.is_file():
+        size = installed.file.stat().st_size
+        return _row(name, Origin.INSTALLED, licence=licence, size_bytes=size, sha256=file_sha256(installed.file))
+    cached = _in_hub_cache(settings) if settings and settings.hf_hub_id else None
     if cached is None:
-        return ListedModel(name=name, origin=Origin.KNOWN, size_bytes=0, licence=licence, sha256="")
+        return _row(name, Origin.KNOWN, licence=licence)
     size = cached.stat().st_size
-    return ListedModel(name=name, origin=Origin.CACHED, size_bytes=size, licence=licence, sha256=file_sha256(cached))
+    return _row(name, Origin.CACHED, licence=licence, size_bytes=size, sha256=file_sha256(cached))
 
 
-def _in_hub_cache(repository: str) -> Path | None:
+def _row(name: str, origin: Origin, *, licence: str, size_bytes: int = 0, sha256: str = "") -> ListedModel:
+    short = short_name(name)
+    return ListedModel(
+        name=short,
+        origin=origin,
+        size_bytes=size_bytes,
+        licence=licence,
+        sha256=sha256,
+        full_name=name,
+        good_for=PACKAGED_GOOD_FOR if name == PACKAGED_NAME else good_for(short),
+    )
+
+
+def _in_hub_cache(settings: Any) -> Path | None:
     from huggingface_hub import try_to_load_from_cache
 
-    cached = try_to_load_from_cache(repository, "model.safetensors")
+    cached = try_to_load_from_cache(str(settings.hf_hub_id), published_file(settings))
     return Path(cached) if isinstance(cached, str) else None
 
 
@@ -126,17 +150,17 @@ def pull(name: str, folder: Path, *, offline: bool = False, fetch: Fetch | None 
     """Bring a timm model's published weights into the models folder.
 
     Args:
-        name: a convolutional model of timm, such as `resnet18`.
+        name: a model of timm, such as `resnet18`, or a short name.
         offline: use only the hub's cache on this disk.
         fetch: where the weights come from; None for timm's hub.
 
     Raises:
-        UsageError: the name is not one of timm's, or has no stages of stride 4, 8 and 16.
+        UsageError: the name is not one of timm's, or its stages do not fit.
         CouldNotFinish: the hub cannot be reached, or `offline` and the weights are not in its cache.
         InputError: what was fetched is not the weights of this model.
         WriteError: the models folder cannot be written.
     """
-    _refuse_packaged(name)
+    name = _pullable(name)
     fetched = (fetch or hub_file)(name, offline)
     facts = _facts_of(name, fetched)
     with _replacing(folder / f"{name}.safetensors") as temporary:
@@ -158,7 +182,7 @@ def export(
         UsageError: `target` exists and `force` is not set; otherwise as `pull`.
         WriteError: the bundle cannot be written.
     """
-    _refuse_packaged(name)
+    name = _pullable(name)
     if target.exists() and not force:
         raise UsageError(f"{target}: exists already; add --force or choose another name")
     weights = folder / f"{name}.safetensors"
@@ -188,20 +212,23 @@ def _facts_of(name: str, weights: Path) -> ModelFacts:
         licence=backbone.licence,
         mean=_three(backbone.mean),
         std=_three(backbone.std),
-        strides=_three(backbone.strides),
+        strides=backbone.strides,
     )
 
 
-def _three(values: tuple[Number, ...]) -> tuple[Number, Number, Number]:
+def _three(values: tuple[float, ...]) -> tuple[float, float, float]:
     first, second, third = values
     return first, second, third
 
 
-def _refuse_packaged(name: str) -> None:
+def _pullable(name: str) -> str:
+    """Return timm's name for a name that can be pulled. Raises UsageError for the others."""
     if name == PACKAGED_NAME:
         raise UsageError(f"{name}: ships with curate; there is nothing to pull, export or import")
+    name = full_name(name)
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
         raise UsageError(f"{name!r}: not the name of a timm model")
+    return name
 
 
 # ------------------------------------------------------------------------------------------------ import
@@ -221,7 +248,7 @@ def import_bundle(bundle: Path, folder: Path, *, force: bool = False) -> ModelFa
     try:
         with tarfile.open(bundle, "r:") as tar:
             facts = _read_facts(bundle, tar)
-            _refuse_packaged(facts.name)
+            _pullable(facts.name)
             target = folder / f"{facts.name}.safetensors"
             _refuse_other(target, facts, force)
             with _replacing(target) as temporary:

@@ -35,7 +35,7 @@ def prepare(
         threads: for OpenVINO; 0 lets it choose. Torch has `torch.set_num_threads`.
 
     Raises:
-        UsageError: the runtime is not installed.
+        UsageError: the runtime is not installed, or cannot run this network.
     """
     folded = fold_batch_norms(network)
     match runtime:
@@ -99,7 +99,10 @@ def _openvino(network: nn.Module, precision: Precision, threads: int) -> Forward
         import openvino
     except ImportError as error:
         raise UsageError("--runtime openvino: not installed; run `pip install 'curate[openvino]'`") from error
-    model = _converted(network)
+    try:
+        model = _converted(network)
+    except RuntimeError as error:
+        raise UsageError("--runtime openvino: it cannot run this backbone; use --runtime torch") from error
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "bf16" if precision is Precision.BF16 else "f32"}
     if threads:
         settings["INFERENCE_NUM_THREADS"] = threads
@@ -109,7 +112,29 @@ def _openvino(network: nn.Module, precision: Precision, threads: int) -> Forward
         results = compiled(images.contiguous().numpy())
         return [torch.from_numpy(results[output].copy()) for output in compiled.outputs]
 
+    _refuse_other_maps(network, run, precision)
     return run
+
+
+def _refuse_other_maps(network: nn.Module, run: Forward, precision: Precision) -> None:
+    """Refuse a converted network that gives other maps than torch, at a size that it was not converted at.
+
+    Raises:
+        UsageError: it does.
+    """
+    images = torch.randn(2, 3, 48, 96, generator=torch.Generator().manual_seed(0))
+    tolerance = 1e-3 if precision is Precision.FP32 else 0.1
+    try:
+        with torch.inference_mode():
+            wanted, given = network(images), run(images)
+        same = all(
+            a.shape == b.shape and float((a - b).abs().max()) <= tolerance * float(a.abs().max())
+            for a, b in zip(wanted, given, strict=True)
+        )
+    except RuntimeError as error:
+        raise UsageError("--runtime openvino: it cannot run this backbone; use --runtime torch") from error
+    if not same:
+        raise UsageError("--runtime openvino: it gives other features of this backbone; use --runtime torch")
 
 
 def _converted(network: nn.Module) -> Any:

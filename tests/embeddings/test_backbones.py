@@ -5,13 +5,15 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.layers import resample_abs_pos_embed
 
-from curate.embeddings.backbones import file_sha256, forward, load_backbone, read_state
+from curate.embeddings.backbones import file_sha256, forward, load_backbone, published_file, read_state
 from curate.errors import CouldNotFinish, InputError, UsageError
 
 SMALL = "mobilenetv3_small_050"
@@ -88,10 +90,56 @@ def test_a_misspelt_backbone_is_answered_with_the_nearest():
         load_backbone("resnet_18")
 
 
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vgg11"])
-def test_a_model_without_the_strides_is_refused(name: str, weights: Path):
-    with pytest.raises((UsageError, InputError), match=name):
+@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "convnext_atto", "swin_tiny_patch4_window7_224", "resnet18"])
+def test_the_weights_of_another_model_are_refused(name: str, weights: Path):
+    with pytest.raises(InputError, match=f"not the weights of {name}"):
         load_backbone(name, weights=weights)
+
+
+def published(name: str, folder: Path, **options: int) -> Path:
+    """The state of a timm model with random weights, its classifier among them."""
+    torch.manual_seed(0)
+    file = folder / "published.safetensors"
+    save_file({k: v.contiguous() for k, v in timm.create_model(name, **options).state_dict().items()}, file)
+    return file
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "convnext_atto",
+        "swin_tiny_patch4_window7_224",
+        "vit_tiny_patch16_224",
+        "vit_small_patch16_dinov3",
+        "densenet121",
+    ],
+)
+def test_each_family_loads_every_tensor_that_it_uses_and_none_may_be_missing(name: str, tmp_path: Path):
+    file = published(name, tmp_path)
+    state = read_state(file)
+    weights = load_backbone(name, weights=file).network.weights.state_dict()
+    for key, value in weights.items():
+        top, _, rest = key.partition(".")
+        source = key if key in state else f"{top.replace('_', '.', 1)}.{rest}"
+        assert torch.equal(value, state[source]), key
+    del state[source]
+    save_file(state, tmp_path / "part.safetensors")
+    with pytest.raises(InputError, match=f"not the weights of {name}: 1 of"):
+        load_backbone(name, weights=tmp_path / "part.safetensors")
+
+
+def test_position_embeddings_of_another_grid_are_resampled_as_timm_does(tmp_path: Path):
+    file = published("vit_tiny_patch16_224", tmp_path, img_size=96)
+    loaded = load_backbone("vit_tiny_patch16_224", weights=file).network.weights.pos_embed
+    wanted = resample_abs_pos_embed(read_state(file)["pos_embed"], new_size=[14, 14], num_prefix_tokens=1)
+    assert torch.equal(loaded, wanted)
+
+
+def test_a_short_name_stands_for_timms_which_is_recorded(tmp_path: Path):
+    file = published("vit_small_patch14_dinov2", tmp_path)
+    backbone = load_backbone("dinov2-small", weights=file)
+    assert backbone.name == "vit_small_patch14_dinov2.lvd142m"
+    assert (backbone.strides, backbone.licence) == ((16, 16, 16), "apache-2.0")
 
 
 def test_without_its_weights_on_this_machine_the_sentence_says_how_to_bring_them(
@@ -154,9 +202,9 @@ except CurateError as error:
 """
 
 
-def with_hub(weights: Path, cache: Path, *, port: int) -> str:
+def with_hub(weights: Path, cache: Path, *, port: int, name: str = SMALL) -> str:
     """Load a backbone in a process of its own, against a hub on this machine; port 9 is nobody."""
-    program = HUB.format(file=str(weights), port=port, name=SMALL)
+    program = HUB.format(file=str(weights), port=port, name=name)
     folders = {"HF_HUB_OFFLINE": "0", "HF_HUB_CACHE": str(cache), "NO_PROXY": "127.0.0.1"}
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -172,6 +220,17 @@ def with_hub(weights: Path, cache: Path, *, port: int) -> str:
 def test_published_weights_are_downloaded_from_the_hub_and_then_cached(weights: Path, tmp_path: Path):
     assert with_hub(weights, tmp_path, port=0) == file_sha256(weights)
     assert with_hub(weights, tmp_path, port=9) == file_sha256(weights)
+
+
+def test_published_weights_of_a_transformer_are_those_that_the_hub_gives(tmp_path: Path):
+    file = published("vit_tiny_patch16_224", tmp_path, img_size=96)
+    assert with_hub(file, tmp_path / "cache", port=0, name="vit_tiny_patch16_224") == file_sha256(file)
+
+
+def test_the_file_on_the_hub_is_the_one_that_timm_names_and_never_a_pickle_where_there_is_a_choice():
+    names = (None, "model.safetensors", "pytorch_model.bin", "open_clip_pytorch_model.bin", "other.safetensors")
+    given = [published_file(SimpleNamespace(hf_hub_filename=name)) for name in names]
+    assert given == ["model.safetensors"] * 3 + ["open_clip_model.safetensors", "other.safetensors"]
 
 
 def test_a_hub_that_cannot_be_reached_is_one_sentence(weights: Path, tmp_path: Path):

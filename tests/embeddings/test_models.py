@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from curate.embeddings.backbones import load_backbone
-from curate.embeddings.models import FACTS, KNOWN, WEIGHTS, Origin, export, import_bundle, list_models, pull
+from curate.embeddings.catalogue import SHORT_NAMES
+from curate.embeddings.models import FACTS, WEIGHTS, Origin, export, import_bundle, list_models, pull
 from curate.embeddings.packaged import PACKAGED_NAME
 from curate.errors import CouldNotFinish, InputError, UsageError, WriteError
 
@@ -192,4 +193,32 @@ def test_the_list_names_each_model_once_with_what_is_known_of_it(bundle: Path, p
     assert rows[SMALL].origin is Origin.IMPORTED
     assert rows[SMALL].sha256 == hashlib.sha256(published.read_bytes()).hexdigest()
     assert rows[SMALL].size_bytes == published.stat().st_size
-    assert set(rows) == {PACKAGED_NAME, SMALL, *KNOWN}
+    assert set(rows) == {PACKAGED_NAME, SMALL, *SHORT_NAMES}
+
+
+def test_a_bundle_holds_a_model_of_any_number_of_stages_and_old_ones_of_three(tmp_path: Path):
+    torch.manual_seed(0)
+    weights = tmp_path / "hub.safetensors"
+    save_file(timm.create_model("shvit_s1").state_dict(), weights)
+    export("shvit_s1", tmp_path / "two.tar", tmp_path / "sender", fetch=lambda name, offline: weights)
+    assert json.loads(members(tmp_path / "two.tar")[FACTS])["strides"] == [16, 16]
+    assert import_bundle(tmp_path / "two.tar", tmp_path / "models").strides == (16, 16)
+
+
+@pytest.mark.parametrize("strides", [[], [4, 8], [4] * 99, ["4", "8", "16", 3.5]])
+def test_strides_that_are_not_the_models_are_refused(bundle: Path, tmp_path: Path, strides: list[object]):
+    contents = members(bundle)
+    facts = json.loads(contents[FACTS]) | {"strides": strides}
+    broken = packed(tmp_path / "broken.tar", {FACTS: json.dumps(facts).encode(), WEIGHTS: contents[WEIGHTS]})
+    with pytest.raises(InputError, match="strides"):
+        import_bundle(broken, tmp_path / "models")
+
+
+def test_a_short_name_is_pulled_under_timms_name_and_listed_by_the_short_one(tmp_path: Path):
+    torch.manual_seed(0)
+    weights = tmp_path / "hub.safetensors"
+    save_file(timm.create_model("tf_efficientnet_lite1").state_dict(), weights)
+    facts = pull("efficientnet-lite1", tmp_path / "models", fetch=lambda name, offline: weights)
+    assert facts.name == "tf_efficientnet_lite1.in1k"
+    rows = [row for row in list_models(tmp_path / "models") if row.full_name == facts.name]
+    assert [(row.name, row.origin) for row in rows] == [("efficientnet-lite1", Origin.IMPORTED)]

@@ -53,11 +53,20 @@ class PatchNetwork:
     def _describe(self, pixels: Pixels) -> tuple[NDArray[np.float16], FloatArray]:
         with torch.inference_mode():
             maps = self._grid_maps(pixels)
-            patches = pyramid.describe(maps, self._matrix)
+            patches = torch.cat([pyramid.describe(one, self._matrix) for one in self._products(maps)])
             pooled = torch.cat([m.mean(dim=(2, 3)) for m in maps], dim=1)
             if not (torch.isfinite(patches).all() and torch.isfinite(pooled).all()):
                 raise CouldNotFinish(f"backbone {self._backbone.name} gives values that are not finite; choose another")
             return patches.half().cpu().numpy(), pooled.cpu().numpy()
+
+    def _products(self, maps: list[Tensor]) -> list[list[Tensor]]:
+        """Return the maps in the parts that are projected at a time: on a CPU one image, else all.
+
+        On a CPU a matrix product over several images is rounded otherwise than one over a single image.
+        """
+        if self._device.type != "cpu":
+            return [maps]
+        return [[level[image : image + 1] for level in maps] for image in range(len(maps[0]))]
 
     def _grid_maps(self, pixels: Pixels) -> list[Tensor]:
         """Run the network tile by tile and join the stages on the image's patch grid."""

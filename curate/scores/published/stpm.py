@@ -29,6 +29,7 @@ from curate.embeddings.backbones import Backbone, forward
 from curate.embeddings.frame import PATCH_PX
 from curate.embeddings.packaged import CompactPyramid
 from curate.embeddings.pyramid import to_input
+from curate.errors import UsageError
 from curate.progress import Progress, no_progress
 from curate.records import FloatArray, IntArray
 from curate.scores.base import Images
@@ -96,7 +97,11 @@ class TeacherStudent:
 
 
 def untrained(teacher: Backbone, seed: int) -> nn.Module:
-    """Return a network of the teacher's architecture with fresh weights, ready to be trained."""
+    """Return a network of the teacher's architecture with fresh weights, ready to be trained.
+
+    Raises:
+        UsageError: some of the teacher's weights cannot be drawn anew: those of transformers, for instance.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if isinstance(teacher.network, CompactPyramid):  # its shipped form has no batch norm left to train with
@@ -106,6 +111,11 @@ def untrained(teacher: Backbone, seed: int) -> nn.Module:
             reset: Callable[[], None] | None = getattr(module, "reset_parameters", None)
             if reset is not None:
                 reset()
+            elif next(module.parameters(recurse=False), None) is not None:
+                raise UsageError(
+                    f"--student stpm: it needs a network like the backbone with fresh weights, and those of "
+                    f"{teacher.name} cannot be drawn anew; leave --student out, or use --backbone resnet18"
+                )
     return network
 
 

@@ -10,6 +10,7 @@ import torch
 from curate.choices import StudentKind
 from curate.embeddings.backbones import load_backbone
 from curate.embeddings.packaged import PACKAGED_NAME
+from curate.embeddings.timm_pyramids import timm_pyramid
 from curate.errors import UsageError
 from curate.records import Embeddings, PatchesInMemory
 from curate.scores.published.mlg_stpm import Curriculum
@@ -105,3 +106,10 @@ def test_without_images_the_error_names_what_is_missing():
 def test_images_of_another_size_than_embedded_are_refused():
     with pytest.raises(UsageError, match="image 0: its pixels do not cover its patch grid"):
         student(plates()).score(embedded((48,) * COUNT), np.arange(COUNT))
+
+
+def test_a_backbone_whose_weights_cannot_be_drawn_anew_is_refused_in_one_sentence():
+    teacher = replace(load_backbone(PACKAGED_NAME), name="vit_tiny_patch16_224")
+    teacher = replace(teacher, network=timm_pyramid(teacher.name))
+    with pytest.raises(UsageError, match=r"--student stpm: .* vit_tiny_patch16_224 cannot be drawn anew"):
+        untrained(teacher, 0)
