@@ -15,7 +15,7 @@ from curate.choices import Device, FlowKind, Precision, Runtime, StudentKind, Th
 from curate.records import Layout
 from curate.scorers import DEFAULT_SCORERS, SCORERS
 
-DEFAULT_BACKBONE = "curate_s"
+DEFAULT_BACKBONE = "curate_s+efficientnet-lite0"
 
 RENAMED_SETTINGS: Mapping[str, str] = {"fence": "threshold", "kinds": "subpopulations"}
 """Settings of earlier versions by their present names; they are still read, with a word of deprecation."""
@@ -47,7 +47,7 @@ class ScanConfig(BaseModel):
         runtime: what runs the network on a CPU; "openvino" is an extra.
         precision: "bf16" is faster where the processor has instructions for it, and rounds.
         batch_size: images a forward pass; None to find it.
-        neighbours: k, how many other images must show a patch too.
+        neighbours: k, how many other images must show a patch too; None for 10 where the images are aligned, else 5.
         max_pixels: larger images are not decoded, but reported.
         white_level: the value of white in files of more than 8 bits; None to take it from the set.
         scorers: the views that are joined, names of `curate.scorers.SCORERS`.
@@ -86,7 +86,7 @@ class ScanConfig(BaseModel):
     runtime: Runtime = Runtime.TORCH
     precision: Precision = Precision.FP32
     batch_size: int | None = Field(default=None, ge=1, le=4096)
-    neighbours: int = Field(default=5, ge=1, le=100)
+    neighbours: int | None = Field(default=None, ge=1, le=100)
     max_pixels: int = Field(default=512_000_000, ge=1)
     white_level: float | None = Field(default=None, gt=0)
     scorers: tuple[str, ...] = Field(default=DEFAULT_SCORERS, min_length=1)

@@ -86,7 +86,7 @@ def scan(
 
         >>> audit = curate.scan("parts/", "parts-audit", force=True, scorers=["neighbours"], rounds=1)
         >>> audit.images.nlargest(2, "anomaly_score")["path"].tolist()
-        ['03.png', '11.png']
+        ['11.png', '03.png']
         >>> audit.run["settings"]["rounds"]
         1
     """

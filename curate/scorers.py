@@ -21,12 +21,14 @@ class ScorerEntry:
         about: what it measures, one phrase.
         make: "module:function" that makes the scorer from a `curate.scores.base.ScorerContext`.
         after: scorers that run before it, if they run at all: it uses their meta-set.
+        weight: in the joined score, beside 1 of the best view; chosen by leave-one-set-out, see docs/experiments.
     """
 
     name: str
     about: str
     make: str
     after: tuple[str, ...] = ()
+    weight: float = 1.0
 
     @property
     def column(self) -> str:
@@ -47,8 +49,14 @@ SCORERS: dict[str, ScorerEntry] = {
             about="negative log-likelihood under the flow",
             make="curate.scores.flow:make_flow",
             after=("student",),
+            weight=0.25,
         ),
-        ScorerEntry(name="student", about="disagreement with the student", make="curate.scores.student:make_student"),
+        ScorerEntry(
+            name="student",
+            about="disagreement with the student",
+            make="curate.scores.student:make_student",
+            weight=0.5,
+        ),
         ScorerEntry(
             name="neighbours",
             about="patch distance to other images",

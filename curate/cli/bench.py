@@ -43,7 +43,7 @@ def bench(
         float, typer.Option(min=0.05, max=0.9, help="Share of nominal and of defective images kept for the test.")
     ] = 0.4,
     backbone: Annotated[
-        str | None, typer.Option(help="Imported or timm model. Default: the packaged curate_s.")
+        str | None, typer.Option(help="A timm model, its short name, or A+B. Default: curate_s+efficientnet-lite0.")
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Weights of --backbone.")] = None,
     image_size: Annotated[str, typer.Option(help="Longest side of the network's input in px, or auto.")] = "auto",

@@ -130,7 +130,8 @@ def scan(
         ),
     ] = None,
     backbone: Annotated[
-        str | None, typer.Option(help="Imported or timm model. Default: the packaged curate_s.")
+        str | None,
+        typer.Option(help="A timm model, its short name, or A+B. Default: curate_s+efficientnet-lite0."),
     ] = None,
     weights: Annotated[
         Path | None, typer.Option(help="Weights of --backbone: .safetensors or a plain state dict.")
@@ -146,7 +147,12 @@ def scan(
         Precision, typer.Option(help="bf16 is faster where the processor has instructions for it, and rounds.")
     ] = Precision.FP32,
     batch_size: Annotated[int | None, typer.Option(help="Images a forward pass. Default: found.")] = None,
-    neighbours: Annotated[int | None, typer.Option(help="How many other images must show a patch too.")] = None,
+    neighbours: Annotated[
+        int | None,
+        typer.Option(
+            help="How many other images must show a patch too. Default: 10 where the images are aligned, else 5."
+        ),
+    ] = None,
     scorers: Annotated[
         str | None, typer.Option(help=f"Views that are joined, of {', '.join(SCORERS)}. Default: {_DEFAULT_SCORERS}.")
     ] = None,

@@ -1,4 +1,4 @@
-"""Load a frozen backbone from one of five sources.
+"""Load a frozen backbone from one of five sources, or several of them side by side (`--backbone A+B`).
 
 They are, in this order: `--weights FILE`, the packaged network, a model imported by `curate models import`, an
 installed package of weights, and timm's hub (its local cache first, then a download unless offline). Every tensor of
@@ -7,6 +7,7 @@ the pyramid must be in the weights file: a network with any random weights is re
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from curate.config import default_models
+from curate.config import DEFAULT_BACKBONE, default_models
 from curate.embeddings.catalogue import full_name
 from curate.embeddings.packaged import PACKAGED_MEAN, PACKAGED_NAME, PACKAGED_STD, load_packaged, packaged_card
+from curate.embeddings.several_networks import SeveralNetworks
 from curate.embeddings.timm_pyramids import check_timm_name, timm_pyramid
 from curate.embeddings.weight_files import file_sha256, load_weights, read_state
 from curate.embeddings.weight_packages import installed_weights, read_installed, refuse_missing, weights_package
@@ -40,6 +42,7 @@ class Backbone:
         sha256: of the weights file.
         licence: of the weights, "unknown" if the source does not name it.
         source: where the weights came from, for the audit.
+        parts: the backbones that stand side by side in it; none for a single network.
     """
 
     name: str
@@ -51,13 +54,15 @@ class Backbone:
     sha256: str
     licence: str
     source: str
+    parts: tuple[Backbone, ...] = ()
 
 
 def load_backbone(name: str, *, weights: Path | None = None, offline: bool = False) -> Backbone:
     """Load a frozen backbone by name.
 
     Args:
-        name: the packaged network, an imported model, a model of timm, or a short name of one (`catalogue`).
+        name: the packaged network, an imported model, a model of timm, or a short name of one (`catalogue`); several
+            with "+" between them stand side by side.
         weights: a safetensors file, or a state dict that `torch.load(weights_only=True)` accepts.
         offline: never ask the hub; its local cache is still used.
 
@@ -66,6 +71,8 @@ def load_backbone(name: str, *, weights: Path | None = None, offline: bool = Fal
         InputError: the weights file is missing, is a pickle, or does not fit the model.
         CouldNotFinish: the weights are not on this machine and cannot be fetched.
     """
+    if "+" in name:
+        return _side_by_side(name, weights, offline)
     if name == PACKAGED_NAME:
         return _packaged() if weights is None else _refuse_weights(name)
     name = full_name(name)
@@ -80,6 +87,30 @@ def load_backbone(name: str, *, weights: Path | None = None, offline: bool = Fal
         return _timm_backbone(name, state, file=installed.file, sha256=sha256, source=installed.source)
     refuse_missing(name)
     return _from_file(name, hub_file(name, offline), source="timm hub")
+
+
+def _side_by_side(name: str, weights: Path | None, offline: bool) -> Backbone:
+    names = name.split("+")
+    if weights is not None:
+        raise UsageError(
+            f"--weights is for one network, and --backbone {name} names {len(names)}: leave one of them out"
+        )
+    if not all(names) or len({full_name(one) for one in names}) < len(names):
+        raise UsageError(f"--backbone {name}: give different names with one + between them, such as {DEFAULT_BACKBONE}")
+    parts = tuple(load_backbone(one, offline=offline) for one in names)
+    network = SeveralNetworks([p.network for p in parts], [p.mean for p in parts], [p.std for p in parts])
+    return Backbone(
+        name="+".join(p.name for p in parts),
+        network=_freeze(network),
+        channels=tuple(count for p in parts for count in p.channels),
+        strides=tuple(stride for p in parts for stride in p.strides),
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        sha256=hashlib.sha256("+".join(p.sha256 for p in parts).encode()).hexdigest(),
+        licence=", ".join(dict.fromkeys(p.licence for p in parts)),
+        source=", ".join(p.source for p in parts),
+        parts=parts,
+    )
 
 
 def _packaged() -> Backbone:

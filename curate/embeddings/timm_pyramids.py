@@ -106,9 +106,6 @@ def _stages(strides: Sequence[int]) -> tuple[int, ...]:
 class TimmPyramid(nn.Module):
     """A network of timm whose call returns one map a stage, (B, C, H / stride, W / stride).
 
-    On a CPU the images of a batch go through one at a time: a matrix product over several images is rounded otherwise
-    than one over a single image, and descriptors must not depend on the batch.
-
     Args:
         network: made by timm with `features_only`.
         plan: of its stages.
@@ -129,12 +126,6 @@ class TimmPyramid(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Return the maps of normalised images, (B, 3, H, W)."""
-        if len(images) == 1 or self.training or images.device.type != "cpu":
-            return self._maps(images)
-        alone = [self._maps(images[index : index + 1]) for index in range(len(images))]
-        return [torch.cat(maps) for maps in zip(*alone, strict=True)]
-
-    def _maps(self, images: Tensor) -> list[Tensor]:
         height, width = images.shape[-2:]
         sized = self._resized(images, height, width)
         if self.hooked:

@@ -20,8 +20,10 @@ from operator import add
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from curate.choices import FlowKind
+from curate.embeddings.pyramid import projection
 from curate.embeddings.threads import one_core_each
 from curate.progress import Progress, no_progress
 from curate.records import (
@@ -33,6 +35,7 @@ from curate.records import (
     IntArray,
     Json,
     PatchesInMemory,
+    PatchSource,
     Scores,
     WarmStart,
 )
@@ -94,14 +97,15 @@ class Flow:
         Raises:
             CouldNotFinish: a descriptor is not finite, or faiss is not installed.
         """
-        samples = embeddings if self.config.granularity is Granularity.PATCH else pooled_as_patches(embeddings)
-        uses_position = self.config.position and samples is embeddings
+        by_patch = self.config.granularity is Granularity.PATCH
+        samples = narrowed(embeddings, self.config) if by_patch else pooled_as_patches(embeddings)
+        uses_position = self.config.position and by_patch
         alignment = known_alignment(guide, embeddings, groups) if uses_position else Alignment()
         run = _Run(samples, groups, self.config, guide=guide, progress=progress)
         facts, model = run.fit_and_score()
         values = np.array([top_mean(m, self.config.top_share) for m in run.maps], dtype=np.float32)
         maps = run.maps
-        if samples is not embeddings:
+        if not by_patch:
             maps = [np.full(grid, value, np.float32) for grid, value in zip(embeddings.grids, values, strict=True)]
         return Scores(
             scorer=self.name,
@@ -118,6 +122,28 @@ def make_flow(context: ScorerContext) -> Flow:
     """Return the scorer of a scan's settings."""
     config = RAD if context.config.flow is FlowKind.RAD else FlowConfig()
     return Flow(config=replace(config, seed=context.config.seed))
+
+
+@dataclass(frozen=True)
+class _NarrowedPatches:
+    """The patches of a source, each projected by a matrix, (D, width)."""
+
+    source: PatchSource
+    matrix: FloatArray
+
+    def read(self, index: int) -> NDArray[np.float16]:
+        return np.asarray(self.source.read(index).astype(np.float32) @ self.matrix, dtype=np.float16)
+
+
+def narrowed(embeddings: Embeddings, config: FlowConfig) -> Embeddings:
+    """Return embeddings whose patches are at most `FlowConfig.width` wide, by a seeded Gaussian projection.
+
+    A Gaussian costs the cube of its width, and needs as many images as it has directions.
+    """
+    if embeddings.width <= config.width:
+        return embeddings
+    matrix = projection(embeddings.width, config.width, config.seed).numpy()
+    return replace(embeddings, source=_NarrowedPatches(embeddings.source, matrix), width=config.width, parts=())
 
 
 def pooled_as_patches(embeddings: Embeddings) -> Embeddings:

@@ -40,6 +40,7 @@ class FlowConfig:
 
     Attributes:
         granularity: a sample is a patch, or the pooled vectors of an image.
+        width: of a patch descriptor at most; a wider one is projected.
         folds: K, models that each score the images that they were not fitted on.
         out_of_fold: false: one model is fitted on all images and scores them all.
         position: choose by held-out likelihood how far each position has its own Gaussian; false: one for all.
@@ -67,12 +68,13 @@ class FlowConfig:
     """
 
     granularity: Granularity = Granularity.PATCH
+    width: int = 128
     folds: int = 4
     out_of_fold: bool = True
     position: bool = True
     ridge: float = 0.5
     trim: float = 0.0
-    top_share: float = 0.01
+    top_share: float = 0.02
     seed: int = 0
     blocks: int = 0
     hidden: int = 64

@@ -2,10 +2,11 @@
 
 Each view is measured in its own nominal bulk: 0 is the middle of the shortest half of its scores, 1 is a standard
 deviation of a normal curve with that half. The shortest half stays nominal as long as half of the images are. The
-joined score is the weighted mean of an image's highest scores, of a total weight of two: a view that is blind to a kind
-of defect counts only for what the others lack of that weight, and what one view alone finds counts half. The view that
-agrees best with the others has weight 1, and another less if it agrees less: of three views, one that agrees with none
-does not suit the set, or so we assume. Of two, each has weight 1. A view that abstains (`Scores.abstains`) has none.
+joined score is the weighted mean of an image's highest scores, of a total weight of one: a view that is blind to a kind
+of defect counts only for what the others lack of that weight. Each view has a weight of its own
+(`ScorerEntry.weight`), chosen on sets that it is not judged on; less, if it agrees less with the others than the view
+that agrees best: of three views, one that agrees with none does not suit the set, or so we assume. A view that abstains
+(`Scores.abstains`) has none.
 
 Source: Meta-IR (arXiv 2503.01569) names a hybrid anomaly score without its formula; this one is ours, see
 docs/experiments and examples/bench/ablate_join.py.
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from curate.records import FloatArray, IntArray, Scores
-from curate.scorers import HYBRID
+from curate.scorers import HYBRID, SCORERS
 
 SHORTEST_HALF_OF_NORMAL = 1.349
 """Width of the shortest half of a normal curve, in its standard deviations."""
@@ -31,7 +32,7 @@ LEAST_SPREAD = 1e-5
 
 PATCHES_SAMPLED = 200_000
 
-WEIGHT_JOINED = 2.0
+WEIGHT_JOINED = 1.0
 """How much weight is joined, of the highest scores of each image or position."""
 
 
@@ -77,7 +78,7 @@ def agreement(scores: FloatArray) -> NDArray[np.float64]:
 
 
 def view_weights(scores: FloatArray) -> NDArray[np.float64]:
-    """Return (V,) the weight of each of V views, above 0, at most 1.
+    """Return (V,) the weight of each of V views by its agreement, above 0, at most 1.
 
     It is 1 for the view that agrees best with the others; for another, the square of its agreement as a share of the
     best. 2 / sqrt(N), what chance alone may give, is added to both, so that few images, or images that differ by noise
@@ -91,7 +92,7 @@ def view_weights(scores: FloatArray) -> NDArray[np.float64]:
 
 
 def weighted_highest(standard: FloatArray, weights: NDArray[np.float64]) -> FloatArray:
-    """Join views by the weighted mean of the highest scores, up to a weight of two; of all, where there is less.
+    """Join views by the weighted mean of the highest scores, up to a weight of one; of all, where there is less.
 
     Args:
         standard: (V, ...) scores on a common scale.
@@ -118,7 +119,7 @@ def join(views: Sequence[Scores], duplicates: IntArray) -> tuple[Scores, Mapping
     first = np.unique(duplicates, return_index=True)[1]
     active = active_views(views)
     standard = np.stack([bulk(v.values[first]).standard(v.values) for v in active])
-    weights = view_weights(standard[:, first])
+    weights = view_weights(standard[:, first]) * own_weights(active)
     scales = [_map_bulk(view, first) for view in active]
     maps = [
         weighted_highest(np.stack([scale.standard(one) for scale, one in zip(scales, of_image, strict=True)]), weights)
@@ -132,6 +133,12 @@ def join(views: Sequence[Scores], duplicates: IntArray) -> tuple[Scores, Mapping
         meta_set=next((v.meta_set for v in views if v.meta_set is not None), None),
     )
     return joined, {view.scorer: weight for view, weight in zip(active, weights.tolist(), strict=True)}
+
+
+def own_weights(views: Sequence[Scores]) -> NDArray[np.float64]:
+    """Return (V,) the weights that the scorers of some views have of their own, the largest of them 1."""
+    weights = np.array([SCORERS[view.scorer].weight if view.scorer in SCORERS else 1.0 for view in views])
+    return np.asarray(weights / weights.max())
 
 
 def active_views(views: Sequence[Scores]) -> list[Scores]:

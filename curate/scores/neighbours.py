@@ -8,7 +8,7 @@ exact duplicates count as the image itself.
 Ours: the bank is searched through an index (`patch_index`); a set whose patches do not fit into memory is cut into
 blocks of similar images, each with a sample of all. Position counts softly: a patch that lies a quarter of the longest
 side away is as far as one whose appearance differs by a usual distance. Position is used only where the images are
-aligned (`Alignment`). The image score is the mean of the highest 1 % of the map. See docs/experiments.
+aligned (`Alignment`). The image score is the mean of the highest 2 % of the map. See docs/experiments.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ from curate.scores.distances import bank_of, distances, nearest_less_length
 from curate.scores.patch_index import PatchIndex
 from curate.scores.similar import similar_images, walk_order, without_copies
 
+ALIGNED_IMAGES, TURNED_IMAGES = 10, 5
+"""Images that must show a patch too. Of parts at any angle, few lie alike."""
+
 USUAL_SAMPLE = 16
 """Images on which the usual distance of a patch is measured."""
 
@@ -47,21 +50,30 @@ class NeighboursConfig:
     """The settings of `Neighbours`.
 
     Attributes:
-        images: k, how many different images must show a patch too.
+        images: k, how many different images must show a patch too; None for `ALIGNED_IMAGES` where the images are
+            aligned, else `TURNED_IMAGES`.
         position: how many usual distances it costs a patch to lie a whole longest side away, where the images are
             aligned; 0: position is not used.
         top_share: the share of an image's patches, the highest of the map, whose mean is its score.
         seed: of every sample.
     """
 
-    images: int = 5
+    images: int | None = None
     position: float = 4.0
-    top_share: float = 0.01
+    top_share: float = 0.02
     seed: int = 0
 
     def for_alignment(self, alignment: Alignment) -> NeighboursConfig:
-        """Return the settings for a set: no position where the images are not aligned."""
-        return self if alignment.aligned else replace(self, position=0.0)
+        """Return the settings for a set: how many images, and no position where they are not aligned."""
+        images = self.images or (ALIGNED_IMAGES if alignment.aligned else TURNED_IMAGES)
+        return replace(self, images=images, position=self.position if alignment.aligned else 0.0)
+
+    @property
+    def count(self) -> int:
+        """k, where the settings are those of a set (`for_alignment`)."""
+        if self.images is None:
+            raise ValueError("how many images is not decided yet")
+        return self.images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +104,7 @@ class Neighbours:
         """
         alignment = known_alignment(guide, embeddings, groups)
         config, allowed = self.config.for_alignment(alignment), guide.learnable(len(embeddings))
-        similar = similar_images(embeddings, groups, min(config.images, len(embeddings)), allowed=allowed)
+        similar = similar_images(embeddings, groups, min(config.count, len(embeddings)), allowed=allowed)
         usual = usual_distance(embeddings, similar.near, groups) if config.position else 0.0
         patches, maps = PlacedPatches(embeddings, config.position * usual), empty_maps(embeddings)
         compared, recalls = list[int](), list[float]()
@@ -101,7 +113,7 @@ class Neighbours:
                 if not len(bank):
                     progress(len(block))
                     continue
-                search = _Search(PatchIndex(patches.of, bank, groups[bank]), patches, groups, config.images)
+                search = _Search(PatchIndex(patches.of, bank, groups[bank]), patches, groups, config.count)
                 for image, gaps in zip(block.tolist(), pool.map(search.nearest, block.tolist()), strict=True):
                     maps[image][:] = mean_of_finite(gaps).reshape(maps[image].shape)
                     progress(1)
@@ -226,7 +238,7 @@ def score_against(
         progress(len(rows))
         return scores
     patches, images = PlacedPatches(embeddings, config.position * usual), speaking[compared]
-    search = _Search(PatchIndex(patches.of, images, groups[images]), patches, groups, config.images)
+    search = _Search(PatchIndex(patches.of, images, groups[images]), patches, groups, config.count)
     with one_core_each("against") as pool:
         for done, gaps in enumerate(pool.map(search.nearest, rows.tolist())):
             if np.isfinite(gaps).any():

@@ -23,10 +23,10 @@ EXACT_UP_TO = 4_000
 LISTS, PROBED = 4.0, 8
 """Lists for each square root of a patch, and how many of them are searched for one patch."""
 
-TRAINED_ON = 40
+TRAINED_ON = 16
 """Patches a list that the centres are fitted to."""
 
-ROUNDS = 8
+ROUNDS = 4
 """Rounds of k-means."""
 
 WIDER = 8

@@ -163,10 +163,17 @@ def fit_gaussians(sums: PatchSums, grid: ReferenceGrid, *, shrinkage: Shrinkage,
     mean_square = float(square.diagonal(dim1=1, dim2=2).sum() / count.sum() / total.shape[1])
     noise_variance = max(ridge * float(common.diagonal().mean()), MIN_VARIANCE * mean_square, 1e-12)
     eye = torch.eye(total.shape[1], dtype=torch.float64)
-    factor = torch.linalg.cholesky(own_weight * own + (1 - own_weight) * common + noise_variance * eye)
-    root = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False)
-    log_det = -factor.diagonal(dim1=1, dim2=2).log().sum(dim=1)
-    return PositionGaussians(grid, mean.float(), root.float(), log_det.float(), float(np.sqrt(noise_variance)))
+    covariance = own_weight * own + (1 - own_weight) * common if shrinkage.own_covariance else common[None]
+    factor = torch.linalg.cholesky(covariance + noise_variance * eye)
+    root = torch.linalg.solve_triangular(factor, eye.expand_as(factor), upper=False).float()
+    log_det = -factor.diagonal(dim1=1, dim2=2).log().sum(dim=1).float()
+    return PositionGaussians(
+        grid,
+        mean.float(),
+        root.expand(len(square), *root.shape[1:]),
+        log_det.expand(len(square)),
+        float(np.sqrt(noise_variance)),
+    )
 
 
 def _outer_sums(total: Tensor, mean: Tensor, count: Tensor, *, area_of: Tensor, areas: int) -> Tensor:

@@ -4,7 +4,7 @@ The teacher is the frozen backbone. The student is a small network that learns t
 from the descriptors around it and from its position (`surroundings.py`), on the set itself. Where student and teacher
 disagree, the image shows what the rest of the set does not. Each image is judged by a student that was trained without
 it and its leakage group. The map is the mean of the stages' differences, each stage weighing half as much as the one
-before it; the score of an image is the mean of its highest 1 %.
+before it; the score of an image is the mean of its highest 2 %.
 
 The Evolving Meta-Set (`published/mlg_stpm.py`) can guide the training: after a warm-up, the loss of a step is that of a
 batch plus that of a sample of the images with the lowest disagreement. By default the student trains on batches alone,
@@ -103,7 +103,7 @@ class Student:
             raise UsageError("the student stpm learns from images: give it their source and the backbone")
         config, pixels = self.config, self.images
         stpm = Stpm(
-            teacher=self.teacher,
+            teacher=next(iter(self.teacher.parts), self.teacher),  # STPM copies one network
             config=config.stpm,
             curriculum=config.curriculum,
             top_share=config.top_share,

@@ -54,7 +54,7 @@ class StudentConfig:
     learning_rate: float = 4e-3
     training_images: int = 4000
     training_patches: int = 200_000
-    top_share: float = 0.01
+    top_share: float = 0.02
     stpm: StpmConfig = field(default_factory=StpmConfig)
     seed: int = 0
 

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 
 from curate.embeddings.backbones import file_sha256, forward, load_backbone, published_file, read_state
+from curate.embeddings.packaged import PACKAGED_NAME
 from curate.errors import CouldNotFinish, InputError, UsageError
 
 SMALL = "mobilenetv3_small_050"
@@ -235,3 +236,32 @@ def test_the_file_on_the_hub_is_the_one_that_timm_names_and_never_a_pickle_where
 
 def test_a_hub_that_cannot_be_reached_is_one_sentence(weights: Path, tmp_path: Path):
     assert "the hub cannot be reached: give them with --weights" in with_hub(weights, tmp_path, port=9)
+
+
+def test_networks_side_by_side_give_the_stages_of_each():
+    both = load_backbone(f"{PACKAGED_NAME}+efficientnet-lite0")
+    alone = [load_backbone(PACKAGED_NAME), load_backbone("efficientnet-lite0")]
+    assert both.name == f"{PACKAGED_NAME}+tf_efficientnet_lite0.in1k"
+    assert both.channels == alone[0].channels + alone[1].channels
+    assert both.sha256 not in {one.sha256 for one in alone}
+    rgb = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    wanted = [
+        level
+        for one in alone
+        for level in forward(one, (rgb - torch.tensor(one.mean).view(3, 1, 1)) / torch.tensor(one.std).view(3, 1, 1))
+    ]
+    for level, expected in zip(forward(both, rgb), wanted, strict=True):
+        torch.testing.assert_close(level, expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "name", ["curate_s+", "+", "curate_s+curate_s", "efficientnet-lite0+tf_efficientnet_lite0.in1k"]
+)
+def test_networks_side_by_side_need_different_names(name: str):
+    with pytest.raises(UsageError, match="different names"):
+        load_backbone(name)
+
+
+def test_weights_are_for_one_network(tmp_path: Path):
+    with pytest.raises(UsageError, match="names 2"):
+        load_backbone("curate_s+efficientnet-lite0", weights=tmp_path / "any.safetensors")

@@ -336,7 +336,9 @@ def test_a_dataset_is_scanned_with_all_its_splits(tmp_path: Path):
     words = ("prune", "set", "-o", "split", "--resplit", "--rounds", "1", "--offline", "-q", "--format", "json")
     done = curate(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert sum(json.loads(done.stdout)["resplit"]["counts"]["good"].values()) == 14
+    pruned = json.loads(done.stdout)
+    assert sum(pruned["resplit"]["counts"]["good"].values()) == pruned["images"]["keep"]
+    assert len(read_split(tmp_path / "split").rows) == 14
 
 
 def test_many_labels_are_cut_short_on_the_terminal(lots: Path, tmp_path: Path):

@@ -36,7 +36,14 @@ class PatchNetwork:
         return self._batch_size or max(1, min(256, self._pixels // (crop.height * crop.width)))
 
     def describe(self, pixels: Pixels) -> tuple[NDArray[np.float16], FloatArray]:
-        """Return patch descriptors (B, rows, columns, width) and pooled vectors (B, P) of (B, H, W, 3) pixels."""
+        """Return patch descriptors (B, rows, columns, width) and pooled vectors (B, P) of (B, H, W, 3) pixels.
+
+        On a CPU the images go through one at a time: several at once are rounded otherwise than one alone, and what is
+        kept of an image must not depend on its batch.
+        """
+        if self._device.type == "cpu" and len(pixels) > 1:
+            alone = [self._describe(pixels[image : image + 1]) for image in range(len(pixels))]
+            return np.concatenate([one[0] for one in alone]), np.concatenate([one[1] for one in alone])
         try:
             return self._describe(pixels)
         except torch.OutOfMemoryError:
@@ -53,20 +60,11 @@ class PatchNetwork:
     def _describe(self, pixels: Pixels) -> tuple[NDArray[np.float16], FloatArray]:
         with torch.inference_mode():
             maps = self._grid_maps(pixels)
-            patches = torch.cat([pyramid.describe(one, self._matrix) for one in self._products(maps)])
+            patches = pyramid.describe(maps, self._matrix)
             pooled = torch.cat([m.mean(dim=(2, 3)) for m in maps], dim=1)
             if not (torch.isfinite(patches).all() and torch.isfinite(pooled).all()):
                 raise CouldNotFinish(f"backbone {self._backbone.name} gives values that are not finite; choose another")
             return patches.half().cpu().numpy(), pooled.cpu().numpy()
-
-    def _products(self, maps: list[Tensor]) -> list[list[Tensor]]:
-        """Return the maps in the parts that are projected at a time: on a CPU one image, else all.
-
-        On a CPU a matrix product over several images is rounded otherwise than one over a single image.
-        """
-        if self._device.type != "cpu":
-            return [maps]
-        return [[level[image : image + 1] for level in maps] for image in range(len(maps[0]))]
 
     def _grid_maps(self, pixels: Pixels) -> list[Tensor]:
         """Run the network tile by tile and join the stages on the image's patch grid."""
