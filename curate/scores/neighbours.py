@@ -147,9 +147,7 @@ def _blocks(embeddings: Embeddings, groups: IntArray, allowed: BoolArray) -> Ite
     even sample of the others joins each bank, so that a large leakage group is not all that a block holds.
     """
     counted = without_copies(embeddings.pooled, groups)
-    bank = counted[allowed[counted]]
-    image_bytes = int(embeddings.patch_counts().mean() * embeddings.width * 4) if len(embeddings) else 1
-    room = max(2, MEMORY_BYTES // image_bytes)
+    bank, room = counted[allowed[counted]], _room(embeddings)
     if len(bank) <= room:
         yield np.arange(len(embeddings)), bank
         return
@@ -159,6 +157,11 @@ def _blocks(embeddings: Embeddings, groups: IntArray, allowed: BoolArray) -> Ite
     for start in range(0, len(order), size):
         block = np.sort(order[start : start + size])
         yield block, np.union1d(block[in_bank[block]], sample)
+
+
+def _room(embeddings: Embeddings) -> int:
+    """Return how many images' patches fit into `MEMORY_BYTES`, two at least."""
+    return max(2, MEMORY_BYTES // int(embeddings.patch_counts().mean() * embeddings.width * 4))
 
 
 @dataclass(frozen=True)
@@ -232,12 +235,13 @@ def score_against(
         first = np.full((len(embeddings), 1), -1, dtype=np.int64)
         first[speaking] = similar_images(embeddings, groups, 1, rows=speaking, allowed=bank).near
         usual = usual_distance(embeddings, first, groups)
-    _, compared = next(_blocks(embeddings.subset(speaking), groups[speaking], np.ones(len(speaking), np.bool_)))
-    scores = np.full(len(rows), np.nan, dtype=np.float32)
-    if not len(compared) or not len(rows):
+    scores, counted = np.full(len(rows), np.nan, dtype=np.float32), without_copies(embeddings.pooled, groups)
+    images = counted[bank[counted]]
+    if not len(images) or not len(rows):
         progress(len(rows))
         return scores
-    patches, images = PlacedPatches(embeddings, config.position * usual), speaking[compared]
+    images = images[:: -(-len(images) // _room(embeddings))]
+    patches = PlacedPatches(embeddings, config.position * usual)
     search = _Search(PatchIndex(patches.of, images, groups[images]), patches, groups, config.count)
     with one_core_each("against") as pool:
         for done, gaps in enumerate(pool.map(search.nearest, rows.tolist())):

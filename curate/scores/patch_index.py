@@ -68,43 +68,38 @@ class PatchIndex:
             (count, P), nearest first; inf where there are fewer.
         """
         lowest, highest = np.searchsorted(self._groups, [group, group + 1])
+        left_out = (int(self._edges[lowest]), int(self._edges[highest]))
         out = np.full((count, len(query)), np.inf, dtype=np.float32)
-        others = len(self._images) - int(highest - lowest)
-        wanted, rows, wide = min(count, others), np.arange(len(query)), int(self._edges[-1]) if exact else 1
+        wanted = min(count, len(self._images) - int(highest - lowest))
+        rows, results, probed = np.arange(len(query)), 4 * count + 12, self._lists if exact else PROBED
         while wanted and len(rows):
-            found = self._search(query[rows], (int(self._edges[lowest]), int(self._edges[highest])), count, wide=wide)
-            out[:, rows] = found
-            if self._searches_all(count, wide):
+            found = self._search(query[rows], left_out, results, probed=probed)
+            out[:, rows] = _by_image(*found, count)
+            if results >= self._edges[-1] and probed >= self._lists:
                 break
-            rows, wide = rows[~np.isfinite(found[wanted - 1])], wide * WIDER
+            rows = rows[~np.isfinite(out[wanted - 1, rows])]
+            results, probed = results * WIDER, probed * WIDER
         return out
-
-    def _searches_all(self, count: int, wide: int) -> bool:
-        patches = int(self._edges[-1])
-        return _results(count, wide) >= patches and (self._lists == 1 or PROBED * wide >= self._lists)
 
     @property
     def _lists(self) -> int:
         return int(getattr(self._index, "nlist", 1))
 
-    def _search(self, query: FloatArray, left_out: tuple[int, int], count: int, *, wide: int) -> FloatArray:
-        """Search `wide` times as far as usual: (count, P) distances."""
+    def _search(
+        self, query: FloatArray, left_out: tuple[int, int], results: int, *, probed: int
+    ) -> tuple[FloatArray, IntArray]:
+        """Return the squared distances of the nearest patches, (P, results), and the image of each; -1 for none."""
         faiss = import_faiss()
+        faiss.omp_set_num_threads(1)  # of this thread: the images are searched in threads of their own
         selector = faiss.IDSelectorNot(faiss.IDSelectorRange(*left_out))
-        probed = min(self._lists, PROBED * wide)
         parameters = (
             faiss.SearchParameters(sel=selector)
             if self._lists == 1
-            else faiss.SearchParametersIVF(sel=selector, nprobe=probed)
+            else faiss.SearchParametersIVF(sel=selector, nprobe=min(self._lists, probed))
         )
-        results = min(int(self._edges[-1]), _results(count, wide))
-        squared, patches = self._index.search(np.ascontiguousarray(query), results, params=parameters)
-        return _by_image(squared, np.where(patches < 0, -1, self._owner[patches]), count)
-
-
-def _results(count: int, wide: int) -> int:
-    """Return how many patches are searched for, so that `count` different images are among them."""
-    return (4 * count + 12) * wide
+        count = min(int(self._edges[-1]), results)
+        squared, patches = self._index.search(np.ascontiguousarray(query), count, params=parameters)
+        return squared, np.where(patches < 0, -1, self._owner[patches])
 
 
 def _filled(blocks: list[FloatArray], patches: int) -> Any:
