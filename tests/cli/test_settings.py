@@ -45,7 +45,7 @@ def test_the_nearest_file_counts_alone_and_its_paths_start_at_its_folder(
     (tmp_path / "near" / "pyproject.toml").write_text(text)
     monkeypatch.chdir(tmp_path / "near" / "deep")
     settings = layered(environment={})
-    assert (settings.scan.seed, settings.scan.neighbours) == (5, 5)
+    assert (settings.scan.seed, settings.scan.neighbours) == (5, None)
     assert settings.scan.cache == tmp_path / "near" / "c"
     assert Path(settings.check.rules) == tmp_path / "near" / "own.toml"
     (tmp_path / "near" / "pyproject.toml").write_text("[tool.other]\nx = 1\n")
@@ -135,7 +135,7 @@ def test_show_settings_tells_each_value_and_where_it_comes_from(tmp_path: Path):
         rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
         assert rows["seed"] == ["4", "curate.toml:1"]
         assert rows["rounds"] == ["2", "CURATE_ROUNDS"]
-        assert rows["neighbours"] == ["5", "default"]
+        assert rows["neighbours"] == ["-", "default"]
     assert rows["check.fail_on"] == ["never", "option"]
 
 
