@@ -44,7 +44,7 @@ from tests.bench.labelled import draw_labelled
 from tests.plates import ROOT
 
 SHARED = ROOT.parent / "shared" / "bench"
-ONCE = {"rounds": 1}
+ONCE = {"rounds": 1, "backbone": "curate_s"}
 QUICK: dict[str, Any] = {"images": 30, "shares": "0,0.2", "seeds": 1, "test_share": 0.3, "settings": ONCE}
 
 
