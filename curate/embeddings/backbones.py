@@ -11,7 +11,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +74,9 @@ def load_backbone(name: str, *, weights: Path | None = None, offline: bool = Fal
     if "+" in name:
         return _side_by_side(name, weights, offline)
     if name == PACKAGED_NAME:
-        return _packaged() if weights is None else _refuse_weights(name)
+        if weights is not None:
+            _refuse_weights(name)
+        return _packaged()
     name = full_name(name)
     if weights is not None:
         return _from_file(name, weights, source=weights.name)
@@ -92,9 +94,7 @@ def load_backbone(name: str, *, weights: Path | None = None, offline: bool = Fal
 def _side_by_side(name: str, weights: Path | None, offline: bool) -> Backbone:
     names = name.split("+")
     if weights is not None:
-        raise UsageError(
-            f"--weights is for one network, and --backbone {name} names {len(names)}: leave one of them out"
-        )
+        _refuse_weights(name)
     if not all(names) or len({full_name(one) for one in names}) < len(names):
         raise UsageError(f"--backbone {name}: give different names with one + between them, such as {DEFAULT_BACKBONE}")
     parts = tuple(load_backbone(one, offline=offline) for one in names)
@@ -129,7 +129,7 @@ def _packaged() -> Backbone:
     )
 
 
-def _refuse_weights(name: str) -> Backbone:
+def _refuse_weights(name: str) -> NoReturn:
     raise UsageError(
         f"--weights needs a timm model, and {name} has its own weights: add --backbone NAME or leave --weights out"
     )

@@ -263,5 +263,5 @@ def test_networks_side_by_side_need_different_names(name: str):
 
 
 def test_weights_are_for_one_network(tmp_path: Path):
-    with pytest.raises(UsageError, match="names 2"):
+    with pytest.raises(UsageError, match="--weights needs a timm model"):
         load_backbone("curate_s+efficientnet-lite0", weights=tmp_path / "any.safetensors")
