@@ -29,7 +29,7 @@ from curate.scores.distances import bank_of, distances, nearest_less_length
 from curate.scores.patch_index import PatchIndex
 from curate.scores.similar import similar_images, walk_order, without_copies
 
-ALIGNED_IMAGES, TURNED_IMAGES = 10, 5
+ALIGNED_IMAGES, UNALIGNED_IMAGES = 10, 5
 """Images that must show a patch too. Of parts at any angle, few lie alike."""
 
 USUAL_SAMPLE = 16
@@ -51,7 +51,7 @@ class NeighboursConfig:
 
     Attributes:
         images: k, how many different images must show a patch too; None for `ALIGNED_IMAGES` where the images are
-            aligned, else `TURNED_IMAGES`.
+            aligned, else `UNALIGNED_IMAGES`.
         position: how many usual distances it costs a patch to lie a whole longest side away, where the images are
             aligned; 0: position is not used.
         top_share: the share of an image's patches, the highest of the map, whose mean is its score.
@@ -65,7 +65,7 @@ class NeighboursConfig:
 
     def for_alignment(self, alignment: Alignment) -> NeighboursConfig:
         """Return the settings for a set: how many images, and no position where they are not aligned."""
-        images = self.images or (ALIGNED_IMAGES if alignment.aligned else TURNED_IMAGES)
+        images = self.images or (ALIGNED_IMAGES if alignment.aligned else UNALIGNED_IMAGES)
         return replace(self, images=images, position=self.position if alignment.aligned else 0.0)
 
     @property

@@ -26,8 +26,8 @@ LISTS, PROBED = 4.0, 8
 TRAINED_ON = 16
 """Patches a list that the centres are fitted to."""
 
-ROUNDS = 4
-"""Rounds of k-means."""
+ITERATIONS = 4
+"""Of k-means."""
 
 WIDER = 8
 """How many times as many patches and lists are searched again where too few images were found."""
@@ -111,7 +111,7 @@ def _filled(blocks: list[FloatArray], patches: int) -> Any:
     if patches > EXACT_UP_TO:
         lists = min(patches, int(LISTS * np.sqrt(patches)))
         index = faiss.IndexIVFFlat(flat, width, lists)
-        index.cp.niter, index.cp.min_points_per_centroid = ROUNDS, 1  # else faiss warns on stderr
+        index.cp.niter, index.cp.min_points_per_centroid = ITERATIONS, 1  # else faiss warns on stderr
         step = max(1, patches // (TRAINED_ON * lists))
         index.train(np.concatenate([block[(-start) % step :: step] for start, block in _with_starts(blocks)]))
     for start in range(0, len(blocks), ADDED_AT_A_TIME):

@@ -80,7 +80,7 @@ def drawn_from(embedder: LabelledSetEmbedder, share: float, seed: int) -> Drawn:
     one = embedder.embed_draw(draw(embedder.source, share, seed, images=IMAGES, test_share=TEST_SHARE))
     config = embedder.config
     images = embedded_images(one.listing, one.facts, one.duplicates, embeddings=one.embeddings, config=config)
-    views = [view for view in judge_set(images, make_scorers(ScorerContext(config=config)), config).views]
+    views = list(judge_set(images, make_scorers(ScorerContext(config=config)), config).views)
     active = [view for view in views if not view.abstains] or views
     standard = {share: np.stack([_standard(view, share) for view in active]) for share in TOP_SHARES}
     return Drawn(tuple(view.scorer for view in active), standard, one.draw.wrong[one.readable])

@@ -11,7 +11,7 @@ from curate.scores import alignment
 from curate.scores.alignment import MORE, measure_alignment
 from curate.scores.base import Guide
 from curate.scores.flow import Flow, FlowConfig
-from curate.scores.neighbours import ALIGNED_IMAGES, TURNED_IMAGES, Neighbours, NeighboursConfig
+from curate.scores.neighbours import ALIGNED_IMAGES, UNALIGNED_IMAGES, Neighbours, NeighboursConfig
 from curate.scores.student import Student, StudentConfig
 from tests.scores.test_neighbours import COLUMNS, WIDTH, drawn, embedded
 
@@ -122,7 +122,7 @@ def test_an_alignment_that_was_measured_is_not_measured_again():
 
 def test_neighbours_use_position_only_where_images_are_aligned():
     aligned, turned = (embedded(images) for images in (drawn(COUNT), anywhere(0)))
-    blind = Neighbours(config=NeighboursConfig(images=TURNED_IMAGES, position=0))
+    blind = Neighbours(config=NeighboursConfig(images=UNALIGNED_IMAGES, position=0))
     groups = np.arange(COUNT)
     assert Neighbours().score(aligned, groups).facts["settings"] == asdict(NeighboursConfig(images=ALIGNED_IMAGES))
     aligned_guide = Guide(alignment=Alignment())

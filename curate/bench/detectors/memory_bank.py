@@ -6,7 +6,7 @@ import numpy as np
 
 from curate.bench.detectors.base import DetectorOutput, DetectorTask
 from curate.records import Embeddings, IntArray
-from curate.scores.neighbours import TURNED_IMAGES, NeighboursConfig, top_mean
+from curate.scores.neighbours import UNALIGNED_IMAGES, NeighboursConfig, top_mean
 
 COMPARED = 32
 """Training images, the most similar ones, that a test image is compared with."""
@@ -19,7 +19,7 @@ def detect(task: DetectorTask) -> DetectorOutput:
     similar = _most_similar(embeddings, task.training_embedding_rows, test, count=COMPARED)
     maps = []
     for row, others in zip(test.tolist(), similar, strict=True):
-        nearest = np.sort(task.distances.between(row, others), axis=0)[:TURNED_IMAGES]
+        nearest = np.sort(task.distances.between(row, others), axis=0)[:UNALIGNED_IMAGES]
         maps.append(nearest.mean(axis=0).reshape(embeddings.grids[row]))
     scores = np.array([top_mean(m, settings.top_share) for m in maps], dtype=np.float64)
     return DetectorOutput(scores=scores, maps=maps)
