@@ -61,6 +61,7 @@ class ScanConfig(BaseModel):
         subpopulations: whether subpopulations of a class, such as two products in one folder, are judged apart.
         same_part: whether images of the same physical part are found, so that they do not speak for each other.
         optics: whether an image in different lighting or focus is flagged for that alone.
+        planted: whether defects are planted into copies of some images, to measure what would be found.
         seed: of the projection and of every sample that is drawn. 0 is a seed.
         offline: refuse every use of the network.
         cache: folder of the embedding cache.
@@ -100,6 +101,7 @@ class ScanConfig(BaseModel):
     subpopulations: bool = True
     same_part: bool = True
     optics: bool = True
+    planted: bool = True
     seed: int = Field(default=0, ge=0)
     offline: bool = False
     cache: Path = Field(default_factory=default_cache)

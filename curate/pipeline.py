@@ -9,7 +9,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, BinaryIO
@@ -22,11 +22,12 @@ from curate.audit.judged_dataset import JudgedDataset
 from curate.audit.map_renderer import draw_flagged, map_renderer, to_draw
 from curate.audit.parquet import Audit, write_audit
 from curate.audit.tables import audit_tables
-from curate.choices import Device, Runtime
+from curate.choices import Device, Runtime, StudentKind
 from curate.config import ScanConfig
 from curate.embeddings.backbones import Backbone, load_backbone
 from curate.embeddings.engines.local import Cache, EmbedSettings, embed
 from curate.embeddings.frame import auto_long_px
+from curate.embeddings.planted_images import embed_planted, planted_count
 from curate.errors import NothingToAudit, UsageError
 from curate.images.decode import DecodeConfig
 from curate.images.duplicates import confirmed_keys, duplicate_groups, leakage_groups
@@ -137,7 +138,19 @@ def _scan(
                 listing, facts, embeddings, duplicates=duplicates, settings=settings, progress=progress
             )
         clock.mark("same_part_s")
+    planted = None
+    if plants(config):
+        with screen.stage("plant", planted_count(len(embeddings))) as progress:
+            planted = embed_planted(
+                pixels_of(listing, settings, facts=facts),
+                facts,
+                embeddings.images,
+                network=(backbone, settings, cache),
+                progress=progress,
+            )
+        clock.mark("plant_s")
     images = embedded_images(listing, facts, duplicates, embeddings=embeddings, config=config, same_part=same_part)
+    images = replace(images, planted=planted)
     scorers = make_scorers(ScorerContext(config=config, images=pixels_of(listing, settings), teacher=backbone))
     with screen.stage("score", progress_total(images, scorers, config)) as progress:
         judged = judge_dataset(images, scorers, config, progress=progress)
@@ -209,6 +222,11 @@ def embedded_images(
         labels=tuple(listing.labels[i] for i in readable),
         optics=as_table(measured) if config.optics else None,
     )
+
+
+def plants(config: ScanConfig) -> bool:
+    """Return whether defects are planted: not where a student learns from files, which planted images are not."""
+    return config.planted and not ("student" in config.scorers and config.student is StudentKind.STPM)
 
 
 def _log_judged(judged: JudgedImages) -> None:

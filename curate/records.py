@@ -175,7 +175,7 @@ class Embeddings:
     """What the frozen backbone says about N images.
 
     Attributes:
-        images: (N,) rows of the listing, ascending: image i here is file `images[i]` there.
+        images: (N,) rows of the listing: image i here is file `images[i]` there.
         grids: (N, 2) rows and columns of each image's patch grid.
         pooled: (N, P) the mean of each stage's channels, stages one after another.
         stages: where each stage stands in `pooled`'s columns.
@@ -229,6 +229,28 @@ class Embeddings:
             width=self.width,
             parts=self.parts,
         )
+
+    def followed_by(self, others: Embeddings) -> Embeddings:
+        """Return the embeddings of these images, then of `others`, made by the same backbone."""
+        return Embeddings(
+            images=np.concatenate([self.images, others.images]),
+            grids=np.concatenate([self.grids, others.grids]),
+            pooled=np.concatenate([self.pooled, others.pooled]),
+            stages=self.stages,
+            source=_InTurn(self.source, len(self), others.source),
+            width=self.width,
+            parts=self.parts,
+        )
+
+
+@dataclass(frozen=True)
+class _InTurn:
+    first: PatchSource
+    count: int
+    second: PatchSource
+
+    def read(self, index: int) -> NDArray[np.float16]:
+        return self.first.read(index) if index < self.count else self.second.read(index - self.count)
 
 
 @dataclass(frozen=True)
@@ -315,6 +337,49 @@ class Alignment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlantedDefect:
+    """One defect that was drawn into an image.
+
+    Attributes:
+        family: its kind, a key of `planted_defects.FAMILIES`.
+        size: longest extent, as a share of the image's longest side.
+        contrast: how much of it shows, 0-1.
+    """
+
+    family: str
+    size: float
+    contrast: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlantedImages:
+    """Copies of Q images, each with one defect that was drawn into it.
+
+    Attributes:
+        embeddings: of the Q copies; `embeddings.images` are the rows of the listing that they are copies of.
+        base: (Q,) the index of the image that each is a copy of, among those that are judged.
+        defects: Q, what was planted.
+    """
+
+    embeddings: Embeddings
+    base: IntArray
+    defects: tuple[PlantedDefect, ...]
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    def among(self, rows: IntArray) -> PlantedImages:
+        """Return the copies of the images `rows`, with their indices in `rows`."""
+        index = {row: i for i, row in enumerate(rows.tolist())}
+        kept = np.flatnonzero(np.isin(self.base, rows))
+        return PlantedImages(
+            embeddings=self.embeddings.subset(kept),
+            base=np.array([index[row] for row in self.base[kept].tolist()], dtype=np.int64),
+            defects=tuple(self.defects[i] for i in kept.tolist()),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class EmbeddedImages:
     """M images that are to be judged, with what says which of them may not speak for each other.
 
@@ -324,6 +389,7 @@ class EmbeddedImages:
         duplicates: (M,) equal numbers for exact duplicates: together they count once in a threshold.
         labels: M class names; "" where the source says nothing.
         optics: (M, 5) how the images were taken, see `curate.verdicts.acquisition.as_table`; None if not to count.
+        planted: copies of some of them with defects drawn into them; None if there are none.
     """
 
     embeddings: Embeddings
@@ -331,6 +397,7 @@ class EmbeddedImages:
     duplicates: IntArray
     labels: tuple[str, ...]
     optics: NDArray[np.float64] | None = None
+    planted: PlantedImages | None = None
 
     def __post_init__(self) -> None:
         columns = (self.groups, self.duplicates, self.labels, *(() if self.optics is None else (self.optics,)))
@@ -348,6 +415,7 @@ class EmbeddedImages:
             duplicates=self.duplicates[rows],
             labels=tuple(self.labels[row] for row in rows.tolist()),
             optics=None if self.optics is None else self.optics[rows],
+            planted=None if self.planted is None else self.planted.among(rows),
         )
 
 

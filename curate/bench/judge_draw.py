@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import pyarrow as pa
@@ -14,7 +14,9 @@ from curate.bench.cells import JOINED_SCORE
 from curate.bench.embedder import DrawnSet
 from curate.bench.variants import Variant
 from curate.config import ScanConfig
-from curate.pipeline import embedded_images
+from curate.embeddings.engines.local import Cache
+from curate.embeddings.planted_images import embed_planted
+from curate.pipeline import embedded_images, plants
 from curate.progress import Progress, no_progress
 from curate.records import Embeddings, FloatArray, IntArray, Scores
 from curate.refinement.judge_dataset import judge_dataset
@@ -62,6 +64,15 @@ def judge_draw(
         config=config,
         same_part=same_part,
     )
+    if plants(config):
+        cache = Cache(config.cache, drawn.backbone, drawn.settings)
+        planted = embed_planted(
+            drawn.pixels,
+            drawn.facts,
+            drawn.embeddings.images,
+            network=(drawn.backbone, drawn.settings, cache),
+        )
+        images = replace(images, planted=planted)
     judged = judge_dataset(images, timed, config, progress=progress)
     total = perf_counter() - start
     dataset = JudgedDataset(

@@ -183,6 +183,10 @@ def scan(
     optics: Annotated[
         bool, typer.Option("--optics/--no-optics", help="Flag images in different lighting or focus.")
     ] = True,
+    planted: Annotated[
+        bool,
+        typer.Option("--planted/--no-planted", help="Plant defects in copies of images, to measure what is found."),
+    ] = True,
     max_pixels: Annotated[int | None, typer.Option(help="Larger images are reported, not decoded.")] = None,
     white_level: Annotated[
         float | None, typer.Option(help="White in files of more than 8 bits, e.g. 4095. Default: from the set.")

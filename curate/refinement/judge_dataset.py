@@ -52,4 +52,5 @@ def progress_total(images: EmbeddedImages, scorers: Sequence[Scorer], config: Sc
     That a few rejected images are scored against another class is not counted.
     """
     checked = checks_labels(images.labels, [scorer.name for scorer in scorers])
-    return len(images) * (len(scorers) * config.rounds + checked)
+    scored = len(images) + (0 if images.planted is None else len(images.planted))
+    return scored * len(scorers) * config.rounds + len(images) * checked

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,8 +22,9 @@ from curate.scores.base import Guide, Scorer
 from curate.scores.joined import active_views, join
 from curate.verdicts.acquisition import acquisition_outliers
 from curate.verdicts.judged_set import JudgedSet, Round
+from curate.verdicts.power import Power, power_of
 from curate.verdicts.rejection_cap import RejectionCap
-from curate.verdicts.threshold import Threshold, find_threshold, first_of_each, relative_scores
+from curate.verdicts.threshold import Threshold, defect_lift, find_threshold, first_of_each, relative_scores
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class _Pass:
     relative: FloatArray
     rejected: BoolArray
     cap_note: str
+    power: Power | None
 
 
 def judge_set(
@@ -70,6 +72,11 @@ class _Refinement:
     ) -> None:
         self._images, self._scorers, self._config, self._progress = images, scorers, config, progress
         self._alignment = measure_alignment(images.embeddings, images.groups)
+        self._planted = images.planted
+        self._scored, self._scored_groups = images.embeddings, images.groups
+        if self._planted is not None:
+            self._scored = images.embeddings.followed_by(self._planted.embeddings)
+            self._scored_groups = np.concatenate([images.groups, images.groups[self._planted.base]])
         self._cap = RejectionCap(max_share=config.max_share, min_keep=config.min_keep)
 
     def run(self) -> JudgedSet:
@@ -91,7 +98,7 @@ class _Refinement:
             ended = ran_away or _why_ended(rejected, last.rejected, seen)
             rejected = last.rejected
             if ended:
-                self._progress(count * len(self._scorers) * (rounds - number))
+                self._progress(len(self._scored) * len(self._scorers) * (rounds - number))
                 break
         ended = f"after {number} of {rounds}: {ended or 'no more were asked for'}"
         log.info("rounds ended %s", ended)
@@ -100,10 +107,15 @@ class _Refinement:
     def _pass(self, nominal: BoolArray, before: Sequence[Scores], *, may_be_clean: bool) -> _Pass:
         """Score all images once, having learnt from the nominal ones, and find the threshold."""
         config, duplicates = self._config, self._images.duplicates
-        views = self._views(nominal if before else None, before)
+        views = self._views(nominal, before)
         joined, weights = join(views, duplicates)
+        planted, joined = joined.values[len(nominal) :], _first(joined, len(nominal))
         threshold = find_threshold(
-            joined.values[first_of_each(duplicates)], config.threshold, fdr=config.fdr, may_be_clean=may_be_clean
+            joined.values[first_of_each(duplicates)],
+            config.threshold,
+            fdr=config.fdr,
+            may_be_clean=may_be_clean,
+            lift=self._lift(joined.values, planted),
         )
         relative = relative_scores(joined.values, duplicates, threshold)
         rejected, note = self._cap.reject(relative) if not threshold.note else (np.zeros(len(relative), np.bool_), "")
@@ -115,27 +127,41 @@ class _Refinement:
             relative=relative,
             rejected=rejected,
             cap_note=note,
+            power=None if self._planted is None else power_of(self._planted, planted, threshold),
         )
 
-    def _views(self, nominal: BoolArray | None, before: Sequence[Scores]) -> tuple[Scores, ...]:
+    def _lift(self, values: FloatArray, planted: FloatArray) -> float | None:
+        return defect_lift(values, planted, self._planted.base) if self._planted and len(self._planted) else None
+
+    def _views(self, nominal: BoolArray, before: Sequence[Scores]) -> tuple[Scores, ...]:
+        """Score the images and their planted copies; nothing is learnt from a planted copy."""
         models = {scores.scorer: scores.model for scores in before}
+        learnable = np.concatenate([nominal, np.zeros(len(self._scored) - len(nominal), dtype=np.bool_)])
         views: list[Scores] = []
         for scorer in self._scorers:
             guide = Guide(
-                nominal=nominal,
+                nominal=learnable,
                 meta_set=next((view.meta_set.final for view in views if view.meta_set is not None), None),
                 model=models.get(scorer.name),
                 alignment=self._alignment,
             )
-            embeddings, groups = self._images.embeddings, self._images.groups
-            views.append(scorer.score(embeddings, groups, guide=guide, progress=self._progress))
+            views.append(scorer.score(self._scored, self._scored_groups, guide=guide, progress=self._progress))
         return tuple(views)
 
     def _judged(self, last: _Pass, since: IntArray, *, rounds: tuple[Round, ...], ended: str) -> JudgedSet:
         images = self._images
         first = first_of_each(images.duplicates)
         active = active_views(last.views)
-        thresholds = {view.scorer: find_threshold(view.values[first], self._config.threshold) for view in active}
+        count = len(images)
+        thresholds = {
+            view.scorer: find_threshold(
+                view.values[:count][first],
+                self._config.threshold,
+                lift=self._lift(view.values[:count], view.values[count:]),
+            )
+            for view in active
+        }
+        last = replace(last, views=tuple(_first(view, count) for view in last.views))
         return JudgedSet(
             **vars(last),
             round_rejected=since,
@@ -143,13 +169,20 @@ class _Refinement:
             ended=ended,
             view_thresholds=thresholds,
             view_relative={
-                v.scorer: relative_scores(v.values, images.duplicates, thresholds[v.scorer]) for v in active
+                v.scorer: relative_scores(v.values[:count], images.duplicates, thresholds[v.scorer]) for v in active
             },
             acquisition_outliers={}
             if images.optics is None or last.threshold.note
             else acquisition_outliers(images.optics, images.duplicates),
             alignment=self._alignment,
         )
+
+
+def _first(scores: Scores, count: int) -> Scores:
+    """Return the scores of the first images."""
+    if len(scores.values) == count:
+        return scores
+    return replace(scores, values=scores.values[:count], maps=scores.maps[:count], neighbours=scores.neighbours[:count])
 
 
 def _why_ended(before: BoolArray, now: BoolArray, seen: set[bytes]) -> str:

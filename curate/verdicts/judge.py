@@ -99,7 +99,7 @@ def decide(
     """
     flagged, cap_note = _flagged(judged, checks, cap)
     as_a_whole, whole_relative = anomalous_as_a_whole(judged, duplicates, flagged)
-    sure = significance(judged.joined.values, judged.threshold.mixture)
+    sure = significance(judged.joined.values, judged.threshold)
     other_label = _other_label(nominal_set.label, checks, as_a_whole)
     verdicts, score = [Verdict.KEEP] * len(flagged), judged.relative.copy()
     findings: list[tuple[Finding, ...]] = [()] * len(flagged)

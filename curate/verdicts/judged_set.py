@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from curate.records import Alignment, BoolArray, FloatArray, IntArray, Scores
 from curate.verdicts.acquisition import AcquisitionOutlier
+from curate.verdicts.power import Power
 from curate.verdicts.threshold import Threshold
 
 
@@ -41,6 +42,7 @@ class JudgedSet:
         view_relative: (M,) each active view's scores relative to its own threshold, by scorer.
         acquisition_outliers: images in different lighting or focus, the largest difference first.
         alignment: how the images lie.
+        power: what planted defects score; None where none were planted.
     """
 
     views: tuple[Scores, ...]
@@ -57,6 +59,7 @@ class JudgedSet:
     view_relative: Mapping[str, FloatArray]
     acquisition_outliers: Mapping[int, tuple[AcquisitionOutlier, ...]]
     alignment: Alignment
+    power: Power | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

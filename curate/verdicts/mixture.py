@@ -11,7 +11,8 @@ set.
 
 No single fit is trusted. All combinations on a grid are weighed by their likelihood and a prior (two in three sets have
 nothing wrong; otherwise small shares are likelier than large ones), and what is asked for is the mean over them. Since
-an anomaly adds to a nominal score, the confidence falls as the score rises.
+an anomaly adds to a nominal score, the confidence falls as the score rises. Where defects were planted in the set's
+images, effects are expected where theirs are.
 
 Source: ours; see docs/experiments. Meta-IR (arXiv 2503.01569) rejects above Q3 + k (Q3 - Q1), which is masked once a
 quarter of the set is anomalous; that rule is `ThresholdMethod.IQR`.
@@ -26,6 +27,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.special import logsumexp
 
 Doubles = NDArray[np.float64]
 
@@ -38,15 +40,19 @@ One more stands behind them: `_by_degrees`.
 BY_DEGREES_PRIOR, BLUR = 0.5, 0.3
 """How likely that shape is beside each of the others, a priori; and the standard deviation of its blur, in spreads."""
 
-EFFECTS = (
-    *((3.0, float(mean)) for mean in np.geomspace(2, 40, 10)),
-    *((8.0, float(mean)) for mean in np.geomspace(5, 25, 5)),
-)
+EFFECTS = tuple((shape, float(mean)) for shape in (3.0, 8.0) for mean in np.geomspace(0.8, 40, 14))
 """Shape and mean of each gamma distribution of effects, means in nominal standard deviations.
 
-The spread of effects is their mean over the root of the shape. Effects below 2 cannot be distinguished from a tail, and
-a narrow bunch of effects below 5 not from a shoulder of a clean set's scores.
+The spread of effects is their mean over the root of the shape.
 """
+
+LEAST_MEANS, LARGEST_MEANS = {3.0: 2.0, 8.0: 5.0}, {3.0: 40.0, 8.0: 25.0}
+"""Means of effects that are considered, by shape, where no defect was planted: effects below 2 cannot be distinguished
+from a tail, and a narrow bunch of effects below 5 not from a shoulder of a clean set's scores."""
+
+OF_LIFT, LIFT_DEVIATION = 1.6, 0.5
+"""Where defects were planted: the mean effect that is expected, in lifts (`threshold.defect_lift`), and the standard
+deviation of its logarithm, a priori. Effects are not expected below one nominal standard deviation."""
 
 BULK_LEVELS = (0.22, 0.26, 0.30, 0.34, 0.38, 0.42, 0.46, 0.50)
 """Where the nominal median may lie, as quantiles of all scores: 0.5 in a clean set, 0.25 if half are anomalous."""
@@ -101,7 +107,7 @@ class Mixture:
         middle, spread: (M,) median and standard deviation of the nominal scores.
         tail, effect: (M,) which nominal shape, and which distribution of effects.
         contamination: the expected share of anomalous images, 0-1.
-        contamination_low, contamination_high: its interval of 90 %.
+        contamination_low, contamination_high: its interval of 90 %, with the steps of `SHARES` around it.
     """
 
     weight: Doubles
@@ -113,6 +119,16 @@ class Mixture:
     contamination: float
     contamination_low: float
     contamination_high: float
+
+    @property
+    def nominal_middle(self) -> float:
+        """The expected median of the nominal scores."""
+        return float(self.weight @ self.middle)
+
+    @property
+    def nominal_spread(self) -> float:
+        """Their expected standard deviation."""
+        return float(self.weight @ self.spread)
 
     def likely_below(self, share: float) -> float:
         """Return how likely it is, 0-1, that less than a share of the set is anomalous."""
@@ -132,26 +148,28 @@ class Mixture:
         return _place((values[None, :] - self.middle[:, None]) / self.spread[:, None])
 
 
-def fit_mixture(values: Doubles, least_spread: float) -> Mixture:
+def fit_mixture(values: Doubles, least_spread: float, lift: float | None = None) -> Mixture:
     """Weigh all models of one set's scores.
 
     Args:
         values: (N,) finite, ascending, N at least 2.
         least_spread: a nominal spread below this, above 0, is rounding.
+        lift: what a planted defect adds to a score, see `threshold.defect_lift`; None where none were planted.
     """
     points = values if len(values) <= POINTS else np.quantile(values, (np.arange(POINTS) + 0.5) / POINTS)
     bulks = [
         _bulk(values, level, factor=factor, least=least_spread)
         for level, factor in product(BULK_LEVELS, SPREAD_FACTORS)
     ]
-    logs = np.stack([_log_posterior(points, bulk) for bulk in bulks])  # (B, T, E, S)
+    logs = np.stack([_log_posterior(points, bulk, lift) for bulk in bulks])  # (B, T, E, S)
     posterior = np.exp(logs - logs.max())
     total = posterior.sum(axis=(0, 1, 2)) / posterior.sum()
     bulk, tail, effect, share = np.nonzero(posterior > LEAST_WEIGHT * posterior.max())
     weight = posterior[bulk, tail, effect, share]
     places = np.array(bulks)
     cumulated = np.cumsum(total)
-    low, high = (min(int(np.searchsorted(cumulated, end)), len(SHARES) - 1) for end in (0.05, 0.95))
+    low, high = (int(np.searchsorted(cumulated, end)) for end in (0.05, 0.95))
+    low, high = max(low - 1, 0), min(high + 1, len(SHARES) - 1)
     return Mixture(
         weight=weight / weight.sum(),
         share=np.array(SHARES)[share],
@@ -171,15 +189,28 @@ def _bulk(values: Doubles, level: float, *, factor: float, least: float) -> tupl
     return middle, factor * max(middle - below, least), factor
 
 
-def _log_posterior(points: Doubles, bulk: tuple[float, float, float]) -> Doubles:
+def _log_posterior(points: Doubles, bulk: tuple[float, float, float], lift: float | None) -> Doubles:
     """Return (T, E, S) the log of likelihood times prior, for one nominal bulk: median, spread and spread factor."""
     tables, (middle, spread, factor) = _tables(), bulk
     places = _place((points - middle) / spread)
     nominal, anomalous = tables.nominal[:, places] / spread, tables.anomalous[:, :, places] / spread
     shapes = np.log([1.0] * len(TAILS) + [BY_DEGREES_PRIOR])[:, None, None]
-    prior = _log_prior() + shapes - 0.5 * (np.log(factor) / SPREAD_DEVIATION) ** 2
+    effects = _log_effect_prior(lift if lift is None else max(1.0, OF_LIFT * lift / spread))
+    prior = _log_prior() + shapes + effects[:, None] - 0.5 * (np.log(factor) / SPREAD_DEVIATION) ** 2
     likelihood = [np.log((1 - s) * nominal[:, None] + s * anomalous).sum(axis=2) for s in SHARES]
     return np.asarray(np.stack(likelihood, axis=-1) + prior, dtype=np.float64)
+
+
+def _log_effect_prior(expected: float | None) -> Doubles:
+    """Return (E,) the log of the prior of each distribution of effects: around an expected mean, or even without."""
+    shapes, means = np.array(EFFECTS).T
+    if expected is None:
+        least, largest = (np.array([by_shape[shape] for shape in shapes]) for by_shape in (LEAST_MEANS, LARGEST_MEANS))
+        with np.errstate(divide="ignore"):
+            logs = np.log(((means >= least) & (means <= largest)).astype(np.float64))
+    else:
+        logs = -0.5 * (np.log(means / expected) / LIFT_DEVIATION) ** 2
+    return np.asarray(logs - logsumexp(logs), dtype=np.float64)
 
 
 @cache

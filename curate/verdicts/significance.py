@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import false_discovery_control
 
 from curate.records import FloatArray
-from curate.verdicts.mixture import Mixture
+from curate.verdicts.threshold import Threshold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,20 +27,19 @@ class Significance:
     confidence: FloatArray
 
 
-def significance(values: FloatArray, mixture: Mixture | None) -> Significance:
+def significance(values: FloatArray, threshold: Threshold) -> Significance:
     """Weigh every image of a nominal set against the mixture of its scores.
 
     Args:
         values: (N,) the scores that the threshold was found on.
-        mixture: of these scores; None where nothing could be judged: then all three are 1.
+        threshold: of these scores; where nothing could be judged, all three are 1.
     """
-    if mixture is None:
+    if threshold.mixture is None:
         ones = np.ones(len(values), dtype=np.float32)
         return Significance(p_value=ones, q_value=ones, confidence=ones)
-    scores = values.astype(np.float64)
-    p_value = mixture.p_value(scores)
+    p_value = threshold.mixture.p_value(values.astype(np.float64))
     return Significance(
         p_value=p_value.astype(np.float32),
         q_value=false_discovery_control(p_value).astype(np.float32),
-        confidence=mixture.confidence(scores).astype(np.float32),
+        confidence=threshold.confidence(values).astype(np.float32),
     )

@@ -3,8 +3,15 @@
 `ThresholdMethod.IQR`: Q3 + 1.5 (Q3 - Q1) (Tukey 1977, as Meta-IR uses it). It is masked once a quarter of the set is
 anomalous, since Q3 is then anomalous itself.
 
-`ThresholdMethod.MIXTURE`: where an image is as likely anomalous as nominal, see `curate.verdicts.mixture`; ours. Or
-above Q3 + 3 (Q3 - Q1) (Tukey 1977, the outer fence), if that is lower: images so far out are worth a look, though they
+`ThresholdMethod.MIXTURE`; ours. Where defects were planted in the set's images, it lies above the middle of the
+nominal scores by `OF_LIFT` times what a planted defect adds to a score (`defect_lift`), but by `LEAST_SPREADS` of their
+standard deviations at least: nominal images vary as well, and where that is more than a defect adds, few defects can be
+told from them. Middle and standard deviation come from a mixture (`curate.verdicts.mixture`). The confidence is that of
+the mixture, higher where an image scores far less than planted defects do, lower where it scores far above the
+threshold.
+
+Without planted defects: where an image is as likely anomalous as nominal by the mixture alone. Or above
+Q3 + 3 (Q3 - Q1) (Tukey 1977, the outer fence), if that is lower: images so far out are worth a look, though they
 may belong to a long nominal tail; the confidence of such an image is above one half. Where an almost clean set is not
 unlikely (`Threshold.clean` above `UNLIKELY`) the threshold is at least Q3 + 1.5 (Q3 - Q1): otherwise two groups of
 nominal images some way apart would be taken for nominal and anomalous halves.
@@ -18,6 +25,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+from scipy.special import expit
 from scipy.stats import false_discovery_control
 
 from curate.choices import ThresholdMethod
@@ -42,6 +50,23 @@ ALMOST_CLEAN, UNLIKELY = 0.03, 0.2
 Source: ours, chosen on four sets; see docs/experiments.
 """
 
+OF_LIFT, LEAST_SPREADS = 0.7, 3.0
+"""How far the threshold lies above the nominal middle: in lifts, and in nominal standard deviations at least.
+
+Source: ours, chosen on the other sets for each that it was judged on; see docs/experiments.
+"""
+
+CLEAR, ORDINARY_BASE = 0.75, 0.6
+"""The quantile of what planted defects add that counts; and up to which quantile of all scores an image counts as
+ordinary before the planting: another defect in it would hide the planted one."""
+
+ALIKE_BELOW, STEEP = 0.5, 4.0
+"""An image that scores less than this relative to the threshold (0 at the nominal middle, 1 at it) is the less likely
+anomalous the lower it is; above the threshold the chance of an anomaly rises as a logistic curve so steep. Ours."""
+
+TELLS_FROM = 2.0
+"""Below so many nominal standard deviations, what a planted defect adds cannot be told from nominal variation."""
+
 BEYOND, HALVINGS = 4.0, 60
 """How far beyond the highest score a threshold is searched, in distances to it from the start; and how exactly."""
 
@@ -62,6 +87,7 @@ class Threshold:
         method: how `value` was found.
         fdr: the share of false alarms among the flagged that was allowed instead; None if `method` decided.
         mixture: what the scores say about who is nominal; None where nothing can be flagged.
+        lift: what a planted defect adds to a score; None where none were planted.
         note: why nothing can be flagged, in words; "" where something can.
     """
 
@@ -75,7 +101,22 @@ class Threshold:
     method: ThresholdMethod
     fdr: float | None
     mixture: Mixture | None
+    lift: float | None = None
     note: str = ""
+
+    @property
+    def cannot_tell(self) -> bool:
+        """Whether planted defects score hardly more than nominal images vary: real ones may be there, unseen."""
+        if self.mixture is None or self.lift is None:
+            return False
+        return self.lift < TELLS_FROM * self.mixture.nominal_spread
+
+    def confidence(self, values: FloatArray) -> Doubles:
+        """Return (N,) the probability, 0-1, that an image of each score is nominal; 1 where none can be flagged."""
+        if self.mixture is None:
+            return np.ones(len(values))
+        scores = values.astype(np.float64)
+        return _confidence(scores, self.mixture, self.value if self.lift is not None else None)
 
     @property
     def may_be_clean(self) -> bool:
@@ -93,6 +134,7 @@ def find_threshold(
     *,
     fdr: float | None = None,
     may_be_clean: bool = False,
+    lift: float | None = None,
 ) -> Threshold:
     """Find the threshold of one set's scores.
 
@@ -101,6 +143,7 @@ def find_threshold(
         method: see the module.
         fdr: flag by q-value instead: at most this share of the flagged, 0-1, is expected to be nominal.
         may_be_clean: an almost clean set is not unlikely, whatever these scores say; see the module.
+        lift: what a planted defect adds to a score, see `defect_lift`; None where none were planted.
 
     Returns:
         A threshold at the largest score where nothing can be flagged: fewer than eight scores, or all equal.
@@ -109,7 +152,7 @@ def find_threshold(
     q1, q3 = (float(q) for q in np.quantile(values, (0.25, 0.75)))
     least = RESOLUTION * float(np.abs(values).max())
     note = _why_none(values, least)
-    mixture = None if note else fit_mixture(values, least)
+    mixture = None if note else fit_mixture(values, least, lift)
     clean = mixture.likely_below(ALMOST_CLEAN) if mixture else 1.0
     published = q3 + PUBLISHED_REACH * max(q3 - q1, least)
     if mixture is None:
@@ -118,22 +161,61 @@ def find_threshold(
         value = _by_false_discovery(values, mixture, fdr)
     elif method is ThresholdMethod.IQR:
         value = published
+    elif lift is not None:
+        value = mixture.nominal_middle + max(OF_LIFT * lift, LEAST_SPREADS * mixture.nominal_spread)
     else:
         value = min(_where_even(values, mixture), q3 + FAR_OUT * max(q3 - q1, least))
         value = max(value, published) if may_be_clean or clean > UNLIKELY else value
+    estimate, low, high = 0.0, 0.0, 1.0
+    if mixture is not None:
+        estimate, low, high = mixture.contamination, mixture.contamination_low, mixture.contamination_high
+    if mixture is not None and lift is not None:
+        estimate, low, high = _contamination(values, mixture, value, lift=lift)
     return Threshold(
         value=value,
         q1=q1,
         q3=q3,
-        contamination=mixture.contamination if mixture else 0.0,
-        contamination_low=mixture.contamination_low if mixture else 0.0,
-        contamination_high=mixture.contamination_high if mixture else 1.0,
+        contamination=estimate,
+        contamination_low=low,
+        contamination_high=high,
         clean=clean,
         method=method,
         fdr=fdr,
         mixture=mixture,
+        lift=lift,
         note=note,
     )
+
+
+def defect_lift(values: FloatArray, planted: FloatArray, base: IntArray) -> float:
+    """Return what a clear planted defect adds to the score of an ordinary image, at least 0.
+
+    Args:
+        values: (N,) scores of the images.
+        planted: (Q,) scores of planted copies, Q at least 1.
+        base: (Q,) the image that each is a copy of.
+    """
+    ordinary = values[base] <= np.quantile(values, ORDINARY_BASE)
+    added = (planted - values[base])[ordinary if ordinary.any() else slice(None)]
+    return max(0.0, float(np.quantile(added, CLEAR)))
+
+
+def _confidence(scores: Doubles, mixture: Mixture, threshold: float | None) -> Doubles:
+    """Return (N,) how likely an image of each score is nominal; by the mixture alone without a threshold."""
+    anomalous = 1 - mixture.confidence(scores)
+    if threshold is None:
+        return np.asarray(1 - anomalous)
+    relative = (scores - mixture.nominal_middle) / (threshold - mixture.nominal_middle)
+    below = anomalous * np.clip(relative / ALIKE_BELOW, 0, 1) ** 2
+    above = np.clip(relative, 0, 1) * expit(STEEP * (relative - 1))
+    return np.asarray(1 - np.maximum(below, above))
+
+
+def _contamination(values: Doubles, mixture: Mixture, threshold: float, *, lift: float) -> tuple[float, float, float]:
+    """Return the estimated share of anomalous images and its interval of 90 %, 0-1, where defects were planted."""
+    high = SHARES[-1] if lift < TELLS_FROM * mixture.nominal_spread else mixture.contamination_high
+    estimate = float(np.mean(1 - _confidence(values, mixture, threshold)))
+    return estimate, min(mixture.contamination_low, estimate), max(high, estimate)
 
 
 def relative_scores(values: FloatArray, duplicates: IntArray, threshold: Threshold) -> FloatArray:

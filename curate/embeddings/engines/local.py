@@ -79,8 +79,8 @@ def embed(
     report = EmbedReport()
     facts: list[ImageFacts] = []
     prepare = partial(_prepare, settings=settings, cache=cache, room=_Room(PIXELS_DECODED_AT_A_TIME))
-    with ThreadPoolExecutor(1, thread_name_prefix="write") as writer, _lanes(settings) as lanes:
-        batches = _Batches(PatchNetwork(backbone, settings), cache, lanes=lanes, writer=writer, report=report)
+    with ThreadPoolExecutor(1, thread_name_prefix="write") as writer, lanes(settings) as threads:
+        batches = _Batches(PatchNetwork(backbone, settings), cache, lanes=threads, writer=writer, report=report)
         try:
             for prepared in _in_order(listing.files, prepare, report=report, long_px=settings.long_px):
                 facts.append(replace(prepared.facts, findings=prepared.facts.findings + prepared.name_findings))
@@ -197,7 +197,7 @@ def _next(waiting: deque[Future[_Prepared]], report: EmbedReport) -> _Prepared:
     return prepared
 
 
-def _lanes(settings: EmbedSettings) -> AbstractContextManager[ThreadPoolExecutor]:
+def lanes(settings: EmbedSettings) -> AbstractContextManager[ThreadPoolExecutor]:
     """Return the threads that run the network: one a core for torch on a CPU, else a single one."""
     if settings.device == "cpu" and settings.runtime is Runtime.TORCH:
         return one_core_each("forward")
@@ -302,7 +302,23 @@ class _Batches:
 def _embeddings(facts: Sequence[ImageFacts], backbone: Backbone, cache: Cache) -> Embeddings:
     """Read the embeddings of all readable images from the cache; the patches stay on disk."""
     images = [row for row, image in enumerate(facts) if not image.skip_reason]
-    keys = tuple(bytes.fromhex(facts[row].pixel_hash) for row in images)
+    return read_embeddings(
+        images, [bytes.fromhex(facts[row].pixel_hash) for row in images], backbone=backbone, cache=cache
+    )
+
+
+def read_embeddings(images: Sequence[int], keys: Sequence[bytes], *, backbone: Backbone, cache: Cache) -> Embeddings:
+    """Read embeddings from the cache; the patches stay on disk.
+
+    Args:
+        images: rows of the listing.
+        keys: of their descriptors, aligned.
+        backbone: made the descriptors.
+        cache: holds them.
+
+    Raises:
+        CouldNotFinish: a row was damaged since it was written.
+    """
     grids = np.zeros((len(keys), 2), dtype=np.int64)
     pooled = np.zeros((len(keys), sum(backbone.channels)), dtype=np.float32)
     for index, key in enumerate(keys):
@@ -316,7 +332,7 @@ def _embeddings(facts: Sequence[ImageFacts], backbone: Backbone, cache: Cache) -
         grids=grids,
         pooled=pooled,
         stages=tuple(slice(int(a), int(b)) for a, b in pairwise(edges)),
-        source=CachedPatches(cache.vectors, keys, width),
+        source=CachedPatches(cache.vectors, tuple(keys), width),
         width=width,
         parts=parts,
     )
