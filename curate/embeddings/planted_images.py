@@ -24,7 +24,7 @@ from curate.records import ImageFacts, IntArray, PlantedImages
 SHARE = 0.2
 """Share of the images that a defect is planted into."""
 
-FEWEST, MOST = 24, 200
+FEWEST, MOST = 40, 200
 """A smaller set has so many planted images, if it has so many images at all; a larger one has no more."""
 
 VERSION = 1

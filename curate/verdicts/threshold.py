@@ -3,12 +3,11 @@
 `ThresholdMethod.IQR`: Q3 + 1.5 (Q3 - Q1) (Tukey 1977, as Meta-IR uses it). It is masked once a quarter of the set is
 anomalous, since Q3 is then anomalous itself.
 
-`ThresholdMethod.MIXTURE`; ours. Where defects were planted in the set's images, it lies above the middle of the
-nominal scores by `OF_LIFT` times what a planted defect adds to a score (`defect_lift`), but by `LEAST_SPREADS` of their
-standard deviations at least: nominal images vary as well, and where that is more than a defect adds, few defects can be
-told from them. Middle and standard deviation come from a mixture (`curate.verdicts.mixture`). The confidence is that of
-the mixture, higher where an image scores far less than planted defects do, lower where it scores far above the
-threshold.
+`ThresholdMethod.MIXTURE`: where an image is as likely anomalous as nominal; ours. How likely that is says a mixture
+(`curate.verdicts.mixture`), corrected by what planted defects add to a score (`defect_lift`), where there are any. An
+image that scores above the nominal middle by `OF_LIFT` times that, and by `LEAST_SPREADS` nominal standard deviations
+at least, is as likely anomalous as nominal, whatever the mixture says; one that scores far less is nominal, though it
+may be one of a group that stands apart: real defects add about as much as planted ones.
 
 Without planted defects: where an image is as likely anomalous as nominal by the mixture alone. Or above
 Q3 + 3 (Q3 - Q1) (Tukey 1977, the outer fence), if that is lower: images so far out are worth a look, though they
@@ -51,7 +50,8 @@ Source: ours, chosen on four sets; see docs/experiments.
 """
 
 OF_LIFT, LEAST_SPREADS = 0.7, 3.0
-"""How far the threshold lies above the nominal middle: in lifts, and in nominal standard deviations at least.
+"""How far above the nominal middle an image is as likely anomalous as nominal: in lifts, and in nominal standard
+deviations at least.
 
 Source: ours, chosen on the other sets for each that it was judged on; see docs/experiments.
 """
@@ -60,9 +60,9 @@ CLEAR, ORDINARY_BASE = 0.75, 0.6
 """The quantile of what planted defects add that counts; and up to which quantile of all scores an image counts as
 ordinary before the planting: another defect in it would hide the planted one."""
 
-ALIKE_BELOW, STEEP = 0.5, 4.0
-"""An image that scores less than this relative to the threshold (0 at the nominal middle, 1 at it) is the less likely
-anomalous the lower it is; above the threshold the chance of an anomaly rises as a logistic curve so steep. Ours."""
+ALIKE_BELOW, STEEP = 0.7, 4.0
+"""An image that scores less than this, relative to that (0 at the nominal middle, 1 at it), is the less likely
+anomalous the lower it is; the chance of an anomaly is at least that of a logistic curve so steep. Ours."""
 
 TELLS_FROM = 2.0
 """Below so many nominal standard deviations, what a planted defect adds cannot be told from nominal variation."""
@@ -116,7 +116,7 @@ class Threshold:
         if self.mixture is None:
             return np.ones(len(values))
         scores = values.astype(np.float64)
-        return _confidence(scores, self.mixture, self.value if self.lift is not None else None)
+        return _confidence(scores, self.mixture, self.lift)
 
     @property
     def may_be_clean(self) -> bool:
@@ -162,7 +162,7 @@ def find_threshold(
     elif method is ThresholdMethod.IQR:
         value = published
     elif lift is not None:
-        value = mixture.nominal_middle + max(OF_LIFT * lift, LEAST_SPREADS * mixture.nominal_spread)
+        value = _where_even_for(mixture, lift)
     else:
         value = min(_where_even(values, mixture), q3 + FAR_OUT * max(q3 - q1, least))
         value = max(value, published) if may_be_clean or clean > UNLIKELY else value
@@ -170,7 +170,7 @@ def find_threshold(
     if mixture is not None:
         estimate, low, high = mixture.contamination, mixture.contamination_low, mixture.contamination_high
     if mixture is not None and lift is not None:
-        estimate, low, high = _contamination(values, mixture, value, lift=lift)
+        estimate, low, high = _contamination(values, mixture, lift)
     return Threshold(
         value=value,
         q1=q1,
@@ -200,21 +200,22 @@ def defect_lift(values: FloatArray, planted: FloatArray, base: IntArray) -> floa
     return max(0.0, float(np.quantile(added, CLEAR)))
 
 
-def _confidence(scores: Doubles, mixture: Mixture, threshold: float | None) -> Doubles:
-    """Return (N,) how likely an image of each score is nominal; by the mixture alone without a threshold."""
+def _confidence(scores: Doubles, mixture: Mixture, lift: float | None) -> Doubles:
+    """Return (N,) how likely an image of each score is nominal; by the mixture alone where no defect was planted."""
     anomalous = 1 - mixture.confidence(scores)
-    if threshold is None:
+    if lift is None:
         return np.asarray(1 - anomalous)
-    relative = (scores - mixture.nominal_middle) / (threshold - mixture.nominal_middle)
+    reach = max(OF_LIFT * lift, LEAST_SPREADS * mixture.nominal_spread)
+    relative = (scores - mixture.nominal_middle) / reach
     below = anomalous * np.clip(relative / ALIKE_BELOW, 0, 1) ** 2
     above = np.clip(relative, 0, 1) * expit(STEEP * (relative - 1))
     return np.asarray(1 - np.maximum(below, above))
 
 
-def _contamination(values: Doubles, mixture: Mixture, threshold: float, *, lift: float) -> tuple[float, float, float]:
+def _contamination(values: Doubles, mixture: Mixture, lift: float) -> tuple[float, float, float]:
     """Return the estimated share of anomalous images and its interval of 90 %, 0-1, where defects were planted."""
     high = SHARES[-1] if lift < TELLS_FROM * mixture.nominal_spread else mixture.contamination_high
-    estimate = float(np.mean(1 - _confidence(values, mixture, threshold)))
+    estimate = float(np.mean(1 - _confidence(values, mixture, lift)))
     return estimate, min(mixture.contamination_low, estimate), max(high, estimate)
 
 
@@ -254,6 +255,19 @@ def _by_false_discovery(values: Doubles, mixture: Mixture, fdr: float) -> float:
     """Return the largest score that is not flagged; one below all scores if all are."""
     kept = values[false_discovery_control(mixture.p_value(values)) > fdr]
     return float(kept[-1]) if len(kept) else float(values[0]) - (float(values[-1]) - float(values[0]))
+
+
+def _where_even_for(mixture: Mixture, lift: float) -> float:
+    """Return the score at which the confidence falls to `EVEN`, found by halving, where defects were planted."""
+    low = mixture.nominal_middle
+    high = low + max(OF_LIFT * lift, LEAST_SPREADS * mixture.nominal_spread)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        if _confidence(np.array([middle]), mixture, lift)[0] < EVEN:
+            high = middle
+        else:
+            low = middle
+    return high
 
 
 def _where_even(values: Doubles, mixture: Mixture) -> float:
