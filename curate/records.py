@@ -36,13 +36,19 @@ class Layout(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What becomes of an image; `keep` is the cleaned split."""
+    """What becomes of an image; `keep` and `not_judged` are the cleaned split."""
 
     KEEP = "keep"
+    NOT_JUDGED = "not_judged"
+    """It was read, but its nominal set could not be judged (SET001): nothing speaks for it or against it."""
     MISLABELLED = "mislabelled"
     NEAR_OOD = "near_ood"
     DUPLICATE = "duplicate"
     UNREADABLE = "unreadable"
+
+
+CLEAN = frozenset((Verdict.KEEP, Verdict.NOT_JUDGED))
+"""The verdicts of the cleaned split: nothing speaks against these images."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +29,9 @@ log = logging.getLogger(__name__)
 
 CHANGED_SHARE = 0.001
 """Rounds end when fewer than this share of the images changes sides."""
+
+ONE_GROUP = "all images are of one group, and images of one group are not compared with each other"
+"""Why nothing can be judged where the column `group` has one value, or all images show the same part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +108,8 @@ class _Refinement:
         threshold = find_threshold(
             joined.values[first_of_each(duplicates)], config.threshold, fdr=config.fdr, may_be_clean=may_be_clean
         )
+        if threshold.note and not _comparable(self._images):
+            threshold = replace(threshold, note=ONE_GROUP)
         relative = relative_scores(joined.values, duplicates, threshold)
         rejected, note = self._cap.reject(relative) if not threshold.note else (np.zeros(len(relative), np.bool_), "")
         return _Pass(
@@ -150,6 +155,11 @@ class _Refinement:
             else acquisition_outliers(images.optics, images.duplicates),
             alignment=self._alignment,
         )
+
+
+def _comparable(images: EmbeddedImages) -> bool:
+    """Return whether any two images with different pixels may speak for each other."""
+    return len(np.unique(images.groups)) > 1 or len(np.unique(images.duplicates)) == 1
 
 
 def _why_ended(before: BoolArray, now: BoolArray, seen: set[bytes]) -> str:

@@ -19,7 +19,7 @@ from curate.audit.decisions import Decided, Decision, decisions_of
 from curate.audit.folder import DECISIONS
 from curate.audit.parquet import Audit
 from curate.errors import InputError
-from curate.records import Verdict
+from curate.records import CLEAN, Verdict
 from curate.splits.modes import KeepShots
 
 MIN_KEEP = 8
@@ -115,8 +115,8 @@ def _by_verdict(image: Mapping[str, Any], message: str) -> tuple[Action, str]:
         ) from error
     if not image["sha256"]:
         return Action.LEAVE, image["skip_reason"] or "the file could not be read"
-    if verdict is Verdict.KEEP:
-        return Action.KEEP, "verdict keep"
+    if verdict in CLEAN:
+        return Action.KEEP, f"verdict {verdict.value}"
     suggested = f"looks like {image['suggested_label']!r}" if image["suggested_label"] else ""
     details = "; ".join(filter(None, (suggested, image["skip_reason"] or message)))
     return Action.REJECT, f"{verdict.value}: {details}" if details else verdict.value
@@ -150,7 +150,7 @@ def refuse_small_classes(
         raise InputError(f"{audit.path}: no image would be kept, so there is no split to write; change the decisions")
     images = audit.tables["images"]
     verdicts = zip(images["label"].to_pylist(), images["verdict"].to_pylist(), strict=True)
-    by_verdict = Counter(label for label, verdict in verdicts if verdict == Verdict.KEEP)
+    by_verdict = Counter(label for label, verdict in verdicts if verdict in CLEAN)
     floor = min_keep(audit)
     small = tuple(
         f"class {label!r} would keep {kept[label]} of the {count} images with verdict keep, fewer than {floor}"
