@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import torch
 from pydantic import ValidationError
 
-from curate.audit.folder import check_output, replacing
+from curate.audit.folder import check_output, claiming, replacing
 from curate.audit.judged_dataset import JudgedDataset
 from curate.audit.map_renderer import draw_flagged, map_renderer, to_draw
 from curate.audit.parquet import Audit, write_audit
@@ -78,7 +78,7 @@ def scan(
         UsageError: the call is wrong: a path, an option, the output's place.
         InputError: a manifest or weights file cannot be used.
         NothingToAudit: there is no image, or none that can be read.
-        CouldNotFinish: weights cannot be had, faiss is missing.
+        CouldNotFinish: weights cannot be had, faiss is missing, another scan writes into the same output.
         WriteError: the audit or the cache cannot be written.
 
     Examples:
@@ -91,13 +91,14 @@ def scan(
         1
     """
     config = configure(settings)
-    with network(refused=config.offline):
-        return _scan(dataset, output, config, force=force, screen=screen or Silent(), stdin=stdin)
+    target = Path(output) if output is not None else default_output(dataset)
+    with network(refused=config.offline), claiming(target):
+        return _scan(dataset, target, config, force=force, screen=screen or Silent(), stdin=stdin)
 
 
 def _scan(
     dataset: str | Path,
-    output: str | Path | None,
+    target: Path,
     config: ScanConfig,
     *,
     force: bool,
@@ -105,7 +106,6 @@ def _scan(
     stdin: BinaryIO | None,
 ) -> Audit:
     clock = _Clock()
-    target = Path(output) if output is not None else default_output(dataset)
     check_output(target, _sources(dataset, config), force=force)
 
     with screen.stage("list", None):

@@ -71,6 +71,7 @@ class Listing:
         labels, splits, groups: aligned with `paths`; "" where the source says nothing.
         ignored: how many entries were passed over, by reason ("hidden", "not an image", "mask", ...).
         findings: aligned with `paths`: what the listing itself noticed (a name that is not valid UTF-8).
+        root_as_named: `root` as the user named it, absolute, links kept; None for `root` itself.
     """
 
     root: Path
@@ -82,6 +83,12 @@ class Listing:
     groups: tuple[str, ...]
     ignored: dict[str, int] = field(default_factory=dict)
     findings: tuple[tuple[Finding, ...], ...] = ()
+    root_as_named: Path | None = None
+
+    @property
+    def named(self) -> Path:
+        """The root as the user named it, absolute."""
+        return self.root_as_named or self.root
 
     def __post_init__(self) -> None:
         aligned = (self.files, self.labels, self.splits, self.groups)

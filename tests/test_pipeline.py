@@ -221,9 +221,9 @@ def test_an_audit_reads_back_as_it_was(plates: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_a_handful_of_images_is_kept_with_scores(tmp_path: Path, count: int):
+def test_a_handful_of_images_is_not_judged_and_has_scores(tmp_path: Path, count: int):
     audit = curate.scan(draw_plates(tmp_path / "few", count), tmp_path / "audit")
-    assert set(audit.images["verdict"]) == {"keep"}
+    assert set(audit.images["verdict"]) == {"not_judged"}
     assert audit.images["anomaly_score"].notna().all()
     assert set(audit.findings["code"]) == {"SET001"}
     evidence = audit.findings[["score", "fence", "margin", "neighbours", "box", "map"]]
@@ -235,7 +235,7 @@ def test_equal_images_are_duplicates_and_nothing_is_flagged(tmp_path: Path):
     for number in range(1, 12):
         (folder / f"{number:02d}.png").write_bytes((folder / "00.png").read_bytes())
     audit = curate.scan(folder, tmp_path / "audit")
-    assert sorted(set(audit.images["verdict"])) == ["duplicate", "keep"]
+    assert sorted(set(audit.images["verdict"])) == ["duplicate", "not_judged"]
 
 
 def test_a_set_of_unreadable_images_is_refused_with_the_reason(tmp_path: Path):

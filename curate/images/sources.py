@@ -88,8 +88,16 @@ def list_images(
     entries = _of_split(listed, split)
     if not entries:
         raise NothingToAudit(_nothing(dataset, listed))
-    listing = _listing(listed, entries)
+    listing = replace(_listing(listed, entries), root_as_named=_as_named(dataset))
     return listing if group_from is None else _with_groups(listing, group_from, dataset)
+
+
+def _as_named(dataset: str | Path) -> Path | None:
+    """Return the folder of a dataset, absolute, with the links in its name."""
+    if str(dataset) == STDIN:
+        return None
+    path = Path(os.path.abspath(dataset))  # noqa: PTH100  resolve would follow links
+    return path if path.is_dir() else path.parent
 
 
 def _with_groups(listing: Listing, group_from: str, dataset: str | Path) -> Listing:

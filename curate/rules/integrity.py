@@ -117,6 +117,7 @@ def _run(listing: Listing, facts: Sequence[ImageFacts]) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "dataset": unicode_name(str(listing.root)),
+        "dataset_as_named": unicode_name(str(listing.named)),
         "layout": listing.layout.value,
         "ignored": dict(Counter(listing.ignored)),
         "fingerprint": fingerprint(listing, facts),
