@@ -15,6 +15,9 @@ BYTES_PER_PIXEL = 8
 SMALLEST_LIMIT_BYTES = 64 * 2**20
 """Files below this size are read however low --max-pixels is: their header then tells that the image is too large."""
 
+STORES = ((".git/annex/objects/", "git annex get"), (".dvc/cache/", "dvc pull"))
+"""Folders of tools that keep the content of files apart, by links, and the commands that fetch it."""
+
 
 def open_regular(file: Path) -> int:
     """Return the descriptor of a regular file; a pipe or device is refused before it can block.
@@ -49,12 +52,15 @@ def read_file(file: Path, max_pixels: int, *, first_bytes: int = -1, last_bytes:
     except MemoryError:
         return Finding(code=Code.NO_MEMORY, message="memory ran out while reading the file: free memory")
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have (a NUL byte)
-        return _refused(error)
+        return _refused(error, file)
     return data or Finding(code=Code.EMPTY_FILE, message="the file is empty: copy it again from its source")
 
 
-def _refused(error: OSError | ValueError) -> Finding:
+def _refused(error: OSError | ValueError, file: Path) -> Finding:
     if isinstance(error, FileNotFoundError | NotADirectoryError):
+        for store, command in STORES:
+            if store in _link_target(file):
+                return Finding(code=Code.VANISHED, message=f"its content is not on this machine: run {command}")
         return Finding(
             code=Code.VANISHED, message="there is no such file: it was moved, or a link or manifest is stale"
         )
@@ -66,3 +72,10 @@ def _refused(error: OSError | ValueError) -> Finding:
         return Finding(code=Code.VANISHED, message="the link leads to itself: remove it")
     reason = error.strerror if isinstance(error, OSError) else str(error)
     return Finding(code=Code.NOT_READ, message=f"the file could not be read ({reason}): check the disk or the name")
+
+
+def _link_target(file: Path) -> str:
+    try:
+        return os.readlink(file).replace(os.sep, "/")
+    except OSError:  # no link
+        return ""
