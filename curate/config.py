@@ -58,6 +58,7 @@ class ScanConfig(BaseModel):
 
     Attributes:
         layout: how the dataset lies on disk; None to recognise it.
+        root: of a manifest: the folder of the images, which its paths begin at; None for the manifest's own.
         split: the split to judge; None for the layout's default (MVTec AD: train; others: all).
         group_from: a regular expression (RE2) that captures an image's group of its path; None for the column `group`.
         backbone: a packaged name, a timm model, or the name of an imported model.
@@ -97,6 +98,7 @@ class ScanConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     layout: Layout | None = None
+    root: Path | None = None
     split: str | None = None
     group_from: str | None = Field(default=None, min_length=1, max_length=1000)
     backbone: str = DEFAULT_BACKBONE

@@ -110,7 +110,12 @@ def _scan(
 
     with screen.stage("list", None):
         listing = list_images(
-            dataset, layout=config.layout, split=config.split, group_from=config.group_from, stdin=stdin
+            dataset,
+            layout=config.layout,
+            split=config.split,
+            group_from=config.group_from,
+            root=config.root,
+            stdin=stdin,
         )
     screen.say(recognised(listing))
     clock.mark("list_s")
@@ -264,6 +269,8 @@ def _sources(dataset: str | Path, config: ScanConfig) -> dict[str, Path]:
         UsageError: the system cannot even look for the dataset: a name that is too long, say.
     """
     sources = {"the cache": config.cache}
+    if config.root is not None:
+        sources["the folder of --root,"] = config.root
     if str(dataset) != "-":
         sources["the dataset"] = Path(dataset)
         try:

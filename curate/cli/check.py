@@ -71,6 +71,7 @@ def check(
         Path | None, typer.Option("--audit", help="Keep the audit of a dataset here; an existing one is replaced.")
     ] = None,
     layout: Annotated[str | None, typer.Option("--layout", help="As in `curate scan`.")] = None,
+    root: Annotated[Path | None, typer.Option("--root", help="As in `curate scan`.")] = None,
     split: Annotated[str | None, typer.Option("--split", help="As in `curate scan`.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Refuse every use of the network.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors only on stderr.")] = False,
@@ -85,7 +86,7 @@ def check(
     codes = {"select": _codes(select), "ignore": _codes(ignore)}
     options = {"rules": rules, "fail_on": fail_on, "format": format_, "baseline": baseline} | codes
     settings = layered(
-        chosen({"layout": layout, "split": split, "offline": offline}, context),
+        chosen({"layout": layout, "root": root, "split": split, "offline": offline}, context),
         {name: value for name, value in options.items() if value},
     )
     if show_settings:

@@ -68,6 +68,7 @@ def prune(
         Path | None, typer.Option(help="AUDIT: the dataset's present location, if it was moved.")
     ] = None,
     layout: Annotated[str | None, typer.Option(help="DATASET: as for scan.")] = None,
+    root: Annotated[Path | None, typer.Option(help="DATASET: as for scan.")] = None,
     split: Annotated[str | None, typer.Option(help="DATASET: the split to judge; all of them with --resplit.")] = None,
     backbone: Annotated[str | None, typer.Option(help="DATASET: as for scan.")] = None,
     weights: Annotated[Path | None, typer.Option(help="DATASET: as for scan.")] = None,
@@ -82,7 +83,7 @@ def prune(
     from curate.splits.prune import PruneSettings
 
     scan_settings = {
-        "rounds": rounds, "layout": layout, "split": split, "backbone": backbone, "weights": weights, "device": device,
+        "rounds": rounds, "layout": layout, "root": root, "split": split, "backbone": backbone, "weights": weights, "device": device,
         "seed": seed, "cache": cache, "offline": offline or None,
     }  # fmt: skip
     settings = PruneSettings(

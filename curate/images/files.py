@@ -5,15 +5,22 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from bisect import bisect
+from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 
 from curate.findings import Code
 from curate.images.integrity import Unreadable
+from curate.images.names import printable, unicode_name
 from curate.records import Finding
 
 BYTES_PER_PIXEL = 8
 SMALLEST_LIMIT_BYTES = 64 * 2**20
 """Files below this size are read however low --max-pixels is: their header then tells that the image is too large."""
+
+NEAR = 8
+"""Names before and after a missing one, in their order, among which the nearest is looked for."""
 
 STORES = ((".git/annex/objects/", "git annex get"), (".dvc/cache/", "dvc pull"))
 """Folders of tools that keep the content of files apart, by links, and the commands that fetch it."""
@@ -61,9 +68,9 @@ def _refused(error: OSError | ValueError, file: Path) -> Finding:
         for store, command in STORES:
             if store in _link_target(file):
                 return Finding(code=Code.VANISHED, message=f"its content is not on this machine: run {command}")
-        return Finding(
-            code=Code.VANISHED, message="there is no such file: it was moved, or a link or manifest is stale"
-        )
+        near = _nearest(file)
+        message = "there is no such file: it was moved, or a link or manifest is stale"
+        return Finding(code=Code.VANISHED, message=f"{message}; the nearest is {near}" if near else message)
     if isinstance(error, PermissionError):
         return Finding(
             code=Code.NO_PERMISSION, message="no permission to read the file: grant it or leave the file out"
@@ -79,3 +86,23 @@ def _link_target(file: Path) -> str:
         return os.readlink(file).replace(os.sep, "/")
     except OSError:  # no link
         return ""
+
+
+def _nearest(file: Path) -> str:
+    """Return the existing file or folder whose name is most like that of one that is missing, "" if none is."""
+    if os.path.lexists(file):  # a broken link
+        return ""
+    missing = next(path for path in (file, *file.parents) if path.parent.exists())
+    try:
+        names = _names_in(missing.parent, missing.parent.stat().st_mtime_ns)
+    except OSError:
+        return ""
+    at = bisect(names, missing.name)
+    like = get_close_matches(missing.name, names[max(0, at - NEAR) : at + NEAR], n=1)
+    return printable(unicode_name(f"{missing.parent.name}/{like[0]}")) if like else ""
+
+
+@lru_cache(maxsize=32)
+def _names_in(folder: Path, changed_ns: int) -> tuple[str, ...]:
+    """Return the names in a folder, sorted; `changed_ns` is its time of change, so that a later listing is its own."""
+    return tuple(sorted(name for name in os.listdir(folder) if not name.startswith(".")))

@@ -76,7 +76,12 @@ def integrity_audit(
 def _listing(datasets: Sequence[str | Path], config: ScanConfig, stdin: Any) -> Listing:
     if len(datasets) == 1 and (str(datasets[0]) == "-" or not _is_image(Path(datasets[0]))):
         return list_images(
-            datasets[0], layout=config.layout, split=config.split, group_from=config.group_from, stdin=stdin
+            datasets[0],
+            layout=config.layout,
+            split=config.split,
+            group_from=config.group_from,
+            root=config.root,
+            stdin=stdin,
         )
     folders = [str(path) for path in datasets if Path(path).is_dir()]
     if folders:

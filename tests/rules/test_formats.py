@@ -79,7 +79,7 @@ def test_junit_has_one_case_a_rule_and_fails_where_the_check_does(fail_on: FailO
     cases = [case for suite in suites for case in suite]
     assert [case.name.split()[0] for case in cases] == [result.rule.code for result in found.results]
     failures = [case.name[:6] for case in cases if case.result and case.result[0]._tag == "failure"]
-    assert (suites.failures, suites.tests) == (len(failures), 22)
+    assert (suites.failures, suites.tests) == (len(failures), 23)
     assert bool(failures) == found.failed
     assert ("LBL101" in failures) == (fail_on is not FailOn.NEVER)
     assert ("SET102" in failures) == (fail_on is FailOn.WARNING)
