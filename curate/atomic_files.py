@@ -4,9 +4,9 @@
         file.write(data)
 
 An error inside the block leaves the target as it was and removes the temporary file. A killed process may leave
-`.curate-<random>.part` behind. Errors of the system pass as `OSError`: the caller knows what to advise. A target that is
-a link stays one: what it leads to is replaced. One that is no regular file (a pipe, `/dev/stdout`) is written to, since
-nothing can take its place.
+`.curate-<random>.part` behind. Errors of the system pass as `OSError`: the caller knows what to advise. A target that
+is a link stays one: what it leads to is replaced. One that is no regular file (a pipe, `/dev/stdout`) is written to,
+since nothing can take its place.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def _locked(lock: Path, output: Path) -> int | None:
             descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.exists(lock) and os.path.samestat(os.fstat(descriptor), os.stat(lock)):
+                if Path(lock).exists() and os.path.samestat(os.fstat(descriptor), os.stat(lock)):
                     return descriptor
                 os.close(descriptor)  # of a scan that has just ended
             except BlockingIOError as error:

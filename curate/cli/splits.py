@@ -83,8 +83,8 @@ def prune(
     from curate.splits.prune import PruneSettings
 
     scan_settings = {
-        "rounds": rounds, "layout": layout, "root": root, "split": split, "backbone": backbone, "weights": weights, "device": device,
-        "seed": seed, "cache": cache, "offline": offline or None,
+        "rounds": rounds, "layout": layout, "root": root, "split": split, "backbone": backbone, "weights": weights,
+        "device": device, "seed": seed, "cache": cache, "offline": offline or None,
     }  # fmt: skip
     settings = PruneSettings(
         mode=apply, dataset=dataset, dry_run=dry_run, force=force, follow_links=follow_links, keep_shots=keep_shots,

@@ -83,7 +83,7 @@ def _refused(error: OSError | ValueError, file: Path) -> Finding:
 
 def _link_target(file: Path) -> str:
     try:
-        return os.readlink(file).replace(os.sep, "/")
+        return file.readlink().as_posix()
     except OSError:  # no link
         return ""
 
@@ -105,4 +105,4 @@ def _nearest(file: Path) -> str:
 @lru_cache(maxsize=32)
 def _names_in(folder: Path, changed_ns: int) -> tuple[str, ...]:
     """Return the names in a folder, sorted; `changed_ns` is its time of change, so that a later listing is its own."""
-    return tuple(sorted(name for name in os.listdir(folder) if not name.startswith(".")))
+    return tuple(sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")))

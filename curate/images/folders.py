@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 IMAGE_SUFFIXES = frozenset(
-    f".{suffix}"
-    for suffix in (
-        "png jpg jpeg jfif jpe jif pjpeg bmp dib tif tiff webp pgm ppm pbm pnm jp2 j2k j2c jpx gif heic heif hif avif"
-    ).split()
+    (
+        *(".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"),
+        *(".jpg", ".jpeg", ".jfif", ".jpe", ".jif", ".pjpeg"),
+        *(".pgm", ".ppm", ".pbm", ".pnm"),
+        *(".jp2", ".j2k", ".j2c", ".jpx"),
+        *(".heic", ".heif", ".hif", ".avif"),
+    )
 )
 MASK_FOLDERS = frozenset(("ground_truth",))
 MAYBE_MASK_FOLDERS = frozenset(("mask", "masks"))

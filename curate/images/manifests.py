@@ -1,8 +1,8 @@
 """Manifests (CSV, JSONL, Parquet with a column `path`) and Hugging Face's `metadata.*` (column `file_name`).
 
 Paths are relative to the manifest's folder, or `root`, and stay inside it: a `..` that leaves it and an absolute path
-elsewhere are refused, by name only. `table_paths` and `table_texts` say how paths and cells are read. Links inside the folder may lead anywhere: the folder's owner made them. A row whose file is
-missing is kept; decoding reports it.
+elsewhere are refused, by name only. `table_paths` and `table_texts` say how paths and cells are read. Links inside the
+folder may lead anywhere: the folder's owner made them. A row whose file is missing is kept; decoding reports it.
 """
 
 from __future__ import annotations
@@ -191,7 +191,9 @@ def _read_csv(path: Path, key: str) -> Iterator[tuple[Location, Mapping[str, Any
     text = _read_text(path)
     head = text.partition("\n")[0]
     delimiter = max(DELIMITERS, key=head.count)
-    blanks = re.search(rf'{delimiter} +"', text) is not None  # before a quoted cell; others are kept until they are read
+    blanks = (
+        re.search(rf'{delimiter} +"', text) is not None
+    )  # before a quoted cell; others are kept until they are read
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=blanks)
     columns: list[str] | None = None
     while True:

@@ -84,8 +84,8 @@ def list_images(
         stdin: where "-" reads from; None for the process's own.
 
     Raises:
-        UsageError: no such path, a layout that does not fit, `root` beside anything but a manifest, a split that does not exist, files on several drives,
-            `group_from` beside a column `group`, or one that gives no groups.
+        UsageError: no such path, a layout that does not fit, `root` beside anything but a manifest, a split that does
+            not exist, files on several drives, `group_from` beside a column `group`, or one that gives no groups.
         InputError: a manifest that cannot be used.
         NothingToAudit: not one image.
     """

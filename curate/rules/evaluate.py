@@ -22,7 +22,7 @@ from curate.rules.expressions import columns_read
 from curate.rules.locations import prefix_below, repository
 from curate.rules.results import Group, Offender, Report, RuleResult, RuleStatus
 from curate.rules.rule import Fact, Pack, Rule
-from curate.rules.unjudged import UNKNOWN, asks_for_unjudged, reads_judgement, verdict_holds
+from curate.rules.unjudged import UNKNOWN, asks_for_unjudged, holds_whatever, reads_judgement
 from curate.rules.unmeasured import Column, not_judged_words, unmeasured
 
 ACCEPTED = "accepted_contents"
@@ -208,7 +208,8 @@ class _RuleCheck:
                 fact = f"{AGGREGATES[other]} FILTER (NOT accepted)"
         grouped = "GROUP BY group_name ORDER BY group_name" if self.rule.per else ""
         name = "group_name" if self.rule.per else "''"
-        return f"SELECT {name}, CAST({fact} AS DOUBLE), count(*), count(*) FILTER (unknown) FROM ({self._rows()}) {grouped}"
+        counts = "count(*), count(*) FILTER (unknown)"
+        return f"SELECT {name}, CAST({fact} AS DOUBLE), {counts} FROM ({self._rows()}) {grouped}"
 
     def _group(self, row: tuple[Any, ...]) -> Group:
         name, value, rows, unjudged = str(row[0]), row[1], int(row[2]), int(row[3])
@@ -216,7 +217,7 @@ class _RuleCheck:
             return Group(name=name, value=None, rows=rows, status=RuleStatus.SKIPPED, unjudged=unjudged)
         kept = self.rule.comparison.holds(value)
         if unjudged:
-            holds = verdict_holds(self.rule, value, unjudged, rows)
+            holds = holds_whatever(self.rule, value, unknown=unjudged, rows=rows)
             if holds is None:
                 return Group(name=name, value=None, rows=rows, status=RuleStatus.SKIPPED, unjudged=unjudged)
             kept = holds

@@ -62,7 +62,7 @@ def _names_codes(words: Iterable[str]) -> bool:
     return any(code.startswith(word) for word in beginnings if word for code in CODES)
 
 
-def verdict_holds(rule: Rule, value: float | None, unknown: int, rows: int) -> bool | None:
+def holds_whatever(rule: Rule, value: float | None, *, unknown: int, rows: int) -> bool | None:
     """Return whether a fact keeps its limit whatever the unknown rows are; None if that depends on them.
 
     Args:

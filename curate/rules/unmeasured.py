@@ -63,7 +63,9 @@ def unmeasured(audit: Audit) -> Mapping[Column, str]:
 
 def not_judged_words(unknown: int, rows: int) -> str:
     """Return that images were not judged, in half a sentence."""
-    return f"{unknown} of {rows} image{'' if rows == 1 else 's'} {'was' if unknown == 1 else 'were'} not judged (SET001)"
+    return (
+        f"{unknown} of {rows} image{'' if rows == 1 else 's'} {'was' if unknown == 1 else 'were'} not judged (SET001)"
+    )
 
 
 def _not_judged(audit: Audit) -> str:

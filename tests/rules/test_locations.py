@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from curate.config import ScanConfig
 from curate.images.sources import list_images
 from curate.rules.choices import ReportFormat
 from curate.rules.evaluate import evaluate
 from curate.rules.formats.render import render
 from curate.rules.integrity import integrity_audit
-from curate.config import ScanConfig
 from curate.rules.packs import load_pack
 from tests.cli.test_main import curate
 from tests.plates import draw_plates

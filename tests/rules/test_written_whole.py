@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import stat
 from pathlib import Path
@@ -59,4 +58,4 @@ def test_a_report_into_a_device_or_pipe_is_written_there(audit: Path, tmp_path: 
     done = curate("check", "audit", "-o", "/dev/stdout", "--format", "jsonl", cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     assert '"type": "summary"' in done.stdout
-    assert os.path.exists("/dev/stdout")
+    assert Path("/dev/stdout").exists()

@@ -69,7 +69,8 @@ def gitlab(report: Report) -> str:
         if result.status is not RuleStatus.BROKEN:
             continue
         entries += [
-            _entry(result, (o.path, o.content), file=report.location(o.path), message=o.message) for o in result.offenders
+            _entry(result, (o.path, o.content), file=report.location(o.path), message=o.message)
+            for o in result.offenders
         ] or [
             _entry(result, ("", group.name), file=report.location(), message=result.sentence)
             for group in result.broken_groups[:1]
