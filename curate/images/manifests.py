@@ -205,7 +205,7 @@ def _read_csv(path: Path, key: str) -> Iterator[tuple[Location, Mapping[str, Any
         if cells is None:
             return
         if columns is None:
-            columns = [cell.strip() for cell in cells]
+            columns = _known_columns([cell.strip() for cell in cells], key)
             _check_columns(key, columns, path)
         elif cells:
             if len(cells) != len(columns):
@@ -213,6 +213,12 @@ def _read_csv(path: Path, key: str) -> Iterator[tuple[Location, Mapping[str, Any
                     f"{path}, {location}: {len(cells)} cells where the header has {len(columns)}: complete it"
                 )
             yield location, dict(zip(columns, cells, strict=True))
+
+
+def _known_columns(columns: list[str], key: str) -> list[str]:
+    """Return columns with those that are read here in lower case, if that makes none of them occur twice."""
+    lower = [column.lower() if column.lower() in (key, *CELLS) else column for column in columns]
+    return columns if any(lower.count(name) > 1 for name in (key, *CELLS)) else lower
 
 
 def _read_jsonl(path: Path, key: str) -> Iterator[tuple[Location, Mapping[str, Any]]]:

@@ -48,6 +48,13 @@ def test_a_row_names_the_file_that_it_means(tmp_path: Path, row: str):
     assert listing.files[0].exists()
 
 
+def test_the_head_of_a_table_may_be_in_capitals(tmp_path: Path):
+    touch(tmp_path, "a.png")
+    assert listed(tmp_path, "Path,LABEL,Group\na.png,good,7\n").groups == ("7",)
+    with pytest.raises(InputError, match="no column 'path'"):
+        listed(tmp_path, "Path,PATH\na.png,b.png\n")
+
+
 @pytest.mark.parametrize("written", ["NFC", "NFD"])
 @pytest.mark.parametrize("stored", ["NFC", "NFD"])
 def test_accents_may_be_composed_or_not(tmp_path: Path, written: str, stored: str):
@@ -143,9 +150,9 @@ def test_a_root_is_where_the_paths_of_a_manifest_begin(tmp_path: Path, path: str
 
 def test_a_root_that_does_not_fit_is_one_sentence(tmp_path: Path):
     touch(tmp_path, "a.png", "list.csv")
-    with pytest.raises(UsageError, match="--root .*: is for a manifest"):
+    with pytest.raises(UsageError, match=r"--root .*: is for a manifest"):
         list_images(tmp_path, root=tmp_path)
-    with pytest.raises(UsageError, match="--root .*: there is no such folder"):
+    with pytest.raises(UsageError, match=r"--root .*: there is no such folder"):
         list_images(tmp_path / "list.csv", root=tmp_path / "gone")
 
 

@@ -141,7 +141,7 @@ def test_a_verdict_of_a_newer_curate_is_one_sentence_that_says_to_upgrade(tmp_pa
 
 def test_a_newer_audit_whose_tables_have_other_names_says_to_upgrade(tmp_path: Path):
     (tmp_path / "run.json").write_text(f'{{"schema_version": {SCHEMA_VERSION + 1}}}')
-    with pytest.raises(InputError, match="newer curate .*upgrade curate"):
+    with pytest.raises(InputError, match=r"newer curate .*upgrade curate"):
         read_audit(tmp_path)
 
 
