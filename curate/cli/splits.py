@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -138,6 +139,8 @@ def _pruned(
         return run_scan(source, folder, screen=screen, **every_split | scan_settings)
 
     _refuse_audit_settings(source, settings.dataset)
+    if "root" in scan_settings:
+        settings = replace(settings, dataset=scan_settings["root"])
     rounds = scan_settings.get("rounds")
     return prune_dataset(scan, Path(source), output, settings=settings, stages=screen, rounds=rounds)
 

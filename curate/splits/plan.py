@@ -19,6 +19,7 @@ from curate.audit.decisions import Decided, Decision, decisions_of
 from curate.audit.folder import DECISIONS
 from curate.audit.parquet import Audit
 from curate.errors import InputError
+from curate.findings import Code
 from curate.records import CLEAN, Verdict
 from curate.splits.modes import KeepShots
 
@@ -128,6 +129,16 @@ def _messages(audit: Audit) -> dict[str, str]:
     scored = [row for row in rows if row["score"] is not None]
     duplicates = [row for row in rows if row["code"].startswith("DUP")]
     return {row["path"]: row["message"] for row in reversed([*scored, *duplicates])}
+
+
+def unjudged_words(audit: Audit) -> tuple[str, ...]:
+    """Return a sentence on the images that were not judged; none if there are none."""
+    verdicts = audit.tables["images"]["verdict"].to_pylist()
+    count = verdicts.count(Verdict.NOT_JUDGED.value)
+    if not count:
+        return ()
+    images = f"{count} image{' was' if count == 1 else 's were'}"
+    return (f"{images} not judged ({Code.NOT_JUDGED}) and kept, since nothing speaks against them",)
 
 
 def min_keep(audit: Audit) -> int:
