@@ -4,12 +4,15 @@
         file.write(data)
 
 An error inside the block leaves the target as it was and removes the temporary file. A killed process may leave
-`.curate-<random>.part` behind. Errors of the system pass as `OSError`: the caller knows what to advise.
+`.curate-<random>.part` behind. Errors of the system pass as `OSError`: the caller knows what to advise. A target that
+is a link stays one: what it leads to is replaced. One that is no regular file (a pipe, `/dev/stdout`) is written to,
+since nothing can take its place.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -30,10 +33,13 @@ def replacing_path(path: Path, *, suffix: str = PART_SUFFIX) -> Iterator[Path]:
     Raises:
         OSError: the system refuses; the target is untouched.
     """
-    temporary = path.with_name(f".curate-{uuid.uuid4().hex}{suffix}")
+    place = Path(os.path.realpath(path))
+    temporary = place.with_name(f".curate-{uuid.uuid4().hex}{suffix}")
     try:
         yield temporary
-        os.replace(temporary, path)
+        with suppress(FileNotFoundError):
+            temporary.chmod(stat.S_IMODE(place.stat().st_mode))
+        os.replace(temporary, place)
     finally:
         with suppress(FileNotFoundError):
             temporary.unlink()
@@ -43,7 +49,7 @@ def replacing_path(path: Path, *, suffix: str = PART_SUFFIX) -> Iterator[Path]:
 def replacing_file(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
     """Give an open binary file that takes the place of `path` when the block ends well.
 
-    Its mode is what the umask leaves of 0o666, as for any new file.
+    Its mode is that of the file it replaces; without one, what the umask leaves of 0o666, as for any new file.
 
     Args:
         path: the target; its folder must exist.
@@ -52,6 +58,10 @@ def replacing_file(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
     Raises:
         OSError: the system refuses; the target is untouched.
     """
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
     with replacing_path(path) as temporary, temporary.open("xb") as file:  # closed before it is renamed
         yield file
         file.flush()

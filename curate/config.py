@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from platformdirs import user_cache_path, user_data_path
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from curate.choices import Device, FlowKind, Precision, Runtime, StudentKind, ThresholdMethod
+from curate.errors import UsageError
 from curate.records import Layout
 from curate.scorers import DEFAULT_SCORERS, SCORERS
 
@@ -24,13 +26,31 @@ RENAMED_SETTINGS: Mapping[str, str] = {"fence": "threshold", "kinds": "subpopula
 def default_cache() -> Path:
     """Return the embedding cache: $CURATE_CACHE, else the user's cache folder."""
     chosen = os.environ.get("CURATE_CACHE")
-    return Path(chosen) if chosen else user_cache_path("curate", appauthor=False)
+    return Path(chosen) if chosen else _of_user(user_cache_path, "cache")
 
 
 def default_models() -> Path:
     """Return the folder of imported models: $CURATE_MODELS, else the user's data folder."""
     chosen = os.environ.get("CURATE_MODELS")
-    return Path(chosen) if chosen else user_data_path("curate", appauthor=False) / "models"
+    return Path(chosen) if chosen else _of_user(user_data_path, "data") / "models"
+
+
+def _of_user(find: Callable[..., Path], kind: str) -> Path:
+    """Return a folder of the user: below the home folder, else a private one below that of temporary files.
+
+    Raises:
+        UsageError: the latter belongs to someone else.
+    """
+    try:
+        folder = find("curate", appauthor=False)
+    except RuntimeError:  # no HOME, and no entry for the user's number: a container that runs under any number
+        folder = Path("~")
+    if not str(folder).startswith("~"):
+        return folder
+    private = Path(tempfile.gettempdir()) / f"curate-{os.getuid()}"
+    if os.path.lexists(private) and private.lstat().st_uid != os.getuid():
+        raise UsageError(f"{private}: belongs to another user; set HOME, or CURATE_CACHE and CURATE_MODELS")
+    return private / kind
 
 
 class ScanConfig(BaseModel):
@@ -38,6 +58,7 @@ class ScanConfig(BaseModel):
 
     Attributes:
         layout: how the dataset lies on disk; None to recognise it.
+        root: of a manifest: the folder of the images, which its paths begin at; None for the manifest's own.
         split: the split to judge; None for the layout's default (MVTec AD: train; others: all).
         group_from: a regular expression (RE2) that captures an image's group of its path; None for the column `group`.
         backbone: a packaged name, a timm model, or the name of an imported model.
@@ -78,6 +99,7 @@ class ScanConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     layout: Layout | None = None
+    root: Path | None = None
     split: str | None = None
     group_from: str | None = Field(default=None, min_length=1, max_length=1000)
     backbone: str = DEFAULT_BACKBONE

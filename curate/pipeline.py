@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import torch
 from pydantic import ValidationError
 
-from curate.audit.folder import check_output, replacing
+from curate.audit.folder import check_output, claiming, replacing
 from curate.audit.judged_dataset import JudgedDataset
 from curate.audit.map_renderer import draw_flagged, map_renderer, to_draw
 from curate.audit.parquet import Audit, write_audit
@@ -79,7 +79,7 @@ def scan(
         UsageError: the call is wrong: a path, an option, the output's place.
         InputError: a manifest or weights file cannot be used.
         NothingToAudit: there is no image, or none that can be read.
-        CouldNotFinish: weights cannot be had, faiss is missing.
+        CouldNotFinish: weights cannot be had, faiss is missing, another scan writes into the same output.
         WriteError: the audit or the cache cannot be written.
 
     Examples:
@@ -92,13 +92,14 @@ def scan(
         1
     """
     config = configure(settings)
-    with network(refused=config.offline):
-        return _scan(dataset, output, config, force=force, screen=screen or Silent(), stdin=stdin)
+    target = Path(output) if output is not None else default_output(dataset)
+    with network(refused=config.offline), claiming(target):
+        return _scan(dataset, target, config, force=force, screen=screen or Silent(), stdin=stdin)
 
 
 def _scan(
     dataset: str | Path,
-    output: str | Path | None,
+    target: Path,
     config: ScanConfig,
     *,
     force: bool,
@@ -106,12 +107,16 @@ def _scan(
     stdin: BinaryIO | None,
 ) -> Audit:
     clock = _Clock()
-    target = Path(output) if output is not None else default_output(dataset)
     check_output(target, _sources(dataset, config), force=force)
 
     with screen.stage("list", None):
         listing = list_images(
-            dataset, layout=config.layout, split=config.split, group_from=config.group_from, stdin=stdin
+            dataset,
+            layout=config.layout,
+            split=config.split,
+            group_from=config.group_from,
+            root=config.root,
+            stdin=stdin,
         )
     screen.say(recognised(listing))
     clock.mark("list_s")
@@ -282,6 +287,8 @@ def _sources(dataset: str | Path, config: ScanConfig) -> dict[str, Path]:
         UsageError: the system cannot even look for the dataset: a name that is too long, say.
     """
     sources = {"the cache": config.cache}
+    if config.root is not None:
+        sources["the folder of --root,"] = config.root
     if str(dataset) != "-":
         sources["the dataset"] = Path(dataset)
         try:

@@ -36,13 +36,19 @@ class Layout(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What becomes of an image; `keep` is the cleaned split."""
+    """What becomes of an image; `keep` and `not_judged` are the cleaned split."""
 
     KEEP = "keep"
+    NOT_JUDGED = "not_judged"
+    """It was read, but its nominal set could not be judged (SET001): nothing speaks for it or against it."""
     MISLABELLED = "mislabelled"
     NEAR_OOD = "near_ood"
     DUPLICATE = "duplicate"
     UNREADABLE = "unreadable"
+
+
+CLEAN = frozenset((Verdict.KEEP, Verdict.NOT_JUDGED))
+"""The verdicts of the cleaned split: nothing speaks against these images."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +71,7 @@ class Listing:
         labels, splits, groups: aligned with `paths`; "" where the source says nothing.
         ignored: how many entries were passed over, by reason ("hidden", "not an image", "mask", ...).
         findings: aligned with `paths`: what the listing itself noticed (a name that is not valid UTF-8).
+        root_as_named: `root` as the user named it, absolute, links kept; None for `root` itself.
     """
 
     root: Path
@@ -76,6 +83,12 @@ class Listing:
     groups: tuple[str, ...]
     ignored: dict[str, int] = field(default_factory=dict)
     findings: tuple[tuple[Finding, ...], ...] = ()
+    root_as_named: Path | None = None
+
+    @property
+    def named(self) -> Path:
+        """The root as the user named it, absolute."""
+        return self.root_as_named or self.root
 
     def __post_init__(self) -> None:
         aligned = (self.files, self.labels, self.splits, self.groups)

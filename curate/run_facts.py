@@ -42,6 +42,7 @@ def run_facts(
         "schema_version": SCHEMA_VERSION,
         "curate": __version__,
         "dataset": root,
+        "dataset_as_named": unicode_name(str(listing.named)),
         "layout": listing.layout.value,
         "recognised": recognised(listing).removeprefix(f"{root}: "),
         "ignored": listing.ignored,

@@ -221,13 +221,49 @@ def test_an_audit_reads_back_as_it_was(plates: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_a_handful_of_images_is_kept_with_scores(tmp_path: Path, count: int):
+def test_a_handful_of_images_is_not_judged_and_has_scores(tmp_path: Path, count: int):
     audit = curate.scan(draw_plates(tmp_path / "few", count), tmp_path / "audit")
-    assert set(audit.images["verdict"]) == {"keep"}
+    assert set(audit.images["verdict"]) == {"not_judged"}
     assert audit.images["anomaly_score"].notna().all()
     assert set(audit.findings["code"]) == {"SET001"}
     evidence = audit.findings[["score", "fence", "margin", "neighbours", "box", "map"]]
     assert evidence.isna().all(axis=None)  # nothing is flagged, so nothing is to be shown
+
+
+def test_a_group_column_with_one_value_is_named_as_the_cause(plates: Path, tmp_path: Path):
+    rows = "".join(f"{file.name},good,A\n" for file in sorted(plates.glob("*.png")))
+    (plates / "list.csv").write_text(f"path,label,group\n{rows}")
+    audit = quick(plates / "list.csv", tmp_path / "audit")
+    assert set(audit.images["verdict"]) == {"not_judged"}
+    (message,) = set(audit.findings.query("code == 'SET001'")["message"])
+    assert message == (
+        "In 'good': all images are of one group, and images of one group are not compared with each other, so none of "
+        "them was judged"
+    )
+
+
+def test_folders_of_few_images_each_are_named_as_the_cause(tmp_path: Path):
+    for day in ("2024-03-01", "2024-03-02"):
+        draw_plates(tmp_path / "good" / day, 5)
+    audit = quick(tmp_path / "good", tmp_path / "audit")
+    assert "keep" not in set(audit.images["verdict"])
+    message = audit.findings.query("code == 'SET001'")["message"].tolist()[0]
+    assert message.startswith("In '2024-03-01': 5 images are too few to judge, 8 with different pixels are needed")
+
+
+def test_of_two_scans_into_one_output_the_second_is_refused_and_the_first_goes_on(plates: Path, tmp_path: Path):
+    refused = list[str]()
+
+    def scan_too() -> None:
+        with pytest.raises(CouldNotFinish, match="another curate is writing an audit there") as caught:
+            quick(plates, tmp_path / "audit", force=True)
+        refused.append(str(caught.value))
+
+    audit = quick(plates, tmp_path / "audit", screen=Meanwhile("embed", scan_too))
+    assert len(refused) == 1
+    assert curate.read_audit(tmp_path / "audit").images.equals(audit.images)
+    assert not list(tmp_path.glob(".curate-*"))
+    quick(plates, tmp_path / "audit", force=True)  # nothing is left locked
 
 
 def test_equal_images_are_duplicates_and_nothing_is_flagged(tmp_path: Path):
@@ -235,7 +271,7 @@ def test_equal_images_are_duplicates_and_nothing_is_flagged(tmp_path: Path):
     for number in range(1, 12):
         (folder / f"{number:02d}.png").write_bytes((folder / "00.png").read_bytes())
     audit = curate.scan(folder, tmp_path / "audit")
-    assert sorted(set(audit.images["verdict"])) == ["duplicate", "keep"]
+    assert sorted(set(audit.images["verdict"])) == ["duplicate", "not_judged"]
 
 
 def test_a_set_of_unreadable_images_is_refused_with_the_reason(tmp_path: Path):

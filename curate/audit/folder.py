@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from curate.atomic_files import umask
 from curate.audit.schema import TABLES
-from curate.errors import UsageError, WriteError
+from curate.errors import CouldNotFinish, UsageError, WriteError
 
 RUN_FILE, SHEET, MAPS = "run.json", "flagged.png", "maps"
 REPORT, THUMBNAILS, DECISIONS = "report.html", "report-thumbnails", "decisions.parquet"
@@ -52,6 +53,58 @@ def check_output(output: Path, sources: Mapping[str, Path], *, force: bool) -> N
         raise UsageError(f"-o {output}: {error.strerror or error}; choose another folder") from error
     with beside(output, "the audit"):
         pass
+
+
+@contextmanager
+def claiming(output: Path) -> Iterator[None]:
+    """Keep other scans from the same output while the block runs, where the system supports locks.
+
+    A killed process leaves an unlocked, hidden file beside the output, which the next scan takes over.
+
+    Raises:
+        CouldNotFinish: another scan writes into it.
+    """
+    place = _real(output)
+    lock = place.with_name(f".curate-{hashlib.sha256(os.fsencode(place.name)).hexdigest()[:16]}.lock")
+    made = [parent for parent in place.parents if not parent.exists()]
+    descriptor = _locked(lock, output)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            with suppress(OSError):
+                lock.unlink()
+            os.close(descriptor)
+            for parent in made:
+                with suppress(OSError):
+                    parent.rmdir()
+
+
+def _locked(lock: Path, output: Path) -> int | None:
+    """Return the descriptor of a locked file; None where there are no locks, or no permission to make the file."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: the later of two scans replaces the audit of the earlier one
+        return None
+    with suppress(OSError):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if Path(lock).exists() and os.path.samestat(os.fstat(descriptor), os.stat(lock)):
+                    return descriptor
+                os.close(descriptor)  # of a scan that has just ended
+            except BlockingIOError as error:
+                os.close(descriptor)
+                raise CouldNotFinish(
+                    f"-o {output}: another curate is writing an audit there; wait until it has finished, or choose "
+                    "another folder"
+                ) from error
+            except OSError:
+                os.close(descriptor)
+                raise
+    return None
 
 
 @contextmanager

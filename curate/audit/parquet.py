@@ -13,9 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.audit.folder import RUN_FILE, is_audit
-from curate.audit.schema import LATER, SCHEMA_VERSION, TABLES
+from curate.audit.schema import LATER, READABLE_VERSIONS, SCHEMA_VERSION, TABLES
 from curate.audit.views import View, views_by_set, views_of_older_run
 from curate.errors import InputError
+from curate.findings import Code
+from curate.records import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +84,7 @@ def read_audit(folder: str | Path) -> Audit:
             it.
     """
     folder = Path(folder)
-    if not is_audit(folder):
+    if not is_audit(folder) and not _is_newer(folder):
         raise InputError(f"{folder}: not an audit (no {RUN_FILE}, no images.parquet); make one with `curate scan`")
     try:
         run = _read_run(folder)
@@ -90,8 +92,10 @@ def read_audit(folder: str | Path) -> Audit:
     except (OSError, ValueError, RecursionError, pa.ArrowException) as error:
         raise InputError(f"{folder}: a damaged audit ({first_line(error)}); scan the dataset again") from error
     tables = {name: _with_later_columns(table, TABLES[name]) for name, table in tables.items()}
+    tables["images"] = _with_not_judged(tables["images"])
     for name, table in tables.items():
         _refuse_columns(folder / f"{name}.parquet", table.schema, TABLES[name])
+    _refuse_verdicts(folder, tables["images"])
     return Audit(tables=tables, run=run, path=folder)
 
 
@@ -120,7 +124,7 @@ def _read_run(folder: Path) -> dict[str, Any]:
             f"{folder}: written by a newer curate (schema version {version}, this one reads {SCHEMA_VERSION}); "
             "upgrade curate"
         )
-    if version != SCHEMA_VERSION:
+    if version not in READABLE_VERSIONS:
         raise InputError(
             f"{folder}: schema version {version!r}, but this curate reads {SCHEMA_VERSION}; scan the dataset again"
         )
@@ -148,6 +152,37 @@ def _with_later_columns(table: pa.Table, wanted: pa.Schema) -> pa.Table:
         elif name in LATER or name.startswith(SCORE_PREFIX):
             table = table.append_column(wanted.field(name), pa.nulls(len(table), wanted.field(name).type))
     return table
+
+
+def _with_not_judged(images: pa.Table) -> pa.Table:
+    """Return `images` with the verdict `not_judged`, which audits of earlier versions wrote as `keep`."""
+    if not {"verdict", "reasons"} <= set(images.column_names):
+        return images
+    verdicts = [
+        Verdict.NOT_JUDGED.value if verdict == Verdict.KEEP and Code.NOT_JUDGED in (reasons or ()) else verdict
+        for verdict, reasons in zip(images["verdict"].to_pylist(), images["reasons"].to_pylist(), strict=True)
+    ]
+    at = images.column_names.index("verdict")
+    return images.set_column(at, images.schema.field(at), pa.array(verdicts, type=images.schema.field(at).type))
+
+
+def _refuse_verdicts(folder: Path, images: pa.Table) -> None:
+    unknown = sorted(set(images["verdict"].to_pylist()) - {*Verdict, None})
+    if unknown:
+        raise InputError(
+            f"{folder}: the verdict {unknown[0]!r} is none of {', '.join(Verdict)}; if a newer curate wrote the audit, "
+            "upgrade curate, otherwise scan the dataset again"
+        )
+
+
+def _is_newer(folder: Path) -> bool:
+    """Return whether a folder without the tables that there are now says that a newer curate wrote it."""
+    try:
+        run = json.loads((folder / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    version = run.get("schema_version") if isinstance(run, dict) else None
+    return isinstance(version, int) and version > SCHEMA_VERSION
 
 
 def _refuse_columns(path: Path, there: pa.Schema, wanted: pa.Schema) -> None:

@@ -14,7 +14,9 @@ import pyarrow as pa
 from curate.records import Optics
 from curate.scorers import SCORERS
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+READABLE_VERSIONS = (2, SCHEMA_VERSION)
+"""Audits of these versions are read; in those of 2, an image that could not be judged has the verdict `keep`."""
 
 
 def _column(name: str, kind: pa.DataType, comment: str) -> pa.Field:
@@ -55,7 +57,12 @@ IMAGES = _table(
     _column("confidence", REAL, "0-1, that what the image shows is nominal; null if skipped"),
     _column("p_value", REAL, "0-1, how often a nominal image scores as high; null if skipped"),
     _column("q_value", REAL, "0-1, false share among all that score as high, Benjamini-Hochberg; null if skipped"),
-    _column("verdict", TEXT, "keep, mislabelled, near_ood, duplicate or unreadable; keep is the cleaned split"),
+    _column(
+        "verdict",
+        TEXT,
+        "keep, not_judged (SET001), mislabelled, near_ood, duplicate or unreadable; the cleaned split is keep, and "
+        "not_judged, against which nothing speaks",
+    ),
     _column("suggested_label", TEXT, "the label that the image seems to have, where it is mislabelled; empty if none"),
     _column("round_rejected", WHOLE, "refinement round that rejected the image, from 1; null if none did"),
     _column("reasons", TEXTS, "codes of its findings; see findings.parquet"),

@@ -23,7 +23,7 @@ from curate.audit.same_part_tables import copies_of, same_part_findings, same_pa
 from curate.audit.schema import IMAGES, MAPS, META_SET, ROUNDS, VIEWS
 from curate.findings import Code
 from curate.partition.nominal_sets import NominalSet, names_of
-from curate.records import Finding, FloatArray, IntArray, Verdict
+from curate.records import CLEAN, Finding, FloatArray, IntArray, Verdict
 from curate.scorers import HYBRID, SCORERS
 from curate.verdicts.judged_set import JudgedSet
 
@@ -104,16 +104,19 @@ def principal_components(vectors: FloatArray) -> FloatArray:
 def mark_duplicates(verdicts: Sequence[Verdict], duplicates: IntArray) -> list[Verdict]:
     """Turn `keep` into `duplicate` where an earlier image of the same pixels is kept: each content is kept once.
 
+    `not_judged` is kept, too.
+
     Args:
         verdicts: of N images.
         duplicates: (N,) equal for images of the same pixels.
     """
     marked, kept = list(verdicts), set[int]()
     for image, content in enumerate(duplicates.tolist()):
-        if marked[image] is Verdict.KEEP and content in kept:
+        if marked[image] not in CLEAN:
+            continue
+        if content in kept:
             marked[image] = Verdict.DUPLICATE
-        elif marked[image] is Verdict.KEEP:
-            kept.add(content)
+        kept.add(content)
     return marked
 
 

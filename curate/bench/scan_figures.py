@@ -14,7 +14,7 @@ from curate.bench.embedder import DrawnSet
 from curate.bench.judge_draw import JudgedDraw
 from curate.bench.masks import measure_maps
 from curate.bench.sets import LabelledSet
-from curate.records import BoolArray, Verdict
+from curate.records import CLEAN, BoolArray
 
 
 def scan_figures(drawn: DrawnSet, judged: JudgedDraw, source: LabelledSet) -> dict[str, measures.Figures]:
@@ -38,8 +38,8 @@ def scan_figures(drawn: DrawnSet, judged: JudgedDraw, source: LabelledSet) -> di
 
 
 def flagged(images: pa.Table) -> BoolArray:
-    """Return which images of an images table have a verdict other than keep, (N,)."""
-    return np.array([verdict != Verdict.KEEP.value for verdict in images["verdict"].to_pylist()], dtype=np.bool_)
+    """Return which images of an images table have a verdict other than those of the cleaned split, (N,)."""
+    return np.array([verdict not in CLEAN for verdict in images["verdict"].to_pylist()], dtype=np.bool_)
 
 
 def _calibration(table: pa.Table, wrong: BoolArray) -> measures.Figures:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from curate.atomic_files import replace_text
+from curate.atomic_files import replace_text, replacing_file
 from curate.bench.cells import GROUPS, JOINED_SCORE, Cell, CellResult, CellStore, Question, read_settings
 from curate.bench.variants import ABLATIONS, scorer_variants
 from curate.errors import WriteError
@@ -110,7 +110,8 @@ def kind_of(cell: Cell) -> str:
 def write_figures(figures: pa.Table, folder: Path) -> None:
     """Write the Parquet file. Raises WriteError."""
     try:
-        pq.write_table(figures, folder / FIGURES)
+        with replacing_file(folder / FIGURES) as file:
+            pq.write_table(figures, file)
     except OSError as error:
         raise WriteError(f"{folder / FIGURES}: cannot be written ({error.strerror or error})") from error
 

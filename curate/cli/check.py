@@ -71,6 +71,7 @@ def check(
         Path | None, typer.Option("--audit", help="Keep the audit of a dataset here; an existing one is replaced.")
     ] = None,
     layout: Annotated[str | None, typer.Option("--layout", help="As in `curate scan`.")] = None,
+    root: Annotated[Path | None, typer.Option("--root", help="As in `curate scan`.")] = None,
     split: Annotated[str | None, typer.Option("--split", help="As in `curate scan`.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Refuse every use of the network.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors only on stderr.")] = False,
@@ -85,7 +86,7 @@ def check(
     codes = {"select": _codes(select), "ignore": _codes(ignore)}
     options = {"rules": rules, "fail_on": fail_on, "format": format_, "baseline": baseline} | codes
     settings = layered(
-        chosen({"layout": layout, "split": split, "offline": offline}, context),
+        chosen({"layout": layout, "root": root, "split": split, "offline": offline}, context),
         {name: value for name, value in options.items() if value},
     )
     if show_settings:
@@ -111,6 +112,7 @@ def _codes(values: Sequence[str] | None) -> tuple[str, ...]:
 def _checked(
     datasets: Sequence[str], settings: Settings, *, audit: Path | None, quiet: bool, accept: tuple[str, str, int] | None
 ) -> Report:
+    from curate.images.names import unicode_name
     from curate.rules.baseline import read_baseline, write_baseline
     from curate.rules.evaluate import accept_all, evaluate
     from curate.rules.packs import load_pack, select
@@ -122,7 +124,7 @@ def _checked(
     if chosen.baseline is not None:
         baseline = read_baseline(chosen.baseline, datetime.now(UTC).date(), may_lack=accept is not None)
     with _checked_audit(datasets, pack, settings, keep=audit, quiet=quiet) as checked:
-        source = datasets[0] if len(datasets) == 1 else f"{len(datasets)} files"
+        source = unicode_name(datasets[0]) if len(datasets) == 1 else f"{len(datasets)} files"
         if accept is not None and baseline is not None:
             report = evaluate(checked, pack, rules, source=source)
             reason, owner, days = accept
@@ -168,25 +170,29 @@ def _checked_audit(
 
 
 def _write(report: Report, settings: Settings, output: Path | None) -> None:
+    from curate.atomic_files import replace_text
     from curate.errors import WriteError
     from curate.rules.formats.render import render
     from curate.rules.formats.text import last_line, step_summary
 
     format_ = settings.check.format
-    text = render(report, format_)
+    text, place = render(report, format_), output
     try:
-        if output is None:
+        if output is not None:
+            replace_text(output, text)
+            typer.echo(last_line(report), err=True)
+        elif format_ is ReportFormat.TEXT:
             typer.echo(text, nl=False)
         else:
-            output.write_text(text, encoding="utf-8")
-            typer.echo(last_line(report), err=True)
+            typer.echo(text.encode(), nl=False)  # for machines: UTF-8, as the formats say, whatever the locale is
         if format_ is ReportFormat.GITHUB and os.environ.get(STEP_SUMMARY):
-            with Path(os.environ[STEP_SUMMARY]).open("a", encoding="utf-8") as file:
+            place = Path(os.environ[STEP_SUMMARY])
+            with place.open("a", encoding="utf-8") as file:
                 file.write(step_summary(report))
     except OSError as error:
-        if error.filename is None:  # stdout: `cli.main` handles that
+        if place is None:  # stdout: `cli.main` handles that
             raise
-        raise WriteError(f"{error.filename}: the report cannot be written ({error.strerror or error})") from error
+        raise WriteError(f"{place}: the report cannot be written ({error.strerror or error})") from error
 
 
 def diff(

@@ -122,6 +122,9 @@ def scan(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the audit that is there.")] = False,
     layout: Annotated[Layout | None, typer.Option(help="How the dataset lies on disk. Default: recognised.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Manifest: the folder that its paths begin at. Default: the manifest's own.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="The split to judge. MVTec AD: train; others: all.")] = None,
     group_from: Annotated[
         str | None,

@@ -23,6 +23,7 @@ from curate.records import Verdict
 from curate.reports.summary import Summary
 
 VERDICT_STYLE = {
+    Verdict.NOT_JUDGED: "yellow",
     Verdict.MISLABELLED: "red",
     Verdict.NEAR_OOD: "magenta",
     Verdict.DUPLICATE: "yellow",

@@ -188,7 +188,10 @@ def _warn(message: str) -> None:
 def _beside(folder: Path, name: str, value: Any) -> Any:
     """Return a path that a settings file in `folder` names."""
     if isinstance(value, Path):
-        return folder / value.expanduser()
+        try:
+            return folder / value.expanduser()
+        except RuntimeError as error:
+            raise InputError(f"{name} = {str(value)!r}: there is no home folder here; write the whole path") from error
     return str(folder / value) if name == "rules" and value.endswith(".toml") else value
 
 

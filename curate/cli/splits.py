@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -68,6 +69,7 @@ def prune(
         Path | None, typer.Option(help="AUDIT: the dataset's present location, if it was moved.")
     ] = None,
     layout: Annotated[str | None, typer.Option(help="DATASET: as for scan.")] = None,
+    root: Annotated[Path | None, typer.Option(help="DATASET: as for scan.")] = None,
     split: Annotated[str | None, typer.Option(help="DATASET: the split to judge; all of them with --resplit.")] = None,
     backbone: Annotated[str | None, typer.Option(help="DATASET: as for scan.")] = None,
     weights: Annotated[Path | None, typer.Option(help="DATASET: as for scan.")] = None,
@@ -82,8 +84,8 @@ def prune(
     from curate.splits.prune import PruneSettings
 
     scan_settings = {
-        "rounds": rounds, "layout": layout, "split": split, "backbone": backbone, "weights": weights, "device": device,
-        "seed": seed, "cache": cache, "offline": offline or None,
+        "rounds": rounds, "layout": layout, "root": root, "split": split, "backbone": backbone, "weights": weights,
+        "device": device, "seed": seed, "cache": cache, "offline": offline or None,
     }  # fmt: skip
     settings = PruneSettings(
         mode=apply, dataset=dataset, dry_run=dry_run, force=force, follow_links=follow_links, keep_shots=keep_shots,
@@ -137,6 +139,8 @@ def _pruned(
         return run_scan(source, folder, screen=screen, **every_split | scan_settings)
 
     _refuse_audit_settings(source, settings.dataset)
+    if "root" in scan_settings:
+        settings = replace(settings, dataset=scan_settings["root"])
     rounds = scan_settings.get("rounds")
     return prune_dataset(scan, Path(source), output, settings=settings, stages=screen, rounds=rounds)
 

@@ -51,13 +51,15 @@ REDUCED = "reduced:"
 """Prefix of the duplicate key of a JPEG decoded at reduced scale; equal ones need `duplicates.confirmed_keys`."""
 SUFFIXES: dict[FileFormat, tuple[str, ...]] = {
     FileFormat.PNG: (".png",),
-    FileFormat.JPEG: (".jpg", ".jpeg"),
-    FileFormat.BMP: (".bmp",),
+    FileFormat.JPEG: (".jpg", ".jpeg", ".jfif", ".jpe", ".jif", ".pjpeg"),
+    FileFormat.BMP: (".bmp", ".dib"),
     FileFormat.GIF: (".gif",),
     FileFormat.WEBP: (".webp",),
     FileFormat.TIFF: (".tif", ".tiff"),
-    FileFormat.NETPBM: (".pgm", ".ppm"),
-    FileFormat.JPEG2000: (".jp2",),
+    FileFormat.NETPBM: (".pgm", ".ppm", ".pbm", ".pnm"),
+    FileFormat.JPEG2000: (".jp2", ".j2k", ".j2c", ".jpx"),
+    FileFormat.HEIC: (".heic", ".heif", ".hif"),
+    FileFormat.AVIF: (".avif",),
 }
 KNOWN_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix in suffixes)
 

@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-IMAGE_SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm", ".jp2", ".gif"))
+IMAGE_SUFFIXES = frozenset(
+    (
+        *(".png", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"),
+        *(".jpg", ".jpeg", ".jfif", ".jpe", ".jif", ".pjpeg"),
+        *(".pgm", ".ppm", ".pbm", ".pnm"),
+        *(".jp2", ".j2k", ".j2c", ".jpx"),
+        *(".heic", ".heif", ".hif", ".avif"),
+    )
+)
 MASK_FOLDERS = frozenset(("ground_truth",))
 MAYBE_MASK_FOLDERS = frozenset(("mask", "masks"))
 MASK_ENDINGS = ("_mask", "-mask", "_gt")

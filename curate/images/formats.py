@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, features
 from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
 from PIL.Jpeg2KImagePlugin import Jpeg2KImageFile
@@ -27,6 +27,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from curate.findings import Code
 from curate.images import orientation, pnm, tiff
 from curate.images.integrity import Unreadable, extra_channels, reduced_depth, several_pages
+from curate.images.strangers import stranger
 from curate.records import Finding
 
 # The one process-wide setting: keep Pillow's warnings of careless metadata, and of images of more than 89 megapixels
@@ -45,6 +46,8 @@ class FileFormat(StrEnum):
     TIFF = "TIFF"
     NETPBM = "Netpbm"
     JPEG2000 = "JPEG 2000"
+    HEIC = "HEIC"
+    AVIF = "AVIF"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +61,7 @@ class Header:
         deep: samples do not fit 8 unsigned bits: they are read as numbers and mapped by `levels`.
         elements: samples to hold while decoding; may be far more than pixels for a TIFF of many bands.
         notes: findings from the header alone.
+        page: of a TIFF, see `tiff.TiffPage.index`.
     """
 
     format: FileFormat
@@ -68,6 +72,7 @@ class Header:
     deep: bool
     elements: int
     notes: tuple[Finding, ...] = ()
+    page: int = 0
 
     @property
     def upright(self) -> tuple[int, int]:
@@ -90,9 +95,49 @@ class TiffDecoder(TiffImageFile):
         ImageFile.ImageFile.load_prepare(self)
 
 
+PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
+"""Chunks that are of no use here, and whose length, packed or not, Pillow limits by failing."""
+
+
+def open_png(stream: io.BytesIO) -> PngImageFile:
+    """Open a PNG without the texts and the colour profile in it: however long they are, they do not stop it."""
+    data = stream.getvalue()
+    if not any(kind in data for kind in PNG_TEXTS):
+        return PngImageFile(stream)
+    parts, at, start = list[bytes](), 8, 0  # `start`: of the chunks that are still to be kept
+    while at + 8 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] in PNG_TEXTS:
+            parts.append(data[start:at])
+            start = end
+        at = end
+    return PngImageFile(io.BytesIO(b"".join([*parts, data[start:]])))
+
+
+def _open_heic(stream: io.BytesIO) -> ImageFile.ImageFile:
+    try:
+        from pillow_heif import HeifImageFile
+    except ImportError as error:
+        raise Unreadable(
+            Code.UNSUPPORTED, "HEIC needs a package: pip install pillow-heif, or save the image as PNG or JPEG"
+        ) from error
+    image: ImageFile.ImageFile = HeifImageFile(stream)
+    return image
+
+
+def _open_avif(stream: io.BytesIO) -> ImageFile.ImageFile:
+    if not features.check("avif"):  # None below Pillow 11.3
+        raise Unreadable(
+            Code.UNSUPPORTED, "AVIF is not read by this Pillow: pip install -U pillow, or save the image as PNG or JPEG"
+        )
+    from PIL.AvifImagePlugin import AvifImageFile
+
+    return AvifImageFile(stream)
+
+
 DECODERS: Mapping[FileFormat, Callable[[io.BytesIO], ImageFile.ImageFile]] = MappingProxyType(
     {
-        FileFormat.PNG: PngImageFile,
+        FileFormat.PNG: open_png,
         FileFormat.JPEG: _Jpeg,
         FileFormat.BMP: BmpImageFile,
         FileFormat.GIF: GifImageFile,
@@ -100,8 +145,15 @@ DECODERS: Mapping[FileFormat, Callable[[io.BytesIO], ImageFile.ImageFile]] = Map
         FileFormat.TIFF: TiffDecoder,
         FileFormat.NETPBM: PpmImageFile,
         FileFormat.JPEG2000: Jpeg2KImageFile,
+        FileFormat.HEIC: _open_heic,
+        FileFormat.AVIF: _open_avif,
     }
 )
+ISO_BRANDS: Mapping[bytes, FileFormat] = MappingProxyType(
+    dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), FileFormat.HEIC)
+    | dict.fromkeys((b"avif", b"avis"), FileFormat.AVIF)
+)
+"""Kinds of image files in the container of MP4, by its major brand."""
 DEEP_PNG_MODES: Mapping[int, str] = MappingProxyType({0: "I;16", 2: "RGB;16", 4: "LA;16", 6: "RGBA;16"})
 BITS_OF_MODE: Mapping[str, int] = MappingProxyType({"1": 1, "I;16": 16, "I;16B": 16, "I": 32, "F": 32})
 
@@ -128,7 +180,9 @@ def sniff(data: bytes) -> FileFormat:
         return FileFormat.WEBP
     if data[:1] == b"P" and data[1:2] in b"123456" and data[2:3] in b" \t\r\n#" and len(data) > 3:
         return FileFormat.NETPBM
-    raise Unreadable(Code.NOT_AN_IMAGE, "the content is no image format that is read here: export the image again")
+    if data[4:8] == b"ftyp" and data[8:12] in ISO_BRANDS:
+        return ISO_BRANDS[data[8:12]]
+    raise stranger(data)
 
 
 def read_header(data: bytes) -> Header:
@@ -178,7 +232,7 @@ def _pillow_header(data: bytes, kind: FileFormat) -> Header:
 
 
 def _has_frames(image: ImageFile.ImageFile, kind: FileFormat) -> bool:
-    if kind not in (FileFormat.GIF, FileFormat.WEBP, FileFormat.PNG):
+    if kind not in (FileFormat.GIF, FileFormat.WEBP, FileFormat.PNG, FileFormat.AVIF, FileFormat.HEIC):
         return False
     try:
         return bool(getattr(image, "is_animated", False))
@@ -189,7 +243,7 @@ def _has_frames(image: ImageFile.ImageFile, kind: FileFormat) -> bool:
 def _tiff_header(data: bytes) -> Header:
     page = tiff.read_page(io.BytesIO(data))
     deep = page.bits > 8 or not page.dtype.startswith(("uint", "bool"))
-    notes = [several_pages()] if page.several_pages else []
+    notes = [several_pages(largest=page.index != 0)] if page.several_pages else []
     notes += [extra_channels(page.samples, tiff.used_bands(page))] if page.extra else []
     mode = page.dtype if page.samples == 1 else f"{page.dtype}x{page.samples}"
     return Header(
@@ -200,6 +254,7 @@ def _tiff_header(data: bytes) -> Header:
         bit_depth=page.bits,
         deep=deep,
         elements=page.elements,
+        page=page.index,
         notes=tuple(notes),
     )
 

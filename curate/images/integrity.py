@@ -75,9 +75,11 @@ def is_one_colour(pixels: NDArray[np.uint8] | NDArray[np.float32]) -> bool:
     return bool((pixels[len(pixels) // 2] == first).all() and (pixels == first).all())
 
 
-def several_pages() -> Finding:
-    """Say that only the first of several pages or frames is used."""
-    return Finding(code=Code.SEVERAL_PAGES, message="the file has more than one page or frame: only the first is used")
+def several_pages(*, largest: bool = False) -> Finding:
+    """Say that only one of several pages or frames is used: the first, or the largest if that is another."""
+    which = "largest" if largest else "first"
+    message = f"the file has more than one page or frame: only the {which} is used"
+    return Finding(code=Code.SEVERAL_PAGES, message=message)
 
 
 def transparent() -> Finding:

@@ -1,18 +1,19 @@
 """Manifests (CSV, JSONL, Parquet with a column `path`) and Hugging Face's `metadata.*` (column `file_name`).
 
-Paths are relative to the manifest's folder and stay inside it: a `..` that leaves it and an absolute path elsewhere are
-refused, by name only. Links inside the folder may lead anywhere: the folder's owner made them. A row whose file is
-missing is kept; decoding reports it.
+Paths are relative to the manifest's folder, or `root`, and stay inside it: a `..` that leaves it and an absolute path
+elsewhere are refused, by name only. `table_paths` and `table_texts` say how paths and cells are read. Links inside the
+folder may lead anywhere: the folder's owner made them. A row whose file is missing is kept; decoding reports it.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
-import os
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +22,11 @@ import pyarrow.parquet
 
 from curate.errors import InputError
 from curate.images.names import unicode_name
+from curate.images.table_paths import TablePaths
+from curate.images.table_texts import EMPTY_WORDS, NO_NAME_WORDS, cell_text, decode_text, whole_numbers
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
+FILE_NAME = "file_name"
 METADATA = tuple(f"metadata{suffix}" for suffix in SUFFIXES)
 SPLIT_FOLDERS = ("train", "test", "validation", "valid", "val")
 DELIMITERS = ",;\t"
@@ -43,15 +47,18 @@ class ManifestRow(NamedTuple):
     group: str
 
 
-def read_manifest(path: Path) -> list[ManifestRow]:
+def read_manifest(path: Path, root: Path | None = None) -> list[ManifestRow]:
     """Return the rows of a manifest.
+
+    Args:
+        root: the folder of the images, which relative paths begin at; None for the manifest's own.
 
     Raises:
         InputError: the file's type, encoding, columns, a row or a path is wrong; says which line.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: a dataset is a folder or a manifest ({', '.join(SUFFIXES)}), and this is neither")
-    return _rows(path, "path")
+    return _rows(path, "path", root)
 
 
 def metadata_files(root: Path) -> list[Path]:
@@ -66,40 +73,70 @@ def metadata_files(root: Path) -> list[Path]:
 def names_files(path: Path) -> bool:
     """Return whether a `metadata.*` has the column `file_name`; other tools write files of that name without it."""
     try:
+        if path.suffix == ".parquet":
+            with path.open("rb") as file:
+                return FILE_NAME in pa.parquet.read_schema(file).names
         with path.open("rb") as file:
-            if path.suffix == ".parquet":  # the schema is at the end
-                file.seek(max(0, path.stat().st_size - PEEK_BYTES))
-                return b"file_name" in file.read()
-            return b"file_name" in file.readline(PEEK_BYTES)
-    except OSError:
+            return FILE_NAME in _first_columns(file.readline(PEEK_BYTES), path.suffix)
+    except (OSError, ValueError, pa.ArrowException, csv.Error, RecursionError):
         return False
 
 
+def _first_columns(line: bytes, suffix: str) -> Collection[str]:
+    """Return the columns that the first line of a table names."""
+    head = decode_text(line if not line.startswith(codecs.BOM_UTF16_LE) else line + b"\0")
+    if suffix == ".csv":
+        delimiter = max(DELIMITERS, key=head.count)
+        return [cell.strip() for cell in next(csv.reader([head.rstrip("\r\n")], delimiter=delimiter), [])]
+    first = json.loads(head)
+    return first if isinstance(first, dict) else ()
+
+
 def read_metadata(root: Path, files: Sequence[Path]) -> list[ManifestRow]:
-    """Return the rows of all metadata files, named below `root`; errors as for `read_manifest`."""
-    return [
-        row._replace(name=(file.parent.relative_to(root) / row.name).as_posix())
-        for file in files
-        for row in _rows(file, "file_name")
-    ]
+    """Return the rows of all metadata files, named below `root`; errors as for `read_manifest`.
+
+    Rows of two files about one image are one row where they agree; "" agrees with anything.
+
+    Raises:
+        InputError: they do not.
+    """
+    rows: dict[str, ManifestRow] = {}
+    origins: dict[str, Path] = {}
+    for file in files:
+        for row in _rows(file, FILE_NAME):
+            name = (file.parent.relative_to(root) / row.name).as_posix()
+            joined = _agreed(rows.get(name), row._replace(name=name))
+            if joined is None:
+                both = f"{origins[name]} and {file.name}"
+                raise InputError(f"{both}: both list {name!r}, and differ: remove one of the files or the rows")
+            rows[name], origins[name] = joined, origins.get(name, file)
+    return list(rows.values())
 
 
-def _rows(path: Path, key: str) -> list[ManifestRow]:
+def _agreed(one: ManifestRow | None, other: ManifestRow) -> ManifestRow | None:
+    """Return two rows about one image as one, None if they differ."""
+    if one is None:
+        return other
+    cells = [(a, b) for a, b in zip(one, other, strict=True)]
+    return ManifestRow(*(a or b for a, b in cells)) if all(a == b or not a or not b for a, b in cells) else None
+
+
+def _rows(path: Path, key: str, root: Path | None = None) -> list[ManifestRow]:
     readers = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}
-    homes = (os.path.normpath(path.parent.absolute()), os.fspath(path.parent.resolve()))
+    paths = TablePaths(path.parent) if root is None else TablePaths(root, f"--root {root}")
     rows: list[ManifestRow] = []
     locations: dict[str, Location] = {}
     for location, cells in readers[path.suffix.lower()](path, key):
         where = f"{path}, {location}"
-        name = _inside(_cell(cells, key, where), homes, where)
+        name = paths.name(_cell(cells, key, where), where)
         if name in locations:
             raise InputError(f"{where}: {name!r} is listed already in {locations[name]}: remove one of them")
         locations[name] = location
-        label, split, group = (_short(_cell(cells, column, where), column, where) for column in CELLS)
-        rows.append(ManifestRow(name, label, split, group))
+        rows.append(ManifestRow(name, *(_short(_cell(cells, column, where), column, where) for column in CELLS)))
     if not rows:
         raise InputError(f"{path}: the manifest has no rows: list at least one image")
-    return rows
+    columns = [whole_numbers(column) for column in zip(*(row[1:] for row in rows), strict=True)]
+    return [ManifestRow(row.name, *cells) for row, cells in zip(rows, zip(*columns, strict=True), strict=True)]
 
 
 def _cell(cells: Mapping[str, Any], column: str, where: str) -> str:
@@ -122,22 +159,7 @@ def _short(text: str, column: str, where: str) -> str:
         raise InputError(
             f"{where}: {column} has {len(text)} characters, and {MOST_CHARACTERS} are allowed: give a short name"
         )
-    return unicode_name(text)
-
-
-def _inside(name: str, homes: tuple[str, str], where: str) -> str:
-    """Return a row's path below the manifest's folder, "/" between folders.
-
-    Args:
-        homes: that folder, as it was named and with links resolved.
-    """
-    if not name.strip():
-        raise InputError(f"{where}: the path is empty: name an image or remove the row")
-    full = os.path.normpath(Path(homes[0], name))
-    for folder in homes:
-        if full.startswith(folder.rstrip(os.sep) + os.sep):
-            return os.path.relpath(full, folder).replace(os.sep, "/")
-    raise InputError(f"{where}: {name!r} leads out of the manifest's folder: move the manifest above the images")
+    return unicode_name(cell_text(text, EMPTY_WORDS if column == "label" else NO_NAME_WORDS))
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -150,7 +172,7 @@ def _read_bytes(path: Path) -> bytes:
 def _read_text(path: Path) -> str:
     data = _read_bytes(path)
     try:
-        return data.decode("utf-8-sig")
+        return decode_text(data)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise InputError(f"{path}, line {line}: not UTF-8: save the manifest as UTF-8") from error
@@ -168,7 +190,11 @@ def _check_columns(key: str, columns: Sequence[str], path: Path) -> None:
 def _read_csv(path: Path, key: str) -> Iterator[tuple[Location, Mapping[str, Any]]]:
     text = _read_text(path)
     head = text.partition("\n")[0]
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=max(DELIMITERS, key=head.count), strict=True)
+    delimiter = max(DELIMITERS, key=head.count)
+    blanks = (
+        re.search(rf'{delimiter} +"', text) is not None
+    )  # before a quoted cell; others are kept until they are read
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=blanks)
     columns: list[str] | None = None
     while True:
         location = f"line {reader.line_num + 1}"
@@ -179,7 +205,7 @@ def _read_csv(path: Path, key: str) -> Iterator[tuple[Location, Mapping[str, Any
         if cells is None:
             return
         if columns is None:
-            columns = [cell.strip() for cell in cells]
+            columns = _known_columns([cell.strip() for cell in cells], key)
             _check_columns(key, columns, path)
         elif cells:
             if len(cells) != len(columns):
@@ -187,6 +213,12 @@ def _read_csv(path: Path, key: str) -> Iterator[tuple[Location, Mapping[str, Any
                     f"{path}, {location}: {len(cells)} cells where the header has {len(columns)}: complete it"
                 )
             yield location, dict(zip(columns, cells, strict=True))
+
+
+def _known_columns(columns: list[str], key: str) -> list[str]:
+    """Return columns with those that are read here in lower case, if that makes none of them occur twice."""
+    lower = [column.lower() if column.lower() in (key, *CELLS) else column for column in columns]
+    return columns if any(lower.count(name) > 1 for name in (key, *CELLS)) else lower
 
 
 def _read_jsonl(path: Path, key: str) -> Iterator[tuple[Location, Mapping[str, Any]]]:

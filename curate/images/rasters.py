@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,11 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 
 from curate.findings import Code
 from curate.images import orientation, pnm, tiff
-from curate.images.formats import DECODERS, FileFormat, Header, TiffDecoder
+from curate.images.formats import DECODERS, FileFormat, Header, TiffDecoder, open_png
 from curate.images.integrity import Unreadable, attempt, transparent
 from curate.records import Finding
 
@@ -68,7 +68,7 @@ def _from_pixels(pixels: NDArray[np.uint8]) -> Image.Image:
 
 def _shallow_tiff(data: bytes, header: Header) -> ShallowImage:
     try:
-        image: Image.Image = TiffDecoder(io.BytesIO(data))
+        image: Image.Image = _open_tiff(data, header.page)
     except SyntaxError:  # a band count or layout that Pillow does not know
         page = tiff.read_page(io.BytesIO(data))
         samples = _bands(tiff.read_samples(data), page)
@@ -79,6 +79,16 @@ def _shallow_tiff(data: bytes, header: Header) -> ShallowImage:
     image.load()  # Pillow turns a TIFF upright itself
     flat, notes = flatten(image)
     return ShallowImage(image=flat, notes=notes)
+
+
+def _open_tiff(data: bytes, page: int) -> TiffDecoder:
+    """Open one page of a TIFF; raises SyntaxError where Pillow does not know its layout, or cannot reach it."""
+    image = TiffDecoder(io.BytesIO(data))
+    if page < 0:
+        raise SyntaxError("a page that belongs to another one")
+    if page:
+        image.seek(page)
+    return image
 
 
 def flatten(image: Image.Image) -> tuple[Image.Image, tuple[Finding, ...]]:
@@ -127,12 +137,12 @@ def _deep_png(data: bytes, mode: str) -> NDArray[np.uint16]:
     Pillow keeps the upper half each time, once the high and once the low bytes.
     """
     if mode == "I;16":
-        return np.asarray(PngImageFile(io.BytesIO(data)), dtype=np.uint16)[..., None]
+        return np.asarray(open_png(io.BytesIO(data)), dtype=np.uint16)[..., None]
     if mode == "LA;16":  # 32 bits a pixel: read as four bytes
-        both = _as_raw(PngImageFile(io.BytesIO(data)), "RGBA")
+        both = _as_raw(open_png(io.BytesIO(data)), "RGBA")
         high, low = both[..., 0::2], both[..., 1::2]
     else:
-        high, low = (_as_raw(PngImageFile(io.BytesIO(data)), mode + order) for order in "BL")
+        high, low = (_as_raw(open_png(io.BytesIO(data)), mode + order) for order in "BL")
     return _joined(high, low)
 
 
@@ -150,10 +160,10 @@ def _as_raw(image: ImageFile, raw_mode: str) -> NDArray[np.uint8]:
 def _deep_tiff(data: bytes) -> DeepImage:
     page = tiff.read_page(io.BytesIO(data))
     if page.samples == 1 and page.dtype in PILLOW_READS_WHOLE:
-        image = TiffDecoder(io.BytesIO(data))
-        values = np.asarray(image).astype(page.dtype, copy=False)[..., None]
-        # undo Pillow's own turning: all deep files are turned in one place
-        return _bands(orientation.turn_array(values, _inverse(orientation.valid(page.orientation))), page)
+        with suppress(SyntaxError):  # a layout that Pillow does not know, such as the mosaic of a sensor (CFA)
+            values = np.asarray(_open_tiff(data, page.index)).astype(page.dtype, copy=False)[..., None]
+            # undo Pillow's own turning: all deep files are turned in one place
+            return _bands(orientation.turn_array(values, _inverse(orientation.valid(page.orientation))), page)
     return _bands(_tiff_samples(data, page), page)
 
 
@@ -176,7 +186,7 @@ def _libtiff_knows(page: tiff.TiffPage) -> bool:
 
 def _libtiff_colour(data: bytes, page: tiff.TiffPage) -> NDArray[np.uint16]:
     """Return (H, W, 3) of a 16-bit RGB TIFF from Pillow's libtiff, which decodes LZW and ZSTD; in halves as a PNG."""
-    high, low = (_as_raw(TiffDecoder(io.BytesIO(data)), raw_mode) for raw_mode in LIBTIFF_HALVES)
+    high, low = (_as_raw(_open_tiff(data, page.index), raw_mode) for raw_mode in LIBTIFF_HALVES)
     return orientation.turn_array(_joined(high, low), _inverse(orientation.valid(page.orientation)))
 
 

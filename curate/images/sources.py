@@ -15,6 +15,7 @@ Labels and splits by layout:
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from collections import Counter
@@ -30,6 +31,8 @@ from curate.images.folders import FoundFile, find_images, walk
 from curate.images.integrity import invalid_name
 from curate.images.name_groups import groups_from
 from curate.images.names import unicode_name, unique_names
+from curate.images.table_paths import spellings
+from curate.images.table_texts import NO_NAME_WORDS, cell_text, decode_text, is_utf_16
 from curate.records import Finding, Layout, Listing
 
 __all__ = ["ALL_SPLITS", "STDIN", "list_images", "recognise", "unicode_name", "unique_names"]
@@ -67,6 +70,7 @@ def list_images(
     layout: Layout | None = None,
     split: str | None = None,
     group_from: str | None = None,
+    root: Path | None = None,
     stdin: BinaryIO | None = None,
 ) -> Listing:
     """Return the image files of a dataset in the order of their paths.
@@ -76,20 +80,29 @@ def list_images(
         layout: how to read it; None recognises it.
         split: only this split; "all" for every one. None means `train` for MVTec AD, every split elsewhere.
         group_from: a regular expression that captures an image's group of its path; None for the column `group`.
+        root: of a manifest: the folder of the images, which its paths begin at; None for the manifest's own.
         stdin: where "-" reads from; None for the process's own.
 
     Raises:
-        UsageError: no such path, a layout that does not fit, a split that does not exist, files on several drives,
-            `group_from` beside a column `group`, or one that gives no groups.
+        UsageError: no such path, a layout that does not fit, `root` beside anything but a manifest, a split that does
+            not exist, files on several drives, `group_from` beside a column `group`, or one that gives no groups.
         InputError: a manifest that cannot be used.
         NothingToAudit: not one image.
     """
-    listed = _list_layout(dataset, layout, stdin)
+    listed = _list_layout(dataset, layout, root, stdin=stdin)
     entries = _of_split(listed, split)
     if not entries:
         raise NothingToAudit(_nothing(dataset, listed))
-    listing = _listing(listed, entries)
+    listing = replace(_listing(listed, entries), root_as_named=_as_named(root or dataset))
     return listing if group_from is None else _with_groups(listing, group_from, dataset)
+
+
+def _as_named(dataset: str | Path) -> Path | None:
+    """Return the folder of a dataset, absolute, with the links in its name."""
+    if str(dataset) == STDIN:
+        return None
+    path = Path(os.path.abspath(dataset))  # noqa: PTH100  resolve would follow links
+    return path if path.is_dir() else path.parent
 
 
 def _with_groups(listing: Listing, group_from: str, dataset: str | Path) -> Listing:
@@ -97,10 +110,17 @@ def _with_groups(listing: Listing, group_from: str, dataset: str | Path) -> List
         raise UsageError(
             f"--group-from {group_from!r}: {_shown(Path(dataset))} has a column group already; leave one of the two out"
         )
-    return replace(listing, groups=groups_from(listing.paths, group_from))
+    groups = (cell_text(group, NO_NAME_WORDS) for group in groups_from(listing.paths, group_from))
+    return replace(listing, groups=tuple(groups))
 
 
-def _list_layout(dataset: str | Path, layout: Layout | None, stdin: BinaryIO | None) -> LayoutFiles:
+def _list_layout(
+    dataset: str | Path, layout: Layout | None, root: Path | None, *, stdin: BinaryIO | None
+) -> LayoutFiles:
+    if root is not None and (str(dataset) == STDIN or Path(dataset).is_dir()):
+        raise UsageError(f"--root {_shown(root)}: is for a manifest, and {_shown(Path(dataset))} is none; leave it out")
+    if root is not None and not root.is_dir():
+        raise UsageError(f"--root {_shown(root)}: there is no such folder: check the path")
     if str(dataset) == STDIN:
         _must_fit(layout, (Layout.FILE_LIST,), "standard input holds a list of files")
         return _file_list(stdin or sys.stdin.buffer)
@@ -109,7 +129,7 @@ def _list_layout(dataset: str | Path, layout: Layout | None, stdin: BinaryIO | N
         raise UsageError(f"{_shown(path)}: there is no such file or folder: check the path")
     if not path.is_dir():
         _must_fit(layout, (Layout.MANIFEST,), f"{_shown(path)} is a file")
-        return _manifest(path)
+        return _manifest(path, root)
     _must_fit(layout, tuple(FOLDER_LAYOUTS), f"{_shown(path)} is a folder")
     return FOLDER_LAYOUTS[layout or recognise(path)](path.resolve())
 
@@ -177,17 +197,18 @@ def _mvtec_entry(image: FoundFile, ignored: Counter[str]) -> LayoutFile | None:
     return LayoutFile(name=image.name, file=image.file, split=unicode_name(parts[0]), label=unicode_name(parts[1]))
 
 
-def _manifest(path: Path) -> LayoutFiles:
-    folder = path.parent.resolve()
-    rows = manifests.read_manifest(path)
+def _manifest(path: Path, root: Path | None) -> LayoutFiles:
+    folder = (root or path.parent).resolve()
+    rows = manifests.read_manifest(path, root)
     entries = [_from_row(row, folder, row.split) for row in rows]
     return LayoutFiles(root=folder, layout=Layout.MANIFEST, entries=entries, ignored=Counter())
 
 
 def _huggingface(root: Path) -> LayoutFiles:
-    files = manifests.metadata_files(root)
-    if not files:
+    present = manifests.metadata_files(root)
+    if not present:
         raise UsageError(f"{_shown(root)}: the layout huggingface needs a metadata.csv, .jsonl or .parquet there")
+    files = [file for file in present if manifests.names_files(file)] or present
     entries = [
         _from_row(row, root, row.split or _folder_split(row.name)) for row in manifests.read_metadata(root, files)
     ]
@@ -209,15 +230,26 @@ def _from_row(row: manifests.ManifestRow, folder: Path, split: str) -> LayoutFil
 
 def _file_list(stream: BinaryIO) -> LayoutFiles:
     """Read one path a line, or NUL-separated if a NUL byte occurs; the root is the deepest folder above all files."""
-    data = stream.read()
-    lines = data.split(b"\0") if b"\0" in data else [line.removesuffix(b"\r") for line in data.split(b"\n")]
     # abspath, not resolve: a link in the list stays a link
-    named = [os.path.abspath(os.fsdecode(line)) for line in lines if line]  # noqa: PTH100
+    named = [os.path.abspath(_spelt(line)) for line in _lines(stream.read()) if line.strip()]  # noqa: PTH100
     files = list(dict.fromkeys(named))
     root = _common_folder(files) if files else Path.cwd()
     entries = [LayoutFile(name=Path(file).relative_to(root).as_posix(), file=Path(file)) for file in files]
     ignored = Counter({"listed twice": len(named) - len(files)})
     return LayoutFiles(root=root, layout=Layout.FILE_LIST, entries=entries, ignored=+ignored)
+
+
+def _lines(data: bytes) -> list[str]:
+    if is_utf_16(data):
+        return decode_text(data).splitlines()
+    data = data.removeprefix(codecs.BOM_UTF8)
+    lines = data.split(b"\0") if b"\0" in data else [line.removesuffix(b"\r") for line in data.split(b"\n")]
+    return [os.fsdecode(line) for line in lines]
+
+
+def _spelt(line: str) -> str:
+    """Return the path of a line as it is written, or in the other way that names a file."""
+    return next((way for way in spellings(line) if "\0" not in way and os.path.lexists(way)), line)
 
 
 def _common_folder(files: Sequence[str]) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 import math
 import struct
@@ -22,6 +23,8 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 MIN_IS_WHITE, RGB, SEPARATED = 0, 2, 5
 SEPARATE = 2
 UNASSOCIATED_ALPHA = 2
+REDUCED_RESOLUTION = 1
+MOST_PAGES = 64
 ALPHAS = (1, UNASSOCIATED_ALPHA)
 
 
@@ -39,6 +42,8 @@ class TiffPage:
         alpha: index of the unassociated alpha sample, -1 if there is none.
         extra: whether there are samples that are neither colour nor alpha.
         planes: whether each sample is stored as an image of its own.
+        several_pages: whether there are others that are no thumbnails of it.
+        index: of the page among those of the file; -1 for a page that belongs to the first one.
     """
 
     width_px: int
@@ -54,12 +59,13 @@ class TiffPage:
     extra: bool
     planes: bool
     several_pages: bool
+    index: int = 0
 
 
 def read_page(file: BinaryIO) -> TiffPage:
-    """Return the header of the first page; no pixel is read."""
+    """Return the header of the page that is used, see `_used`; no pixel is read."""
     with tifffile.TiffFile(file, name="image") as tiff:  # a stream opened by descriptor has no name
-        page = _first(tiff)
+        index, page = _used(tiff)
         photometric, colours = int(page.photometric), _colours(page)
         kinds = [int(kind) for kind in page.extrasamples]
         alpha = colours + kinds.index(UNASSOCIATED_ALPHA) if UNASSOCIATED_ALPHA in kinds else -1
@@ -77,15 +83,55 @@ def read_page(file: BinaryIO) -> TiffPage:
             alpha=alpha,
             extra=page.samplesperpixel - colours > sum(kind in ALPHAS for kind in kinds),
             planes=page.samplesperpixel > 1 and int(page.planarconfig) == SEPARATE,
-            several_pages=_has_next(tiff, page),
+            several_pages=_has_others(tiff, page, index),
+            index=index,
         )
 
 
-def _first(tiff: tifffile.TiffFile) -> tifffile.TiffPage:
-    page = tiff.pages.first
-    if page.dtype is None or page.dtype.kind not in "buif" or not math.prod(page.shape):
+def _used(tiff: tifffile.TiffFile) -> tuple[int, tifffile.TiffPage]:
+    """Return the first page with its index; the largest, where the first is a thumbnail or smaller than the second.
+
+    Of a file with many pages the first `MOST_PAGES` count.
+    """
+    first = tiff.pages.first
+    pages = [(0, first)]
+    if _is_thumbnail(first):
+        pages += [(-1, page) for page in itertools.islice(first.pages or (), MOST_PAGES)]
+    second = _page(tiff, 1) if _has_next(tiff, first) else None
+    if second is not None and (_is_thumbnail(first) or _pixels(second) > _pixels(first)):
+        later = (_page(tiff, index) for index in range(2, MOST_PAGES))
+        pages += enumerate([second, *itertools.takewhile(lambda page: page is not None, later)], 1)
+    index, page = max(pages, key=lambda pair: (_pixels(pair[1]), -abs(pair[0])))
+    if not _pixels(page):
         raise ValueError("unsupported sample format")
-    return page
+    return index, page
+
+
+def _is_thumbnail(page: tifffile.TiffPage) -> bool:
+    return bool(int(page.subfiletype) & REDUCED_RESOLUTION)
+
+
+def _pixels(page: tifffile.TiffPage) -> int:
+    """Return how many samples a page has; 0 of one that cannot be read."""
+    usable = getattr(page, "dtype", None) is not None and page.dtype.kind in "buif"
+    return math.prod(page.shape) if usable else 0
+
+
+def _page(tiff: tifffile.TiffFile, index: int) -> tifffile.TiffPage | None:
+    try:
+        page = tiff.pages[index]
+    except (IndexError, ValueError, struct.error, tifffile.TiffFileError):  # the end, a cycle, or a damaged directory
+        return None
+    return page if isinstance(page, tifffile.TiffPage) else None
+
+
+def _has_others(tiff: tifffile.TiffFile, page: tifffile.TiffPage, index: int) -> bool:
+    """Return whether the file has pages beside the one that is used and its thumbnails."""
+    if index == 0:
+        return _has_next(tiff, page)
+    others = (_page(tiff, other) for other in range(MOST_PAGES) if other != index)
+    present = itertools.takewhile(lambda other: other is not None, others)
+    return any(other is not None and not _is_thumbnail(other) for other in present)
 
 
 def _colours(page: tifffile.TiffPage) -> int:
@@ -113,7 +159,7 @@ def _has_next(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> bool:
 
 
 def read_samples(data: bytes) -> NDArray[Any]:
-    """Return the first page's samples as stored, (H, W, samples).
+    """Return the samples of the page that is used as stored, (H, W, samples).
 
     Raises:
         Unreadable: a strip or tile is missing from the file (tifffile would fill it with zeros), or its
@@ -121,7 +167,7 @@ def read_samples(data: bytes) -> NDArray[Any]:
         ValueError: damaged data.
     """
     with tifffile.TiffFile(io.BytesIO(data)) as tiff:
-        page = _first(tiff)
+        _, page = _used(tiff)
         segments = list(zip(page.dataoffsets, page.databytecounts, strict=True))
         expected = math.prod(page.chunked)
         if len(segments) < expected or any(not length or start + length > len(data) for start, length in segments):

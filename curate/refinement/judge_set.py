@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 CHANGED_SHARE = 0.001
 """Rounds end when fewer than this share of the images changes sides."""
 
+ONE_GROUP = "all images are of one group, and images of one group are not compared with each other"
+"""Why nothing can be judged where the column `group` has one value, or all images show the same part."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Pass:
@@ -117,6 +120,8 @@ class _Refinement:
             may_be_clean=may_be_clean,
             lift=self._lift(joined.values, planted),
         )
+        if threshold.note and not _comparable(self._images):
+            threshold = replace(threshold, note=ONE_GROUP)
         relative = relative_scores(joined.values, duplicates, threshold)
         rejected, note = self._cap.reject(relative) if not threshold.note else (np.zeros(len(relative), np.bool_), "")
         return _Pass(
@@ -183,6 +188,11 @@ def _first(scores: Scores, count: int) -> Scores:
     if len(scores.values) == count:
         return scores
     return replace(scores, values=scores.values[:count], maps=scores.maps[:count], neighbours=scores.neighbours[:count])
+
+
+def _comparable(images: EmbeddedImages) -> bool:
+    """Return whether any two images with different pixels may speak for each other."""
+    return len(np.unique(images.groups)) > 1 or len(np.unique(images.duplicates)) == 1
 
 
 def _why_ended(before: BoolArray, now: BoolArray, seen: set[bytes]) -> str:

@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow.compute as pc
 from PIL import Image
 
+from curate.atomic_files import replacing_file
 from curate.audit.folder import OWN_MAP
 from curate.audit.maps import FLAGGED_MAPS, KEPT_MAPS, blend_heat_map
 from curate.audit.parquet import Audit
 from curate.audit.schema import EXACT
-from curate.errors import CouldNotFinish, InputError
+from curate.errors import CouldNotFinish, InputError, WriteError
 from curate.findings import catalogue
 from curate.images.decode import DecodeConfig, read_image
 from curate.images.levels import Levels
@@ -239,6 +240,7 @@ def draw_map(audit: Audit, path: str, image: Path, *, target: Path) -> None:
     Raises:
         InputError: the audit holds no map of this image.
         CouldNotFinish: the image cannot be read any more.
+        WriteError: the PNG cannot be written.
     """
     anomaly_map = _anomaly_map(audit, path)
     settings, scale = audit.run.get("settings") or {}, audit.run.get("map_scale") or {}
@@ -249,8 +251,12 @@ def draw_map(audit: Audit, path: str, image: Path, *, target: Path) -> None:
         raise CouldNotFinish(f"{path}: cannot be drawn: {decoded.skip_reason}")
     low, high = float(scale.get("low", anomaly_map.min())), float(scale.get("high", anomaly_map.max()))
     picture = np.rint(decoded.pixels).astype(np.uint8)
-    with target.open("wb") as file:
-        Image.fromarray(blend_heat_map(picture, anomaly_map, low=low, high=high)).save(file, format="PNG")
+    drawn = Image.fromarray(blend_heat_map(picture, anomaly_map, low=low, high=high))
+    try:
+        with replacing_file(target) as file:
+            drawn.save(file, format="PNG")
+    except OSError as error:
+        raise WriteError(f"{target}: the map cannot be written ({error.strerror or error})") from error
 
 
 def _anomaly_map(audit: Audit, path: str) -> FloatArray:

@@ -11,12 +11,13 @@ from typing import Any
 from curate.audit.schema import EXACT
 from curate.findings import Code, FindingText, catalogue
 from curate.images.names import printable, unicode_name
-from curate.records import Layout, Verdict
+from curate.records import CLEAN, Layout, Verdict
 from curate.reports.audit_rows import FLAGGED, AuditRows, nominal_set
 from curate.reports.numbers import counted, finite, percent
 
 VERDICT_WORDS: Mapping[str, str] = {
     Verdict.KEEP: "kept",
+    Verdict.NOT_JUDGED: "not judged",
     Verdict.MISLABELLED: "mislabelled",
     Verdict.NEAR_OOD: "unlike the set",
     Verdict.DUPLICATE: "duplicates",
@@ -47,9 +48,12 @@ def headline(rows: AuditRows) -> str:
         ]
         verb = "is" if flagged == 1 else "are"
         result = f"{flagged:,} of {counted(readable, 'image')} {verb} flagged: {_join(reasons)}."
+    elif readable and counts[Verdict.NOT_JUDGED] == readable:
+        return f"None of the {counted(readable, 'readable image')} could be judged."
     else:
         result = f"No image is flagged among {counted(readable, 'readable image')}."
     others = [
+        f"{counted(counts[Verdict.NOT_JUDGED], 'image')} not judged" * bool(counts[Verdict.NOT_JUDGED]),
         counted(counts[Verdict.DUPLICATE], "duplicate") * bool(counts[Verdict.DUPLICATE]),
         counted(counts[Verdict.UNREADABLE], "unreadable file") * bool(counts[Verdict.UNREADABLE]),
     ]
@@ -57,13 +61,18 @@ def headline(rows: AuditRows) -> str:
 
 
 def unjudged(rows: AuditRows) -> str:
-    """Return the nominal sets that were too small to be judged as one sentence; "" if there is none."""
-    sets = {
-        nominal_set(rows.images[rows.row_of[path]])
+    """Return the nominal sets that could not be judged, and why the first could not, in a sentence; "" if all were."""
+    messages = {
+        nominal_set(rows.images[rows.row_of[path]]): printable(finding["message"])
         for path, findings in rows.findings.items()
-        if path in rows.row_of and any(finding["code"] == Code.NOT_JUDGED for finding in findings)
+        if path in rows.row_of
+        for finding in findings
+        if finding["code"] == Code.NOT_JUDGED
     }
-    return f"Too few images to judge: {_some([label_words(name) for name in sorted(sets)])}." if sets else ""
+    if not messages:
+        return ""
+    names = sorted(messages)
+    return f"Not judged: {_some([label_words(name) for name in names])}. {messages[names[0]]}."
 
 
 def verdicts(rows: AuditRows) -> Counter[str]:
@@ -146,8 +155,10 @@ def next_steps(rows: AuditRows) -> list[tuple[str, str]]:
     counts, steps = verdicts(rows), list[tuple[str, str]]()
     if rows.flagged:
         steps.append(("Review the flagged images, most anomalous first, and decide on each:", review_command(audit)))
-    if counts[Verdict.KEEP] < len(rows.images):
+    if sum(counts[verdict] for verdict in CLEAN) < len(rows.images):
         steps.append(("Write the cleaned set. Your decisions apply, and you can undo it:", f"curate prune {audit}"))
+    if counts[Verdict.NOT_JUDGED]:
+        steps.append((f"{catalogue()[Code.NOT_JUDGED].cure}", "curate rule SET001"))
     if counts[Verdict.UNREADABLE]:
         one = counts[Verdict.UNREADABLE] == 1
         files, them = ("file", "it") if one else ("files", "them")

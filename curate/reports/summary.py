@@ -86,7 +86,9 @@ def _next_steps(audit: Audit, verdicts: Counter[str]) -> tuple[str, ...]:
         page = unicode_name(str(audit.path / REPORT))
         lines.append(f"Open {page}: it shows the flagged images with heat maps, and nominal images beside them.")
     if verdicts[Verdict.KEEP] < audit.tables["images"].num_rows:
+        unjudged = " or 'not_judged', against which nothing speaks" if verdicts[Verdict.NOT_JUDGED] else ""
         lines.append(
-            "All reasons are in findings.parquet. The cleaned set: the rows of images.parquet with verdict == 'keep'."
+            "All reasons are in findings.parquet. The cleaned set: the rows of images.parquet with verdict == 'keep'"
+            f"{unjudged}."
         )
     return tuple(lines)

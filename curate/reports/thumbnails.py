@@ -19,6 +19,7 @@ from urllib.parse import quote
 import numpy as np
 from PIL import Image
 
+from curate.atomic_files import replacing_file
 from curate.audit.maps import Picture
 from curate.progress import Progress, no_progress
 
@@ -75,7 +76,8 @@ class ThumbnailBudget:
         self._left = 0  # once one did not fit, the later and less important ones are not squeezed in
         self._folder.mkdir(exist_ok=True)
         name = f"{row:07d}-{size}.webp"
-        (self._folder / name).write_bytes(data)
+        with replacing_file(self._folder / name) as file:
+            file.write(data)
         self.beside.add(name)
         return f"{quote(self._folder.name)}/{name}"
 

@@ -15,6 +15,7 @@ from curate.audit.schema import TABLES
 from curate.errors import InputError
 from curate.rules.check_pack import RUN, TIMES
 from curate.rules.rule import Pack, Rule
+from curate.rules.unmeasured import CASE
 
 MOST_ROWS = 100_000
 SEARCHED = {"threshold": 6.0, "undecidable": 0.0}
@@ -57,9 +58,10 @@ def case_audit(pack: Pack, rule: Rule, case: str) -> Audit:
     except (pa.ArrowException, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{pack.place(rule.code, case)}: rule {rule.code}: {case}: {reason}") from error
-    run = (rows.get(RUN) or [{}])[0]
-    estimate = {key.removeprefix("contamination_") if "_" in key else "estimate": value for key, value in run.items()}
-    return Audit(tables=tables, run={"contamination": estimate, "fingerprint": case, "same_part": SEARCHED})
+    told = (rows.get(RUN) or [{}])[0]
+    estimate = {key.removeprefix("contamination_") if "_" in key else "estimate": value for key, value in told.items()}
+    run = {"contamination": estimate, "fingerprint": case, "same_part": SEARCHED, CASE: case}
+    return Audit(tables=tables, run=run)
 
 
 def _rows(table: str, short_rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -17,9 +19,11 @@ from curate.rules.baseline import SET, Baseline, Entry
 from curate.rules.choices import FailOn
 from curate.rules.engine import Connection, columns_of, engine, fetch, fill_names, quoted
 from curate.rules.expressions import columns_read
+from curate.rules.locations import prefix_below, repository
 from curate.rules.results import Group, Offender, Report, RuleResult, RuleStatus
 from curate.rules.rule import Fact, Pack, Rule
-from curate.rules.unmeasured import Column, unmeasured
+from curate.rules.unjudged import UNKNOWN, asks_for_unjudged, holds_whatever, reads_judgement
+from curate.rules.unmeasured import Column, not_judged_words, unmeasured
 
 ACCEPTED = "accepted_contents"
 AGGREGATES = {
@@ -64,7 +68,8 @@ def evaluate(
         raise CouldNotFinish(f"{source or audit.path}: no rule of {pack.name} has a row to judge{reason}")
     return Report(
         pack=pack,
-        dataset=str(audit.run.get("dataset", "")),
+        below_here=prefix_below(Path(os.path.realpath(Path.cwd())), audit.run),
+        below_checkout=prefix_below(repository(), audit.run),
         source=source,
         images=images,
         results=results,
@@ -84,7 +89,8 @@ def _results(
             accepted = baseline.accepted(rule.code) if baseline else {}
             check = _RuleCheck(rule=rule, pack=pack, con=con, accepted=accepted, fingerprint=fingerprint)
             result = check.result(used)
-            reason = check.reason(unknown) if result.status is RuleStatus.KEPT else ""
+            told = result.status is RuleStatus.BROKEN or result.reason
+            reason = "" if told else check.reason(unknown)
             yield result.skipped(reason) if reason else result
 
 
@@ -103,6 +109,22 @@ class _RuleCheck:
         """Whether each row of the table belongs to one image."""
         return "content" in columns_of(self.con, self.rule.table)
 
+    @cached_property
+    def unknown(self) -> str:
+        """The condition of the rows whose value is unknown, since their image was not judged; "false" if none is."""
+        if "verdict" not in columns_of(self.con, "images") or asks_for_unjudged(self.rule, self.con):
+            return "false"
+        if not any(reads_judgement(self.rule, text, self.con) for text in (self.rule.of, self.rule.where)):
+            return "false"
+        return UNKNOWN if self.rule.table == "images" else "false"
+
+    @cached_property
+    def where(self) -> str:
+        """The condition of the rows that are evaluated; an unknown row may be one of them."""
+        if self.unknown != "false" and reads_judgement(self.rule, self.rule.where, self.con):
+            return f"({self.rule.where}\n) OR {self.unknown}"
+        return self.rule.where
+
     def result(self, used: set[tuple[str, str, str]]) -> RuleResult:
         """Evaluate the rule; see `_results` for `used`."""
         self._accept()
@@ -117,8 +139,17 @@ class _RuleCheck:
             raise self._wrong(error) from error
         used.update((self.rule.code, content, "") for content in accepted)
         used.update((self.rule.code, SET + self.fingerprint, g.name) for g in groups if g.accepted)
+        status, unjudged = _status(groups), sum(group.unjudged for group in groups)
+        reason = ""
+        if status is not RuleStatus.BROKEN and any(g.unjudged and g.status is RuleStatus.SKIPPED for g in groups):
+            status, reason = RuleStatus.SKIPPED, not_judged_words(unjudged, sum(group.rows for group in groups))
         return RuleResult(
-            rule=self.rule, status=_status(groups), groups=groups, offenders=offenders, accepted=len(accepted)
+            rule=self.rule,
+            status=status,
+            groups=groups,
+            offenders=offenders,
+            accepted=len(accepted),
+            reason=reason,
         )
 
     def reason(self, unknown: Mapping[Column, str]) -> str:
@@ -132,6 +163,9 @@ class _RuleCheck:
             | columns_read(self.rule.of, self.con)
             | columns_read(self.rule.where, self.con)
         )
+        findings = self.rule.table == "findings" and not asks_for_unjudged(self.rule, self.con)
+        if findings and any(reads_judgement(self.rule, text, self.con) for text in (self.rule.of, self.rule.where)):
+            return unknown.get(("run", "contamination"), "")
         return next((why for (table, name), why in unknown.items() if table == self.rule.table and name in read), "")
 
     def _accept(self) -> None:
@@ -150,9 +184,12 @@ class _RuleCheck:
         rule = self.rule
         image = "path, content" if self.of_images else "NULL AS path, NULL AS content"
         accepted = f"content IN (SELECT content FROM {ACCEPTED})" if self.of_images and self.accepted else "false"
+        value = f"({rule.of}\n)"
+        if self.unknown != "false":
+            value = f"CASE WHEN {self.unknown} THEN NULL ELSE {value} END"
         return (
-            f"SELECT {image}, {self._name()} AS group_name, ({rule.of}\n) AS value, {accepted} AS accepted "
-            f"FROM {quoted(rule.table)} WHERE ({rule.where}\n)"
+            f"SELECT {image}, {self._name()} AS group_name, {value} AS value, {accepted} AS accepted, "
+            f"{self.unknown} AND NOT {accepted} AS unknown FROM {quoted(rule.table)} WHERE ({self.where}\n)"
         )
 
     def _name(self) -> str:
@@ -160,7 +197,7 @@ class _RuleCheck:
         return " || ' ' || ".join(parts) if parts else "''"  # checked to be columns: no quote is in them
 
     def _facts(self) -> str:
-        """Return the query of one row per group: name, value, rows."""
+        """Return the query of one row per group: name, value, rows, and how many of them are unknown."""
         match self.rule.fact:
             case Fact.COUNT:
                 fact = "count(*) FILTER (value AND NOT accepted)"
@@ -171,16 +208,22 @@ class _RuleCheck:
                 fact = f"{AGGREGATES[other]} FILTER (NOT accepted)"
         grouped = "GROUP BY group_name ORDER BY group_name" if self.rule.per else ""
         name = "group_name" if self.rule.per else "''"
-        return f"SELECT {name}, CAST({fact} AS DOUBLE), count(*) FROM ({self._rows()}) {grouped}"
+        counts = "count(*), count(*) FILTER (unknown)"
+        return f"SELECT {name}, CAST({fact} AS DOUBLE), {counts} FROM ({self._rows()}) {grouped}"
 
     def _group(self, row: tuple[Any, ...]) -> Group:
-        name, value, rows = str(row[0]), row[1], int(row[2])
+        name, value, rows, unjudged = str(row[0]), row[1], int(row[2]), int(row[3])
         if value is None or value != value:  # noqa: PLR0124  NaN
-            return Group(name=name, value=None, rows=rows, status=RuleStatus.SKIPPED)
+            return Group(name=name, value=None, rows=rows, status=RuleStatus.SKIPPED, unjudged=unjudged)
         kept = self.rule.comparison.holds(value)
+        if unjudged:
+            holds = holds_whatever(self.rule, value, unknown=unjudged, rows=rows)
+            if holds is None:
+                return Group(name=name, value=None, rows=rows, status=RuleStatus.SKIPPED, unjudged=unjudged)
+            kept = holds
         accepted = not kept and (SET + self.fingerprint, name) in self.accepted
         status = RuleStatus.KEPT if kept else RuleStatus.BROKEN
-        return Group(name=name, value=value, rows=rows, status=status, accepted=accepted)
+        return Group(name=name, value=value, rows=rows, status=status, accepted=accepted, unjudged=unjudged)
 
     def _offending(self) -> str:
         """Return the condition of the rows that push the fact over its limit; "false" where no row alone does."""
@@ -189,7 +232,7 @@ class _RuleCheck:
             case Fact.COUNT:
                 return "false" if comparison.is_floor else "value"
             case Fact.SHARE:
-                return "NOT coalesce(value, false)" if comparison.is_floor else "value"
+                return "NOT coalesce(value, unknown)" if comparison.is_floor else "value"
             case Fact.MAX if not comparison.is_floor:
                 return f"NOT (value {comparison.sign} {comparison.limit})"
             case Fact.MIN if comparison.is_floor:

@@ -74,6 +74,14 @@ def columns_read(text: str, con: duckdb.DuckDBPyConnection) -> frozenset[str]:
     return frozenset(node["column_names"][0].lower() for node in nodes if node["class"] == "COLUMN_REF")
 
 
+def constants(text: str, con: duckdb.DuckDBPyConnection) -> frozenset[str]:
+    """Return the texts that stand in a checked expression as constants."""
+    nodes = (node for node in _nodes(_only_expression(text, con)) if node["class"] == "CONSTANT")
+    # DuckDB names the part "literal" since 1.5, "value" before
+    values = (node.get("literal", {}).get("text", node.get("value", {}).get("value")) for node in nodes)
+    return frozenset(value for value in values if isinstance(value, str))
+
+
 def _only_expression(text: str, con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """Return the tree of an expression that stands alone."""
     try:

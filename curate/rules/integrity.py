@@ -76,7 +76,12 @@ def integrity_audit(
 def _listing(datasets: Sequence[str | Path], config: ScanConfig, stdin: Any) -> Listing:
     if len(datasets) == 1 and (str(datasets[0]) == "-" or not _is_image(Path(datasets[0]))):
         return list_images(
-            datasets[0], layout=config.layout, split=config.split, group_from=config.group_from, stdin=stdin
+            datasets[0],
+            layout=config.layout,
+            split=config.split,
+            group_from=config.group_from,
+            root=config.root,
+            stdin=stdin,
         )
     folders = [str(path) for path in datasets if Path(path).is_dir()]
     if folders:
@@ -117,6 +122,7 @@ def _run(listing: Listing, facts: Sequence[ImageFacts]) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "dataset": unicode_name(str(listing.root)),
+        "dataset_as_named": unicode_name(str(listing.named)),
         "layout": listing.layout.value,
         "ignored": dict(Counter(listing.ignored)),
         "fingerprint": fingerprint(listing, facts),

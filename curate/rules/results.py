@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import Path, PurePosixPath
 from typing import Any
 
 from curate.findings import Severity
 from curate.rules.choices import FailOn
+from curate.rules.locations import joined
 from curate.rules.rule import Fact, Pack, Rule
 
 
@@ -45,6 +45,7 @@ class Group:
         rows: how many were evaluated.
         status: whether the value keeps the rule.
         accepted: whether the baseline accepts that it does not.
+        unjudged: how many of the rows are of images that were not judged, if the rule reads what judging fills.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Group:
     rows: int
     status: RuleStatus
     accepted: bool = False
+    unjudged: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,10 +106,12 @@ class RuleResult:
     @property
     def sentence(self) -> str:
         """The worst value and the limit in words, to be read after the rule's title."""
+        if self.reason:
+            return self.reason
         shown = self.broken_groups if self.status is RuleStatus.BROKEN else self.groups
         worst = self._worst(shown)
         if worst is None:
-            return self.reason or "no row to judge"
+            return "no row to judge"
         where = f" for {worst.name}" if worst.name and len(self.groups) > 1 else ""
         more = f" and {len(shown) - 1} more" if len(shown) > 1 and self.status is RuleStatus.BROKEN else ""
         return f"{self._measured(worst)}{where}{more}; {self._limit}"
@@ -136,7 +140,8 @@ class Report:
 
     Attributes:
         pack: the pack that was checked.
-        dataset: the root of the images, from the audit; "" if unknown.
+        below_here: path of the dataset below the working folder, as the user named it; None if it lies elsewhere.
+        below_checkout: the same below the repository's root.
         source: what was checked, as the user named it.
         images: files in the audit.
         results: one for each rule, in the order of the codes.
@@ -145,7 +150,8 @@ class Report:
     """
 
     pack: Pack
-    dataset: str
+    below_here: str | None
+    below_checkout: str | None
     source: str
     images: int
     results: tuple[RuleResult, ...]
@@ -163,10 +169,11 @@ class Report:
 
     def file(self, path: str) -> str:
         """Return the path of an image, from the working folder if it lies below that, otherwise from its dataset."""
-        if not self.dataset:
-            return path
-        place, here = PurePosixPath(self.dataset) / path, PurePosixPath(Path.cwd().as_posix())
-        return str(place.relative_to(here)) if place.is_relative_to(here) else path
+        return joined(self.below_here, path)
+
+    def location(self, path: str = "") -> str:
+        """Return where an image lies in the repository, for CI; without a path the place of the whole dataset."""
+        return joined(self.below_checkout, path) if path else self.below_checkout or "."
 
     @property
     def facts(self) -> dict[str, float | None]:

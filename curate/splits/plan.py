@@ -19,7 +19,8 @@ from curate.audit.decisions import Decided, Decision, decisions_of
 from curate.audit.folder import DECISIONS
 from curate.audit.parquet import Audit
 from curate.errors import InputError
-from curate.records import Verdict
+from curate.findings import Code
+from curate.records import CLEAN, Verdict
 from curate.splits.modes import KeepShots
 
 MIN_KEEP = 8
@@ -115,8 +116,8 @@ def _by_verdict(image: Mapping[str, Any], message: str) -> tuple[Action, str]:
         ) from error
     if not image["sha256"]:
         return Action.LEAVE, image["skip_reason"] or "the file could not be read"
-    if verdict is Verdict.KEEP:
-        return Action.KEEP, "verdict keep"
+    if verdict in CLEAN:
+        return Action.KEEP, f"verdict {verdict.value}"
     suggested = f"looks like {image['suggested_label']!r}" if image["suggested_label"] else ""
     details = "; ".join(filter(None, (suggested, image["skip_reason"] or message)))
     return Action.REJECT, f"{verdict.value}: {details}" if details else verdict.value
@@ -128,6 +129,16 @@ def _messages(audit: Audit) -> dict[str, str]:
     scored = [row for row in rows if row["score"] is not None]
     duplicates = [row for row in rows if row["code"].startswith("DUP")]
     return {row["path"]: row["message"] for row in reversed([*scored, *duplicates])}
+
+
+def unjudged_words(audit: Audit) -> tuple[str, ...]:
+    """Return a sentence on the images that were not judged; none if there are none."""
+    verdicts = audit.tables["images"]["verdict"].to_pylist()
+    count = verdicts.count(Verdict.NOT_JUDGED.value)
+    if not count:
+        return ()
+    images = f"{count} image{' was' if count == 1 else 's were'}"
+    return (f"{images} not judged ({Code.NOT_JUDGED}) and kept, since nothing speaks against them",)
 
 
 def min_keep(audit: Audit) -> int:
@@ -150,7 +161,7 @@ def refuse_small_classes(
         raise InputError(f"{audit.path}: no image would be kept, so there is no split to write; change the decisions")
     images = audit.tables["images"]
     verdicts = zip(images["label"].to_pylist(), images["verdict"].to_pylist(), strict=True)
-    by_verdict = Counter(label for label, verdict in verdicts if verdict == Verdict.KEEP)
+    by_verdict = Counter(label for label, verdict in verdicts if verdict in CLEAN)
     floor = min_keep(audit)
     small = tuple(
         f"class {label!r} would keep {kept[label]} of the {count} images with verdict keep, fewer than {floor}"

@@ -22,7 +22,7 @@ from curate.splits.folder import AUDIT, Split, is_split, new_folder, read_split,
 from curate.splits.journal import DATA, QUARANTINE, JournalEntry
 from curate.splits.masks import find_masks
 from curate.splits.modes import KeepShots, Mode
-from curate.splits.plan import Action, PlanRow, judged_rows, refuse_small_classes
+from curate.splits.plan import Action, PlanRow, judged_rows, refuse_small_classes, unjudged_words
 from curate.splits.resplit import Resplit, ResplitSettings, refuse_apply, refuse_unjudged, resplit_rows
 from curate.splits.shots import keep_one_shot
 from curate.splits.verify import check_originals
@@ -61,7 +61,8 @@ class Pruned:
         images: number of images by action: keep, reject, carry, leave.
         masks: number of masks, which go with their images.
         mode: how the plan was carried out; "" if it was not.
-        warnings: one sentence for each class that became small, and for what proposed splits cannot give.
+        warnings: one sentence for images that were not judged, for each class that became small, and for what proposed
+            splits cannot give.
         next_steps: lines that say where the results are and what to do next.
         resplit: what proposed splits change; None without.
     """
@@ -230,7 +231,10 @@ class _Planned:
 
 def _planned(audit: Audit, settings: PruneSettings) -> _Planned:
     judged, resplit = keep_one_shot(audit, judged_rows(audit), settings.keep_shots), None
-    warnings = refuse_small_classes(audit, judged, force=settings.force, keep_shots=settings.keep_shots)
+    warnings = (
+        *unjudged_words(audit),
+        *refuse_small_classes(audit, judged, force=settings.force, keep_shots=settings.keep_shots),
+    )
     if settings.resplit is not None:
         judged, resplit = resplit_rows(audit, judged, settings.resplit)
         warnings = (*warnings, *resplit.warnings)

@@ -44,7 +44,8 @@ class Verdicts:
     """What becomes of the N images of a nominal set, and why.
 
     Attributes:
-        verdict: N verdicts: `keep`, `mislabelled` or `near_ood`.
+        verdict: N verdicts: `keep`, `mislabelled` or `near_ood`; `not_judged` in place of `keep` where the set could
+            not be judged.
         anomaly_score: (N,) 0 at the median of the set, 1 at its threshold; of an image that is flagged as an
             acquisition outlier alone, how far outside it lies.
         flagged: (N,) whether it is.
@@ -101,7 +102,8 @@ def decide(
     as_a_whole, whole_relative = anomalous_as_a_whole(judged, duplicates, flagged)
     sure = significance(judged.joined.values, judged.threshold)
     other_label = _other_label(nominal_set.label, checks, as_a_whole)
-    verdicts, score = [Verdict.KEEP] * len(flagged), judged.relative.copy()
+    unflagged = Verdict.NOT_JUDGED if judged.threshold.note else Verdict.KEEP
+    verdicts, score = [unflagged] * len(flagged), judged.relative.copy()
     findings: list[tuple[Finding, ...]] = [()] * len(flagged)
     for i in np.flatnonzero(flagged).tolist():
         relative, doubt = float(judged.relative[i]), IN_DOUBT if sure.confidence[i] > EVEN else ""
@@ -208,8 +210,8 @@ def _notes_on_set(judged: JudgedSet, nominal_set: NominalSet, cap_note: str) -> 
         text = f"The class holds {count} subpopulations that have little in common; judged as {nominal_set.name!r}"
         yield Finding(code=Code.SUBPOPULATIONS, message=text)
     if judged.threshold.note:
-        text = f"{judged.threshold.note}, so none of them is flagged"
-        yield Finding(code=Code.NOT_JUDGED, message=text)
+        where = f"In {nominal_set.name!r}: " if nominal_set.name else ""
+        yield Finding(code=Code.NOT_JUDGED, message=f"{where}{judged.threshold.note}, so none of them was judged")
     if cap_note:
         yield Finding(code=Code.REJECTION_CAPPED, message=cap_note)
 

@@ -245,7 +245,8 @@ def first_of_each(duplicates: IntArray) -> IntArray:
 
 def _why_none(values: Doubles, least: float) -> str:
     if len(values) < FEWEST_IMAGES:
-        return f"{len(values)} images are too few to judge, {FEWEST_IMAGES} are needed"
+        count = f"{len(values)} image{' is' if len(values) == 1 else 's are'}"
+        return f"{count} too few to judge, {FEWEST_IMAGES} with different pixels are needed"
     if values[-1] - values[0] <= least:
         return "all images score the same"
     return ""

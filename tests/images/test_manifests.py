@@ -75,7 +75,7 @@ def test_a_cell_reads_as_a_person_would_write_it(tmp_path, suffix):
     told = {
         "floats": ([1.0, float("nan"), None, 2.5, -0.0], ("1", "", "", "2.5", "0")),
         "truths": ([True, False, None], ("true", "false", "")),
-        "texts": (["1.0", "nan", "True"], ("1.0", "nan", "True")),
+        "texts": (["1.0", "nan", "True"], ("1.0", "", "True")),
     }
     for cells, expected in told.values():
         rows = [{"path": f"{number}.png", "label": cell, "group": cell} for number, cell in enumerate(cells)]

@@ -32,7 +32,7 @@ def test_a_broken_rule_is_exit_code_1_with_figures_images_and_cure(audit: Path, 
     assert "15 % (3 of 20); the limit is 2 %" in line
     assert "parts/017.png: a scratch" in done.stdout
     assert "curate rule LBL101" in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("20 images checked against 22 rules of default: ")
+    assert done.stdout.splitlines()[-1].startswith("20 images checked against 23 rules of default: ")
 
 
 def test_a_sound_audit_is_exit_code_0(tmp_path: Path):

@@ -17,7 +17,10 @@ from curate.rules.packs import load_pack
 from curate.rules.results import Report, RuleResult, RuleStatus
 from tests.rules.audits import make_audit
 
-BOTH = [{"split": "train", "times": 90}, {"split": "test", "times": 10}]
+BOTH = [
+    {"split": "train", "label": "a", "group": "1", "times": 90},
+    {"split": "test", "label": "b", "group": "2", "times": 10},
+]
 LEAKS = [{"split": "train", "times": 98}, {"split": "test", "times": 2, "reasons": ["LEAK001"]}]
 OFF = "shots of the same part were not looked for (--no-same-part)"
 LEAKAGE_RULES = ("DUP102", "LBL104", "LEAK101", "SET101")
@@ -48,11 +51,21 @@ def result(audit: Audit, code: str) -> RuleResult:
             dict.fromkeys(("LBL104", "LEAK101"), "of 100 % of the images a second shot would not be found"),
         ),
         (
-            [{"split": "train", "times": 9}, {"split": ""}],
+            [{"split": "train", "label": "a", "times": 9}, {"split": ""}],
             SEARCHED,
-            dict.fromkeys(("DUP102", "LEAK101", "SET101"), "only one split was listed"),
+            dict.fromkeys(("DUP102", "LEAK101", "SET101"), "only one split was listed")
+            | {"LBL104": "only one label was listed"},
         ),
-        ([{"times": 9}], SEARCHED, dict.fromkeys(("DUP102", "LEAK101", "SET101"), "no split was listed")),
+        (
+            [{"times": 9}],
+            SEARCHED,
+            dict.fromkeys(("DUP102", "LEAK101", "SET101"), "no split was listed") | {"LBL104": "no label was listed"},
+        ),
+        (
+            [{"split": "train", "label": "a"}, {"split": "test", "label": "b"}],
+            SEARCHED,
+            {"SET101": "no image has a group"},
+        ),
     ],
 )
 def test_what_was_not_looked_for_is_skipped_with_the_reason(

@@ -140,3 +140,15 @@ def test_rounds_of_an_audit_cannot_be_changed(parts: Path, tmp_path: Path):
     assert (done.returncode, done.stdout) == (2, "")
     assert "the audit was made with 1" in done.stderr
     assert curate("prune", tmp_path / "audit", "-o", tmp_path / "split", "--rounds", "1").returncode == 0
+
+
+def test_images_that_were_not_judged_stay_and_it_is_said(parts: Path, tmp_path: Path):
+    images = pq.read_table(tmp_path / "audit" / "images.parquet")
+    verdicts = ["not_judged" if one == "keep" else one for one in images["verdict"].to_pylist()]
+    at = images.column_names.index("verdict")
+    changed = images.set_column(at, images.schema.field(at), pa.array(verdicts))
+    pq.write_table(changed, tmp_path / "audit" / "images.parquet")
+    pruned = go(tmp_path)
+    assert pruned.images["keep"] == verdicts.count("not_judged") > 0
+    assert pruned.warnings[0].endswith("not judged (SET001) and kept, since nothing speaks against them")
+    assert {row.reason for row in read_split(tmp_path / "split").rows if row.action == "keep"} == {"verdict not_judged"}

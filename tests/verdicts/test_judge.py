@@ -152,7 +152,7 @@ def test_images_in_another_light_count_towards_what_a_class_may_lose(maps: np.nd
 def test_a_set_that_cannot_be_judged_is_not_judged_by_its_light_either(maps: np.ndarray):
     verdicts, _ = judged(np.ones_like(maps), optics=lit((5,)))
     assert not verdicts.flagged.any()
-    assert verdicts.verdict[5] is Verdict.KEEP
+    assert verdicts.verdict[5] is Verdict.NOT_JUDGED
 
 
 TWO_PRODUCTS = np.random.default_rng(1).normal(size=(2 * N, 24)) + np.repeat([0, 40], N)[:, None] * np.eye(24)[0]
@@ -250,9 +250,10 @@ def test_copies_count_once_in_the_threshold(maps: np.ndarray):
 
 
 @pytest.mark.parametrize("count", [1, 2, 7, 30])
-def test_equal_or_few_images_are_all_kept(count: int):
+def test_equal_or_few_images_are_not_judged_and_none_is_flagged(count: int):
     verdicts, _ = judged(np.zeros((count, 4, 4)))
-    assert set(verdicts.verdict) == {Verdict.KEEP}
+    assert set(verdicts.verdict) == {Verdict.NOT_JUDGED}
+    assert not verdicts.flagged.any()
     assert np.isfinite(verdicts.anomaly_score).all()
 
 

@@ -3,7 +3,7 @@
 const Report = (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
-  const WORDS = { mislabelled: "mislabelled", near_ood: "unlike the set", keep: "kept", duplicate: "duplicate", unreadable: "unreadable" };
+  const WORDS = { mislabelled: "mislabelled", near_ood: "unlike the set", keep: "kept", not_judged: "not judged", duplicate: "duplicate", unreadable: "unreadable" };
   const PRINTED = 400, FULL = 3; // cards that printing fills; a view's bar ends at three times its threshold
   const SHEET = 12; // cards are laid out and watched by sheets, so that scrolling does not cost more where they are many
   const groups = [[byId("cards"), data.cards.slice()], [byId("kept-cards"), data.kept_to_review.slice()]].filter(([host]) => host);

@@ -41,11 +41,11 @@ def _annotations(report: Report, severity: Severity) -> Iterator[tuple[RuleResul
     """Yield result, file and message: first one for each broken rule, then the other images."""
     broken = [r for r in report.results if r.status is RuleStatus.BROKEN and r.rule.severity is severity]
     for result in broken:
-        first = report.file(result.offenders[0].path) if result.offenders else ""
+        first = report.location(result.offenders[0].path) if result.offenders else ""
         yield result, first, f"{result.sentence}. {result.rule.cure}"
     for result in broken:
         for offender in result.offenders[1:]:
-            yield result, report.file(offender.path), offender.message or result.rule.why
+            yield result, report.location(offender.path), offender.message or result.rule.why
 
 
 def _command(level: str, title: str, message: str, *, file: str = "") -> str:
@@ -69,9 +69,10 @@ def gitlab(report: Report) -> str:
         if result.status is not RuleStatus.BROKEN:
             continue
         entries += [
-            _entry(result, (o.path, o.content), file=report.file(o.path), message=o.message) for o in result.offenders
+            _entry(result, (o.path, o.content), file=report.location(o.path), message=o.message)
+            for o in result.offenders
         ] or [
-            _entry(result, ("", group.name), file=report.source or ".", message=result.sentence)
+            _entry(result, ("", group.name), file=report.location(), message=result.sentence)
             for group in result.broken_groups[:1]
         ]
     return json.dumps(entries, indent=2) + "\n"

@@ -44,7 +44,7 @@ def _case(report: Report, result: RuleResult) -> ET.Element:
 
 
 def _images(report: Report, result: RuleResult) -> list[str]:
-    return [f"{report.file(o.path)}: {o.message}" for o in result.offenders]
+    return [f"{report.location(o.path)}: {o.message}" for o in result.offenders]
 
 
 def _clean(words: str) -> str:

@@ -63,13 +63,13 @@ def _results(report: Report, result: RuleResult, index: int) -> list[dict[str, A
     if result.offenders:
         return [_of_image(report, result, index, offender=offender) for offender in result.offenders]
     mark = fingerprint(result.rule.code, "", " ".join(group.name for group in result.broken_groups))
-    return [_result(result, index, result.sentence, file=report.source or ".", mark=mark)]
+    return [_result(result, index, result.sentence, file=report.location(), mark=mark)]
 
 
 def _of_image(report: Report, result: RuleResult, index: int, *, offender: Offender) -> dict[str, Any]:
     message = f"{result.rule.title}: {offender.message or result.sentence}"
     mark = fingerprint(result.rule.code, offender.path, offender.content)
-    return _result(result, index, message, file=report.file(offender.path), mark=mark)
+    return _result(result, index, message, file=report.location(offender.path), mark=mark)
 
 
 def _result(result: RuleResult, index: int, message: str, *, file: str, mark: str) -> dict[str, Any]:
@@ -85,5 +85,5 @@ def _result(result: RuleResult, index: int, message: str, *, file: str, mark: st
 
 
 def _uri(file: str) -> str:
-    """Return a path as a URI reference."""
-    return quote(file, safe="/") if not file.startswith("/") else "file://" + quote(file, safe="/")
+    """Return a path below the repository as a URI reference."""
+    return quote(file, safe="/")
