@@ -56,7 +56,9 @@ def run_bench(call: Call, output: Path, *, screen: Stages) -> str:
     """
     for module in NEEDED:
         if find_spec(module) is None:
-            raise CouldNotFinish(f"curate bench needs {module}, which is not installed: pip install 'curate[bench]'")
+            raise CouldNotFinish(
+                f"curate bench needs {module}, which is not installed: pip install 'curate-vision[bench]'"
+            )
     plan = make_plan(call)
     with network(refused=plan.config.offline):
         store = run(plan, output, screen=screen)

@@ -141,7 +141,7 @@ def scan(
     ] = "auto",
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.AUTO,
     runtime: Annotated[
-        Runtime, typer.Option(help="openvino is faster on some CPUs; the extra curate[openvino].")
+        Runtime, typer.Option(help="openvino is faster on some CPUs; the extra curate-vision[openvino].")
     ] = Runtime.TORCH,
     precision: Annotated[
         Precision, typer.Option(help="bf16 is faster where the processor has instructions for it, and rounds.")

@@ -176,7 +176,7 @@ def test_a_failing_baseline_is_a_cell_with_its_reason_and_is_tried_again(plates,
     chosen = Call(datasets=(plates,), scorers="none", baselines="ecod,pooled-knn", detectors="none", **QUICK)
     summary = run_bench(chosen, tmp_path / "out", screen=Screen(quiet=True))
     reasons = {row["method"]: row["reason"] for row in table(tmp_path / "out")}
-    assert reasons["ecod"] == "pyod.models.ecod is not installed: pip install 'curate[bench]'"
+    assert reasons["ecod"] == "pyod.models.ecod is not installed: pip install 'curate-vision[bench]'"
     assert reasons["pooled-knn"] == ""
     assert "- ecod: pyod.models.ecod is not installed" in summary
     work, _ = cells_to_compute(make_plan(chosen), CellStore(tmp_path / "out", {}))
@@ -259,7 +259,7 @@ def test_bad_words_are_answered_in_one_sentence(plates, words, sentence):
 @pytest.mark.skipif(importlib.util.find_spec("anomalib") is not None, reason="anomalib is installed")
 def test_a_detector_that_is_not_installed_says_what_to_install(plates):
     with pytest.raises(
-        UsageError, match=r"--detectors patchcore: anomalib is not installed: pip install 'curate\[bench\]'"
+        UsageError, match=r"--detectors patchcore: anomalib is not installed: pip install 'curate-vision\[bench\]'"
     ):
         make_plan(Call(datasets=(plates,), detectors="patchcore"))
 

@@ -149,7 +149,7 @@ class Loaded(HTMLParser):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The built site."""
-    pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install 'curate[docs]'")
+    pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install 'curate-vision[docs]'")
     folder = tmp_path_factory.mktemp("docs") / "site"
     words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     env = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
