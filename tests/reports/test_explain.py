@@ -138,13 +138,30 @@ def test_what_is_wrong_with_a_file_and_what_to_do_is_printed_once():
     assert lines == ["cut.png: unreadable", f"not judged: {row['skip_reason']}", "IMG003 Truncated file"]
 
 
-@pytest.mark.parametrize("asked", ["good/03.png", "/parts/good/03.png", "03.png", "./03.png"])
+@pytest.mark.parametrize(
+    "asked", ["good/03.png", "/parts/good/03.png", "03.png", "./03.png", "03", "good/03", "od/03.png"]
+)
 def test_an_image_may_be_named_by_its_path_or_the_end_of_it(asked: str):
     assert find_path(audit_of(ANOMALOUS, {"path": "good/103.png"}), asked) == "good/03.png"
 
 
-def test_an_image_that_is_not_there_is_answered_with_the_closest():
-    with pytest.raises(InputError, match=r"good/30.png: not an image of the audit audit; the closest is good/03.png"):
+def test_a_unique_tail_is_enough_also_of_a_stem():
+    audit = audit_of({"path": "a/SN0042.cast.png"}, {"path": "b/SN0043.cast.png"}, {"path": "c/SN0044.png"})
+    assert find_path(audit, "0042.cast") == "a/SN0042.cast.png"
+    assert find_path(audit, "44") == "c/SN0044.png"
+    with pytest.raises(InputError, match=r"2 images have paths that end so, such as a/SN0042.cast.png and b/SN0043"):
+        find_path(audit, "cast.png")
+    with pytest.raises(InputError, match="not an image"):
+        find_path(audit, "")
+
+
+def test_an_image_that_is_like_no_other_has_no_suggestion():
+    with pytest.raises(InputError, match=r"zebra: not an image of the audit audit$"):
+        find_path(audit_of(ANOMALOUS, {"path": "bad/7.png"}), "zebra")
+
+
+def test_an_image_that_is_not_there_is_answered_with_one_that_is_near():
+    with pytest.raises(InputError, match=r"good/30.png: not an image of the audit audit; did you mean good/03.png\?$"):
         find_path(audit_of(ANOMALOUS, {"path": "bad/7.png"}), "good/30.png")
     with pytest.raises(InputError, match=r"2 images have paths that end so, such as good/03.png and bad/03.png"):
         find_path(audit_of(ANOMALOUS, {"path": "bad/03.png"}), "03.png")
