@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -112,6 +114,7 @@ def _codes(values: Sequence[str] | None) -> tuple[str, ...]:
 def _checked(
     datasets: Sequence[str], settings: Settings, *, audit: Path | None, quiet: bool, accept: tuple[str, str, int] | None
 ) -> Report:
+    from curate.audit.folder import is_audit
     from curate.rules.baseline import accepted_words, read_baseline, write_baseline
     from curate.rules.evaluate import accept_all, evaluate
     from curate.rules.packs import load_pack, select
@@ -131,7 +134,9 @@ def _checked(
             write_baseline(baseline.path, entries)
             _say(accepted_words(baseline.path, entries), quiet=quiet)
             baseline = read_baseline(baseline.path, baseline.today)
-        return evaluate(checked, pack, rules, source=source, baseline=baseline, fail_on=chosen.fail_on)
+        report = evaluate(checked, pack, rules, source=source, baseline=baseline, fail_on=chosen.fail_on)
+    kept = datasets[0] if len(datasets) == 1 and is_audit(Path(datasets[0])) else str(audit or "")
+    return replace(report, audit=kept)
 
 
 def _say(sentence: str, *, quiet: bool) -> None:
@@ -255,4 +260,4 @@ def init(
         files = propose(audit, pack, trusted)
     for path in write_proposal(files, output, force=force):
         typer.echo(str(path))
-    typer.echo(f"Review these files, then run: curate check {trusted}", err=True)
+    typer.echo(f"Review these files, then run: curate check {shlex.quote(trusted)}", err=True)

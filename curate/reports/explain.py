@@ -18,7 +18,7 @@ from curate.audit.maps import FLAGGED_MAPS, KEPT_MAPS, blend_heat_map
 from curate.audit.parquet import Audit
 from curate.audit.schema import EXACT
 from curate.errors import CouldNotFinish, InputError
-from curate.findings import catalogue
+from curate.findings import catalogue, with_audit
 from curate.images.decode import DecodeConfig, read_image
 from curate.images.levels import Levels
 from curate.images.names import unicode_name
@@ -170,7 +170,7 @@ def explain(audit: Audit, image: str) -> Explanation:
         nominal_set=nominal_set(row),
         views=scored_views(audit, row),
         rounds=tuple(_rows(audit, "rounds", nominal_set(row), key="nominal_set")) if judged else (),
-        findings=tuple(_reason(finding) for finding in findings),
+        findings=tuple(_reason(finding, unicode_name(str(audit.path or ""))) for finding in findings),
         nearest=tuple(row["nearest"] or ()),
         duplicate_of=next((pair["duplicate_of"] for pair in duplicates if pair["kind"] == EXACT), ""),
         shots=_shots(audit, path),
@@ -230,13 +230,13 @@ def _rows(audit: Audit, table: str, value: str, *, key: str = "path") -> list[di
     return rows
 
 
-def _reason(finding: Mapping[str, Any]) -> Reason:
+def _reason(finding: Mapping[str, Any], audit: str) -> Reason:
     text = catalogue().get(finding["code"])
     return Reason(
         code=finding["code"],
         title=text.title if text else "",
         message=finding["message"].rstrip("."),
-        cure=text.cure if text else "",
+        cure=with_audit(text.cure, audit) if text else "",
         box=finding["box"],
     )
 

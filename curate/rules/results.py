@@ -158,6 +158,7 @@ class Report:
         results: one for each rule, in the order of the codes.
         fail_on: from which severity on a broken rule fails the check.
         notes: sentences about entries of the baseline.
+        audit: the folder of the audit, as the user named it; "" if it was not kept.
     """
 
     pack: Pack
@@ -167,6 +168,7 @@ class Report:
     results: tuple[RuleResult, ...]
     fail_on: FailOn
     notes: tuple[str, ...] = ()
+    audit: str = ""
 
     @property
     def failed(self) -> bool:

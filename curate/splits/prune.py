@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -318,7 +319,7 @@ def _next_steps(split: Split, settings: PruneSettings) -> tuple[str, ...]:
             f"Plan and lists: {folder}",
             "No file was touched; --apply copy, hardlink, symlink or move carries the plan out.",
         )
-    undo = f"Undo: curate restore {folder}"
+    undo = f"Undo: curate restore {shlex.quote(folder)}"
     if settings.mode is Mode.MOVE:
         return (f"Rejected images: {folder}/{QUARANTINE}", undo)
     return (f"Clean set: {folder}/{DATA}", undo)

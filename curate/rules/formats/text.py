@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from curate.findings import with_audit
 from curate.images.names import printable
 from curate.rules.results import FAILING, OUTCOMES, Offender, Report, RuleResult, RuleStatus
 
@@ -25,7 +26,7 @@ def text(report: Report) -> str:
         lines.append(f"{mark:<7} {result.rule.code:<{width}}  {_head(result)}")
         if result.status is RuleStatus.BROKEN:
             lines += [f"          {printable(line)}" for line in _images(report, result, listed)]
-            lines.append(f"          {printable(result.rule.cure)} See `curate rule {result.rule.code}`.")
+            lines.append(f"          {printable(_cure(report, result))} See `curate rule {result.rule.code}`.")
     return "\n".join([*lines, *(f"note: {printable(note)}" for note in report.notes), "", last_line(report), ""])
 
 
@@ -49,6 +50,10 @@ def _images(report: Report, result: RuleResult, listed: dict[str, str]) -> list[
     lines = [_named(report, offender) for offender in new[:SHOWN]]
     lines += [f"and {len(new) - SHOWN} more; --format json lists all of them"] if len(new) > SHOWN else []
     return [*lines, *(f"{_count(count, 'image')} of {code}, see there" for code, count in earlier.items())]
+
+
+def _cure(report: Report, result: RuleResult) -> str:
+    return with_audit(result.rule.cure, report.audit)
 
 
 def _named(report: Report, offender: Offender) -> str:
@@ -88,7 +93,7 @@ def markdown(report: Report) -> str:
     listed = dict[str, str]()
     for result in report.results:
         if result.status is RuleStatus.BROKEN:
-            lines += ["", f"### {result.rule.code} {_cell(result.rule.title)}", "", _cell(result.rule.cure), ""]
+            lines += ["", f"### {result.rule.code} {_cell(result.rule.title)}", "", _cell(_cure(report, result)), ""]
             lines += [f"- {_cell(line)}" for line in _images(report, result, listed)]
     lines += ["", *(f"- note: {_cell(note)}" for note in report.notes)] if report.notes else []
     return "\n".join([*lines, ""])
