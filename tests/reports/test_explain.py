@@ -16,7 +16,8 @@ from curate.audit.schema import TABLES
 from curate.audit.views import views_of_older_run
 from curate.errors import InputError
 from curate.reports.explain import draw_map, explain, find_path
-from tests.audit.drawn_audit import view_row, with_views
+from tests.audit.drawn_audit import draw_audit, view_row, with_views
+from tests.cli.test_main import curate
 
 
 def audit_of(*rows: dict[str, object], **more: list[dict[str, object]]) -> Audit:
@@ -182,6 +183,18 @@ def test_a_map_is_drawn_at_the_size_of_the_image(tmp_path: Path):
     assert drawn.shape == (40, 60, 3)
     assert (drawn[0, 0] == 90).all()
     assert (drawn[-1, -1] != 90).any()
+
+
+def test_the_command_says_which_map_it_wrote_and_of_which_image(tmp_path: Path):
+    draw_audit(tmp_path)
+    (tmp_path / "set" / "cast" / "broken.png").write_bytes(b"")
+    done = curate("explain", "audit", "00004", "--map", "why.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "Anomaly map of cast/00004.png: why.png"
+    assert (tmp_path / "why.png").is_file()
+    done = curate("explain", "audit", "00004", "--map", "why.png", "--format", "json", cwd=tmp_path)
+    assert json.loads(done.stdout)["path"] == "cast/00004.png"
+    assert "Anomaly map of cast/00004.png: why.png" in done.stderr
 
 
 def test_a_map_that_the_audit_does_not_hold_is_one_sentence(tmp_path: Path):

@@ -73,7 +73,7 @@ def last_line(report: Report) -> str:
     if report.failed or not report.count(RuleStatus.BROKEN):
         return f"{line}."
     severities = " or ".join(sorted(FAILING[report.fail_on])) or "nothing"
-    return f"{line}; no failed rule fails the check (--fail-on {report.fail_on}: {severities})."
+    return f"{line}; none is severe enough to fail the check (--fail-on {report.fail_on}: {severities})."
 
 
 def _count(number: int, noun: str) -> str:
