@@ -93,7 +93,8 @@ def _estimate(audit: Audit, rule: Rule) -> str:
     estimate, low, high = contamination(audit.run)
     if rule.of.strip() not in ("contamination_low", "contamination_high") or None in (estimate, low, high):
         return ""
-    return f"the estimate is {percent(estimate or 0.0)}, {percent(low or 0.0)} to {percent(high or 0.0)}"
+    shown, least, most = (percent(round(value or 0.0, 3)) for value in (estimate, low, high))
+    return f"the estimate is {shown}, {least} to {most}"
 
 
 @dataclass(kw_only=True)
