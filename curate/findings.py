@@ -6,6 +6,8 @@ To add a finding, add one line to `Code` and one table to `rules/findings.toml`;
 
 from __future__ import annotations
 
+import re
+import shlex
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -142,6 +144,18 @@ def _text(code: Code, entry: Mapping[str, Any], file: Path) -> FindingText:
     if entry["severity"] not in tuple(Severity):
         raise InputError(f"{file}: [{code}] severity = {entry['severity']!r}; write {', '.join(Severity)}")
     return FindingText(code=code, **dict(entry) | {"severity": Severity(entry["severity"])})
+
+
+def with_audit(text: str, audit: str) -> str:
+    """Return a text whose commands name an audit: `curate prune AUDIT` becomes `curate prune parts-audit`.
+
+    Args:
+        text: such as `FindingText.cure`.
+        audit: its folder; "" leaves the text as it is.
+    """
+    if not audit:
+        return text
+    return re.sub(r"`curate [^`]*`", lambda command: command[0].replace("AUDIT", shlex.quote(audit)), text)
 
 
 def explain(code: str) -> FindingText:

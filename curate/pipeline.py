@@ -50,6 +50,8 @@ from curate.verdicts.judge import JudgedImages
 log = logging.getLogger(__name__)
 
 SIZES_PEEKED = 64
+SHARED_NAMES = frozenset(("train", "training", "val", "valid", "validation", "test", "good", "ok", "images", "data"))
+"""Names of folders that say nothing of the dataset."""
 
 
 def scan(
@@ -275,9 +277,18 @@ def _first_fault(error: ValidationError) -> str:
 
 
 def default_output(dataset: str | Path) -> Path:
-    """Return where an audit goes when nobody says: `<dataset>-audit` in the working folder."""
-    name = "stdin" if str(dataset) == "-" else Path(os.path.realpath(dataset)).name.split(".")[0]
-    return Path(f"{name or 'dataset'}-audit")
+    """Return where an audit goes when nobody says: `<dataset>-audit` in the working folder.
+
+    A folder whose name many datasets share is named with those above it: a/train gives a-train-audit.
+    """
+    if str(dataset) == "-":
+        return Path("stdin-audit")
+    path = Path(os.path.realpath(dataset))
+    names = list(path.relative_to(path.anchor).parts) or ["dataset"]
+    above = (at for at, name in reversed(list(enumerate(names))) if name.lower() not in SHARED_NAMES)
+    own = next(above, len(names) - 1) if path.is_dir() else len(names) - 1
+    shown = [*names[own:-1], names[-1].split(".")[0] or "dataset"]
+    return Path(f"{'-'.join(shown)}-audit")
 
 
 def _sources(dataset: str | Path, config: ScanConfig) -> dict[str, Path]:

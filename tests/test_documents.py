@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +57,31 @@ def test_constraints_pin_what_the_project_needs_and_name_no_address():
     wanted = [*project["dependencies"], *extras["cpu"], *extras["docs"], *extras["dev"]]
     pinned = {line.split("==")[0].lower().replace("_", "-") for line in pins.splitlines()}
     assert {re.split(r"[><=\[]", name)[0].lower().replace("_", "-") for name in wanted} <= pinned
+
+
+STRANGER = re.compile(r"(?<![\w-])curate\\?\[|pip install (?:-\S+ )*['\"]?curate(?![\w-])")
+"""Another project's distribution is called curate; ours is curate-vision."""
+TEXT_SUFFIXES = frozenset((".py", ".md", ".toml", ".yml", ".yaml", ".html", ".js", ".txt"))
+
+
+def test_nothing_tells_to_install_the_distribution_of_another_project():
+    folders = [ROOT / name for name in ("curate", "docs", "examples", "rules", "tests")]
+    files = [file for folder in folders for file in folder.rglob("*") if file.suffix in TEXT_SUFFIXES]
+    files += [file for file in ROOT.iterdir() if file.suffix in TEXT_SUFFIXES or file.name == "Makefile"]
+    assert len(files) > 300
+    strange = [f for f in files if f != Path(__file__) and STRANGER.search(f.read_text(encoding="utf-8"))]
+    assert strange == []
+
+
+def test_the_distribution_has_a_name_of_its_own_and_the_command_is_curate():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["name"] == "curate-vision"
+    assert project["scripts"] == {"curate": "curate.cli:main"}
+
+
+@pytest.mark.parametrize(
+    ("text", "strange"),
+    [("pip install 'curate[cpu]'", True), ("pip install curate", True), ("pip install 'curate-vision[cpu]'", False)],
+)
+def test_the_name_of_another_projects_distribution_is_recognised(text: str, strange: bool):
+    assert bool(STRANGER.search(text)) == strange

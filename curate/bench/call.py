@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from curate.pipeline import configure
 from curate.progress import Stages
 
 ALL, NONE = "all", "none"
-NEEDED = ("sklearn", "matplotlib")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +50,33 @@ def run_bench(call: Call, output: Path, *, screen: Stages) -> str:
 
     Raises:
         UsageError: the call is wrong, or the folder holds another bench.
-        CouldNotFinish: the extra `bench` is not installed, or a process died.
+        CouldNotFinish: every cell failed, or a process died.
     """
-    for module in NEEDED:
-        if find_spec(module) is None:
-            raise CouldNotFinish(f"curate bench needs {module}, which is not installed: pip install 'curate[bench]'")
     plan = make_plan(call)
     with network(refused=plan.config.offline):
         store = run(plan, output, screen=screen)
         if call.throughput:
             throughput.measure_into(store, plan, screen=screen)
-    return write_results(store)
+    summary = write_results(store)
+    _refuse_failure(plan, store)
+    return summary
+
+
+def _refuse_failure(plan: Plan, store: CellStore) -> None:
+    """Refuse a bench of which no cell has figures.
+
+    Raises:
+        CouldNotFinish: with the reason of the first cell.
+    """
+    results = [(cell, store.read(cell)) for cell in plan.cells()]
+    failed = [(cell, result.reason) for cell, result in results if result is not None and result.reason]
+    if failed and len(failed) == len(results):
+        cell, reason = failed[0]
+        cells = "the only cell" if len(failed) == 1 else f"all {len(failed)} cells"
+        raise CouldNotFinish(
+            f"{cells} failed; {cell.method}: {reason}; all reasons are in {store.folder / tables.MARKDOWN}, "
+            "and the same command tries again"
+        )
 
 
 def write_results(store: CellStore) -> str:

@@ -27,16 +27,13 @@ def ranking(wrong: BoolArray, scores: Scored) -> Figures:
 
     Nothing where all images are noise, or none is.
     """
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
     if not wrong.any() or wrong.all():
         return {}
     order = np.argsort(-scores, kind="stable")
     tops = {k: wrong[order[: max(1, ceil(k / 100 * len(wrong)))]] for k in BUDGETS}
-    truth = wrong.astype(int).tolist()
     return {
-        "auroc": float(roc_auc_score(truth, scores.tolist())),
-        "ap": float(average_precision_score(truth, scores.tolist())),
+        "auroc": rank_auroc(wrong, scores),
+        "ap": average_precision(wrong, scores),
         **{f"precision_at_{k}": float(top.mean()) for k, top in tops.items()},
     }
 
@@ -108,7 +105,20 @@ def pixels(maps: Sequence[FloatArray], masks: Sequence[BoolArray]) -> Figures:
     return {"pixel_auroc": rank_auroc(truth, scores), "pro": _region_overlap(maps, masks, np.sort(scores[~truth]))}
 
 
-def rank_auroc(truth: BoolArray, scores: FloatArray) -> float:
+def average_precision(truth: BoolArray, scores: Scored) -> float:
+    """Return the mean precision over the true ones, 0-1; equal scores are taken together, as scikit-learn takes them.
+
+    Args:
+        truth: (N,) at least one of them true.
+        scores: (N,), higher ranks first.
+    """
+    order = np.argsort(-scores, kind="stable")
+    last_of_ties = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    hits = np.cumsum(truth[order])[last_of_ties].astype(np.float64)
+    return float(np.sum(np.diff(hits, prepend=0.0) * hits / (last_of_ties + 1)) / hits[-1])
+
+
+def rank_auroc(truth: BoolArray, scores: Scored) -> float:
     """Return the AUROC of many scores by ranks; equal scores count half."""
     nominal, anomalous = np.sort(scores[~truth]), scores[truth]
     below = np.searchsorted(nominal, anomalous, side="left").astype(np.float64)

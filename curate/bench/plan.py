@@ -55,6 +55,11 @@ class Plan:
     redo: tuple[str, ...] = ()
     jobs: int = 1
 
+    def cells(self) -> Iterator[Cell]:
+        """Yield the cells of all draws."""
+        for source, share, seed in _draws(self):
+            yield from self.cells_of_draw(source, share, seed)
+
     def cells_of_draw(self, source: LabelledSet, share: float, seed: int) -> list[Cell]:
         """Return the cells of one draw; a cell stands after those that it needs."""
 

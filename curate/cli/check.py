@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from curate.cli.models import Format
+from curate.images.names import printable
 from curate.offline import network
 from curate.rules.choices import FailOn, ReportFormat
 
@@ -36,7 +39,7 @@ Examples:
   curate check a.png b.png --rules smoke               check some files, as a pre-commit hook does
   curate check parts-audit --format sarif -o curate.sarif
   curate check parts-audit --baseline known.toml --update-baseline --owner ann --reason "old camera"
-Exit codes: 0 all rules are kept, 1 a rule is broken, 2 the call is wrong, 3 could not finish.
+Exit codes: 0 all rules pass, 1 a rule fails, 2 the call is wrong, 3 could not finish.
 """
 
 
@@ -54,7 +57,7 @@ def check(
     ignore: Annotated[list[str] | None, typer.Option("--ignore", help="Not these rules; may be repeated.")] = None,
     fail_on: Annotated[
         FailOn | None,
-        typer.Option("--fail-on", help="Least severity of a broken rule that fails the check. Default: error."),
+        typer.Option("--fail-on", help="Least severity of a failed rule that fails the check. Default: error."),
     ] = None,
     format_: Annotated[
         ReportFormat | None, typer.Option("--format", help="Format of the report. Default: text.")
@@ -62,7 +65,7 @@ def check(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="File for the report. Default: stdout.")] = None,
     baseline: Annotated[Path | None, typer.Option("--baseline", help="File of accepted violations.")] = None,
     update_baseline: Annotated[
-        bool, typer.Option("--update-baseline", help="Accept everything that is broken now, in the file of --baseline.")
+        bool, typer.Option("--update-baseline", help="Accept everything that fails now, in the file of --baseline.")
     ] = False,
     reason: Annotated[str, typer.Option("--reason", help="Why --update-baseline accepts it.")] = "not reviewed yet",
     owner: Annotated[str, typer.Option("--owner", help="Who is responsible for it.")] = "nobody",
@@ -79,7 +82,7 @@ def check(
         bool, typer.Option("--show-settings", help="Print every setting and where it comes from, then exit.")
     ] = False,
 ) -> None:
-    """Check a dataset or an audit against rules; the exit code says whether they are kept."""
+    """Check a dataset or an audit against rules; the exit code says whether they pass."""
     from curate.cli.settings import chosen, layered
     from curate.errors import UsageError
 
@@ -112,8 +115,9 @@ def _codes(values: Sequence[str] | None) -> tuple[str, ...]:
 def _checked(
     datasets: Sequence[str], settings: Settings, *, audit: Path | None, quiet: bool, accept: tuple[str, str, int] | None
 ) -> Report:
+    from curate.audit.folder import is_audit
     from curate.images.names import unicode_name
-    from curate.rules.baseline import read_baseline, write_baseline
+    from curate.rules.baseline import accepted_words, read_baseline, write_baseline
     from curate.rules.evaluate import accept_all, evaluate
     from curate.rules.packs import load_pack, select
 
@@ -128,9 +132,18 @@ def _checked(
         if accept is not None and baseline is not None:
             report = evaluate(checked, pack, rules, source=source)
             reason, owner, days = accept
-            write_baseline(baseline.path, accept_all(report, checked, baseline, reason=reason, owner=owner, days=days))
+            entries = accept_all(report, checked, baseline, reason=reason, owner=owner, days=days)
+            write_baseline(baseline.path, entries)
+            _say(accepted_words(baseline.path, entries), quiet=quiet)
             baseline = read_baseline(baseline.path, baseline.today)
-        return evaluate(checked, pack, rules, source=source, baseline=baseline, fail_on=chosen.fail_on)
+        report = evaluate(checked, pack, rules, source=source, baseline=baseline, fail_on=chosen.fail_on)
+    kept = datasets[0] if len(datasets) == 1 and is_audit(Path(datasets[0])) else str(audit or "")
+    return replace(report, audit=kept)
+
+
+def _say(sentence: str, *, quiet: bool) -> None:
+    if not quiet:
+        typer.echo(printable(sentence), err=True)
 
 
 @contextmanager
@@ -214,16 +227,22 @@ def diff(
 
 
 def rule(
-    code: Annotated[str, typer.Argument(help="Of a rule (LBL101) or a finding (LBL001).")],
+    code: Annotated[
+        str | None, typer.Argument(help="Of a rule (LBL101) or a finding (LBL001). Default: list all.")
+    ] = None,
     rules: Rules = None,
     format_: Annotated[Format, typer.Option("--format", help="How the result is printed on stdout.")] = Format.TEXT,
 ) -> None:
-    """Explain a rule or a finding: what it means, why it matters, what to do."""
+    """Explain a rule or a finding, what it means and what to do; without CODE, list all of them."""
     from curate.cli.settings import layered
-    from curate.rules.explain import explain_code, explanation_text
+    from curate.rules.explain import explain_code, explanation_text, list_codes, list_text
     from curate.rules.packs import load_pack
 
     pack = load_pack(layered(check={"rules": rules} if rules else {}).check.rules)
+    if code is None:
+        codes = list_codes(pack)
+        typer.echo(json.dumps(codes) + "\n" if format_ is Format.JSON else list_text(codes, pack), nl=False)
+        return
     explanation = explain_code(code.upper(), pack)
     text = json.dumps(explanation) + "\n" if format_ is Format.JSON else explanation_text(explanation)
     typer.echo(text, nl=False)
@@ -237,7 +256,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress; errors only on stderr.")] = False,
 ) -> None:
-    """Propose a curate.toml and a rule pack that a trusted set keeps."""
+    """Propose a curate.toml and a rule pack that a trusted set passes."""
     from curate.cli.settings import layered
     from curate.rules.packs import load_pack
     from curate.rules.propose import propose, write_proposal
@@ -247,4 +266,4 @@ def init(
         files = propose(audit, pack, trusted)
     for path in write_proposal(files, output, force=force):
         typer.echo(str(path))
-    typer.echo(f"Review these files, then run: curate check {trusted}", err=True)
+    typer.echo(f"Review these files, then run: curate check {shlex.quote(trusted)}", err=True)

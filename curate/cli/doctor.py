@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.config import DEFAULT_BACKBONE, default_cache, default_models
+from curate.version import __version__
 
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pandas", "pyarrow", "pillow", "tifffile", "safetensors")
 FAISS = ("faiss-cpu", "faiss-gpu-cu12", "faiss-gpu-cu11", "faiss-gpu")
@@ -18,7 +19,7 @@ FAISS = ("faiss-cpu", "faiss-gpu-cu12", "faiss-gpu-cu11", "faiss-gpu")
 def examine() -> dict[str, dict[str, Any]]:
     """Return versions, devices, cache, backbones and the network settings, by section."""
     return {
-        "versions": {"curate": _version("curate"), "python": sys.version.split()[0], "system": platform.platform()}
+        "versions": {"curate": __version__, "python": sys.version.split()[0], "system": platform.platform()}
         | {name: _version(name) for name in LIBRARIES},
         "faiss": _faiss(),
         "devices": _devices(),
@@ -38,7 +39,7 @@ def _version(name: str) -> str:
 def _faiss() -> dict[str, str]:
     installed = {name: _version(name) for name in FAISS if _version(name) != "not installed"}
     if not installed:
-        return {"state": "missing: install exactly one of curate[cpu] and curate[gpu]"}
+        return {"state": "missing: install exactly one of curate-vision[cpu] and curate-vision[gpu]"}
     if len(installed) > 1:
         return installed | {"state": "several packages share one module: uninstall all, then install one"}
     return installed | {"state": "good"}

@@ -20,6 +20,7 @@ from curate import __version__
 from curate.choices import Device, FlowKind, Precision, Runtime, StudentKind, ThresholdMethod
 from curate.cli.bench import BENCH_EXAMPLES, bench
 from curate.cli.check import CHECK_EXAMPLES, check, diff, init, rule
+from curate.cli.export import EXPORT_EXAMPLES, export
 from curate.cli.models import Format, models_app
 from curate.cli.report import report, review
 from curate.cli.splits import EXPLAIN_EXAMPLES, PRUNE_EXAMPLES, explain, prune, restore
@@ -31,6 +32,12 @@ INTERRUPTED = "interrupted; what was embedded is in the cache, and the same comm
 MEMORY = "memory ran out; choose a smaller --image-size or --batch-size"
 READER_GONE = ""  # `curate ... | head -1`: nobody is left to tell
 
+FIRST = "scan"
+"""The command that a new user needs first."""
+
+HELP_COLUMNS = 120
+"""Width of the help at most; a narrower terminal decides."""
+
 _DEFAULT_SCORERS = ", ".join(DEFAULT_SCORERS)
 
 log = logging.getLogger("curate")
@@ -38,6 +45,13 @@ log = logging.getLogger("curate")
 
 class _Commands(TyperGroup):
     """All commands; Ctrl-C and a closed pipe reach `main`, where typer would answer them itself."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List all commands with their whole descriptions, `scan` first."""
+        names = sorted(self.list_commands(ctx), key=lambda name: name != FIRST)
+        described = [(name, " ".join((self.commands[name].help or "").split())) for name in names]
+        with formatter.section("Commands"):
+            formatter.write_dl(described)
 
     def make_context(self, *args: Any, **more: Any) -> Any:
         with _for_main():
@@ -62,11 +76,12 @@ app = typer.Typer(
     name="curate",
     cls=_Commands,
     help="Audit image training sets: find the mislabelled and near-out-of-distribution images, and show why.",
-    epilog="Exit codes: 0 done, 1 a rule is broken (check), 2 the call is wrong, 3 could not finish. "
+    epilog="Exit codes: 0 done, 1 a rule fails (check), 2 the call is wrong, 3 could not finish. "
     "Results on stdout, progress on stderr.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": HELP_COLUMNS},
     rich_markup_mode=None,
 )
 
@@ -144,7 +159,7 @@ def scan(
     ] = "auto",
     device: Annotated[Device, typer.Option(help="Where the network runs.")] = Device.AUTO,
     runtime: Annotated[
-        Runtime, typer.Option(help="openvino is faster on some CPUs; the extra curate[openvino].")
+        Runtime, typer.Option(help="openvino is faster on some CPUs; the extra curate-vision[openvino].")
     ] = Runtime.TORCH,
     precision: Annotated[
         Precision, typer.Option(help="bf16 is faster where the processor has instructions for it, and rounds.")
@@ -253,6 +268,7 @@ def _scan_options(context: typer.Context) -> dict[str, Any]:
 app.command(epilog=PRUNE_EXAMPLES)(prune)
 app.command()(restore)
 app.command(epilog=EXPLAIN_EXAMPLES)(explain)
+app.command(epilog=EXPORT_EXAMPLES)(export)
 
 
 @app.command()

@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Table
 from rich.text import Text
 
-from curate.findings import Code, catalogue
+from curate.findings import Code, catalogue, with_audit
 from curate.images.names import printable
 from curate.progress import Progress as ProgressCall
 from curate.progress import no_progress
@@ -132,7 +132,8 @@ def _codes(summary: Summary) -> list[RenderableType]:
     table = Table(title="\nFindings", title_justify="left", title_style="bold", box=None, show_header=False)
     for code, count in summary.codes.items():
         text = catalogue().get(code)
-        table.add_row(code, str(count), Text(text.title if text else ""), Text(text.cure if text else "", style="dim"))
+        cure = with_audit(text.cure, printable(summary.audit)) if text else ""
+        table.add_row(code, str(count), Text(text.title if text else ""), Text(cure, style="dim"))
     return [table]
 
 

@@ -12,6 +12,7 @@ import typer
 
 from curate.cli.models import Format
 from curate.errors import UsageError
+from curate.images.names import printable
 from curate.splits.modes import KeepShots, Mode
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ Examples:
 EXPLAIN_EXAMPLES = """\b
 Examples:
   curate explain parts-audit good/00030.jpg
-  curate explain parts-audit 00030.jpg --map why.png       a unique end of the path is enough
+  curate explain parts-audit 00030 --map why.png       a unique end of the path is enough, without the suffix too
 """
 
 
@@ -168,17 +169,17 @@ def _show_pruned(pruned: Pruned, format_: Format) -> None:
     if format_ is Format.JSON:
         typer.echo(json.dumps(pruned.as_json(), ensure_ascii=True))
         return
+    rejected = [f"reject  {one.path}: {one.reason}" for one in pruned.rejected]
     counts = [f"{count:>6}  {action}" for action, count in pruned.images.items()]
     masks = [f"{pruned.masks:>6}  mask{'' if pruned.masks == 1 else 's'} of them"] if pruned.masks else []
     resplit = pruned.resplit.lines() if pruned.resplit is not None else []
-    _show([*counts, *masks, *resplit, *pruned.warnings, *pruned.next_steps])
+    _show([*rejected, *counts, *masks, *resplit, *pruned.warnings, *pruned.next_steps])
 
 
 def _show(lines: Iterable[str]) -> None:
     from rich.text import Text
 
     from curate.cli.screen import show
-    from curate.images.names import printable
 
     for line in lines:
         show(Text(printable(line)), soft_wrap=True)
@@ -187,7 +188,8 @@ def _show(lines: Iterable[str]) -> None:
 def explain(
     folder: Annotated[Path, typer.Argument(metavar="AUDIT", help="Folder of an audit, from curate scan.")],
     image: Annotated[
-        str, typer.Argument(metavar="IMAGE", help="Path in the dataset, absolute, or a unique end of it.")
+        str,
+        typer.Argument(metavar="IMAGE", help="Path in the dataset, absolute, or a unique end of it; a stem is enough."),
     ],
     *,
     map_: Annotated[
@@ -207,6 +209,7 @@ def explain(
         from curate.splits.files import locate_one
 
         draw_map(audit, explanation.path, locate_one(audit, explanation.path, dataset), target=map_)
+        typer.echo(f"Anomaly map of {printable(explanation.path)}: {printable(str(map_))}", err=format_ is Format.JSON)
     if format_ is Format.JSON:
         typer.echo(json.dumps(explanation.as_json(), ensure_ascii=True))
         return

@@ -98,7 +98,7 @@ def _openvino(network: nn.Module, precision: Precision, threads: int) -> Forward
     try:
         import openvino
     except ImportError as error:
-        raise UsageError("--runtime openvino: not installed; run `pip install 'curate[openvino]'`") from error
+        raise UsageError("--runtime openvino: not installed; run `pip install 'curate-vision[openvino]'`") from error
     try:
         model = _converted(network)
     except RuntimeError as error:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from curate.audit.maps import FLAGGED_MAPS, KEPT_MAPS, blend_heat_map
 from curate.audit.parquet import Audit
 from curate.audit.schema import EXACT
 from curate.errors import CouldNotFinish, InputError, WriteError
-from curate.findings import catalogue
+from curate.findings import catalogue, with_audit
 from curate.images.decode import DecodeConfig, read_image
 from curate.images.levels import Levels
 from curate.images.names import unicode_name
@@ -29,6 +30,9 @@ from curate.reports.shots import KINDS
 
 LEAST_PROBABILITY = 0.001
 """Probabilities below this are read off a curve, not off images, and shown as "under 0.001"."""
+
+NEAR = 0.75
+"""Share of letters that a path must have in common with a name to be suggested for it; difflib's ratio, 0-1."""
 
 COPIED_COLUMNS = (
     *("path", "label", "split", "verdict", "suggested_label", "skip_reason"),
@@ -153,7 +157,7 @@ def explain(audit: Audit, image: str) -> Explanation:
 
     Args:
         audit: as read.
-        image: its path in the dataset, absolute, or the end of it if that is unique.
+        image: its path in the dataset, absolute, or a unique end of it, with or without the suffix of the file.
 
     Raises:
         InputError: the audit has no such image, or several.
@@ -167,7 +171,7 @@ def explain(audit: Audit, image: str) -> Explanation:
         nominal_set=nominal_set(row),
         views=scored_views(audit, row),
         rounds=tuple(_rows(audit, "rounds", nominal_set(row), key="nominal_set")) if judged else (),
-        findings=tuple(_reason(finding) for finding in findings),
+        findings=tuple(_reason(finding, unicode_name(str(audit.path or ""))) for finding in findings),
         nearest=tuple(row["nearest"] or ()),
         duplicate_of=next((pair["duplicate_of"] for pair in duplicates if pair["kind"] == EXACT), ""),
         shots=_shots(audit, path),
@@ -190,7 +194,7 @@ def find_path(audit: Audit, image: str) -> str:
     for candidate in (asked, asked.removeprefix(f"{root}/")):
         if candidate in set(paths):
             return candidate
-    ends = [path for path in paths if path.endswith("/" + asked.removeprefix("./"))]
+    ends = _ends_so(asked.removeprefix("./"), paths)
     if len(ends) == 1:
         return ends[0]
     if ends:
@@ -198,9 +202,28 @@ def find_path(audit: Audit, image: str) -> str:
             f"{asked}: {len(ends)} images have paths that end so, such as {ends[0]} and {ends[1]}; "
             "give more of the path"
         )
-    close = difflib.get_close_matches(asked, paths, 1, 0) if paths else []
-    hint = f"; the closest is {close[0]}" if close else ""
+    close = _near(asked, paths)
+    hint = f"; did you mean {close}?" if close else ""
     raise InputError(f"{asked}: not an image of the audit {unicode_name(str(audit.path))}{hint}")
+
+
+def _ends_so(asked: str, paths: Sequence[str]) -> list[str]:
+    """Return the paths whose last parts are as asked, else those without suffix, else those that end in the letters."""
+    stems = [re.sub(r"\.[^./]+$", "", path) for path in paths]
+    whole = [path for path in paths if f"/{path}".endswith(f"/{asked}")]
+    by_stem = [path for path, stem in zip(paths, stems, strict=True) if f"/{stem}".endswith(f"/{asked}")]
+    by_letters = [
+        p for p, stem in zip(paths, stems, strict=True) if asked and (p.endswith(asked) or stem.endswith(asked))
+    ]
+    return whole or by_stem or by_letters
+
+
+def _near(asked: str, paths: Sequence[str]) -> str:
+    """Return the path that is most like what was asked, by its last parts; "" where none is like it."""
+    parts = asked.count("/") + 1
+    ends = {"/".join(path.split("/")[-parts:]): path for path in reversed(paths)}
+    close = difflib.get_close_matches(asked, ends, 1, NEAR)
+    return ends[close[0]] if close else ""
 
 
 def _rows(audit: Audit, table: str, value: str, *, key: str = "path") -> list[dict[str, Any]]:
@@ -208,13 +231,13 @@ def _rows(audit: Audit, table: str, value: str, *, key: str = "path") -> list[di
     return rows
 
 
-def _reason(finding: Mapping[str, Any]) -> Reason:
+def _reason(finding: Mapping[str, Any], audit: str) -> Reason:
     text = catalogue().get(finding["code"])
     return Reason(
         code=finding["code"],
         title=text.title if text else "",
         message=finding["message"].rstrip("."),
-        cure=text.cure if text else "",
+        cure=with_audit(text.cure, audit) if text else "",
         box=finding["box"],
     )
 

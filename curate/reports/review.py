@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 CACHED, LARGEST_BODY = 2000, 16_384
-EXTRA_MISSING = "review needs starlette and uvicorn: run pip install 'curate[review]'"
+EXTRA_MISSING = "review needs starlette and uvicorn: run pip install 'curate-vision[review]'"
 SAFE_HEADERS = {
     "cache-control": "no-store",
     "referrer-policy": "no-referrer",

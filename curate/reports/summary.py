@@ -35,6 +35,7 @@ class Summary:
         worst: flagged images, most anomalous first, ten at most.
         codes: how many images have each finding.
         next_steps: lines that say where the audit is and what to do.
+        audit: its folder; "" if it was not written.
     """
 
     images: int
@@ -43,6 +44,7 @@ class Summary:
     worst: tuple[WorstImage, ...]
     codes: dict[str, int]
     next_steps: tuple[str, ...]
+    audit: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values for `--format json`."""
@@ -61,6 +63,7 @@ def summarise(audit: Audit) -> Summary:
         worst=_worst(audit),
         codes=dict(sorted(codes.items())),
         next_steps=_next_steps(audit, verdicts),
+        audit=unicode_name(str(audit.path or "")),
     )
 
 

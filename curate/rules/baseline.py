@@ -8,6 +8,7 @@ another content, so its entry no longer applies.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -127,6 +128,25 @@ def write_baseline(path: Path, entries: Iterable[Entry]) -> None:
         replace_text(path, "\n".join(blocks))
     except OSError as error:
         raise WriteError(f"{path}: the baseline cannot be written ({error.strerror or error})") from error
+
+
+def accepted_words(path: Path, entries: Sequence[Entry]) -> str:
+    """Return what a baseline accepts and until when, in one sentence.
+
+    Args:
+        path: of the baseline.
+        entries: that it holds now.
+    """
+    if not entries:
+        return f"{path}: accepts nothing; no rule fails"
+    counts = Counter((entry.rule, entry.content.startswith(SET)) for entry in entries)
+    parts = [
+        f"{rule} for {'the set' if of_set else 'one image' if count == 1 else f'{count} images'}"
+        for (rule, of_set), count in sorted(counts.items())
+    ]
+    days = sorted({entry.expires for entry in entries})
+    until = f"until {days[0]}" if len(days) == 1 else f"the first until {days[0]}, the last until {days[-1]}"
+    return f"{path}: accepts {', '.join(parts)}; {until}"
 
 
 def _block(values: Mapping[str, object]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +17,10 @@ from curate.errors import CouldNotFinish, InputError
 from curate.findings import area_of
 from curate.rules.baseline import SET, Baseline, Entry
 from curate.rules.choices import FailOn
-from curate.rules.engine import Connection, columns_of, engine, fetch, fill_names, quoted
+from curate.rules.engine import Connection, columns_of, contamination, engine, fetch, fill_names, quoted
 from curate.rules.expressions import columns_read
 from curate.rules.locations import prefix_below, repository
-from curate.rules.results import Group, Offender, Report, RuleResult, RuleStatus
+from curate.rules.results import Group, Offender, Report, RuleResult, RuleStatus, percent
 from curate.rules.rule import Fact, Pack, Rule
 from curate.rules.unjudged import UNKNOWN, asks_for_unjudged, holds_whatever, reads_judgement
 from curate.rules.unmeasured import Column, not_judged_words, unmeasured
@@ -88,10 +88,19 @@ def _results(
         for rule in rules:
             accepted = baseline.accepted(rule.code) if baseline else {}
             check = _RuleCheck(rule=rule, pack=pack, con=con, accepted=accepted, fingerprint=fingerprint)
-            result = check.result(used)
+            result = replace(check.result(used), estimate=_estimate(audit, rule))
             told = result.status is RuleStatus.BROKEN or result.reason
             reason = "" if told else check.reason(unknown)
             yield result.skipped(reason) if reason else result
+
+
+def _estimate(audit: Audit, rule: Rule) -> str:
+    """Return the estimated contamination with its interval for a rule on one of its bounds; "" for another rule."""
+    estimate, low, high = contamination(audit.run)
+    if rule.of.strip() not in ("contamination_low", "contamination_high") or None in (estimate, low, high):
+        return ""
+    shown, least, most = (percent(round(value or 0.0, 3)) for value in (estimate, low, high))
+    return f"the estimate is {shown}, {least} to {most}"
 
 
 @dataclass(kw_only=True)

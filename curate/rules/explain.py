@@ -1,8 +1,8 @@
-"""`curate rule CODE`: the explanation of a rule of a pack, or of a finding."""
+"""`curate rule [CODE]`: the explanation of a rule of a pack, or of a finding; the list of all."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from curate.errors import UsageError
@@ -36,6 +36,23 @@ def explain_code(code: str, pack: Pack) -> dict[str, Any]:
         }
     codes = [*(rule.code for rule in pack.rules), *catalogue()]
     raise UsageError(f"{code}: no rule of {pack.name} and no finding has this code; {nearest(code, codes)}")
+
+
+def list_codes(pack: Pack) -> list[dict[str, str]]:
+    """Return every rule of a pack, then every finding, as JSON values: code, kind, title, severity."""
+    rules = [(rule.code, "rule", rule.title, rule.severity.value) for rule in pack.rules]
+    findings = [(str(code), "finding", text.title, text.severity) for code, text in catalogue().items()]
+    return [dict(zip(("code", "kind", "title", "severity"), row, strict=True)) for row in (*rules, *findings)]
+
+
+def list_text(codes: Sequence[Mapping[str, str]], pack: Pack) -> str:
+    """Return the rules and the findings in lines."""
+    width = max(len(row["code"]) for row in codes)
+    lines = list[str]()
+    for kind, title in (("rule", f"Rules of {pack.name}"), ("finding", "Findings")):
+        own = [row for row in codes if row["kind"] == kind]
+        lines += [title, *(f"  {row['code']:<{width}}  {row['severity']:<7}  {row['title']}" for row in own), ""]
+    return "\n".join([*lines, "`curate rule CODE` explains one.", ""])
 
 
 def _rule(rule: Rule, pack: Pack) -> dict[str, Any]:

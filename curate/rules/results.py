@@ -21,6 +21,16 @@ class RuleStatus(StrEnum):
     SKIPPED = "skipped"
 
 
+OUTCOMES: Mapping[RuleStatus, str] = {
+    RuleStatus.KEPT: "pass",
+    RuleStatus.BROKEN: "fail",
+    RuleStatus.SKIPPED: "skipped",
+}
+"""What a person reads of a rule: images are kept, rules pass."""
+
+SHARE_COLUMNS = frozenset(("share", "contamination", "contamination_low", "contamination_high"))
+"""Columns of the tables of rules that hold shares, 0-1."""
+
 FAILING: Mapping[FailOn, frozenset[Severity]] = {
     FailOn.ERROR: frozenset((Severity.ERROR,)),
     FailOn.WARNING: frozenset((Severity.ERROR, Severity.WARNING)),
@@ -84,6 +94,7 @@ class RuleResult:
         offenders: images that break it.
         accepted: how many images the baseline takes out of the fact.
         reason: why it is skipped although there are rows; "" otherwise.
+        estimate: of a rule on the contamination, the estimate with its interval; "" otherwise.
     """
 
     rule: Rule
@@ -92,6 +103,7 @@ class RuleResult:
     offenders: tuple[Offender, ...] = ()
     accepted: int = 0
     reason: str = ""
+    estimate: str = ""
 
     def skipped(self, reason: str) -> RuleResult:
         """Return the result of a rule that cannot be said to be kept."""
@@ -114,7 +126,8 @@ class RuleResult:
             return "no row to judge"
         where = f" for {worst.name}" if worst.name and len(self.groups) > 1 else ""
         more = f" and {len(shown) - 1} more" if len(shown) > 1 and self.status is RuleStatus.BROKEN else ""
-        return f"{self._measured(worst)}{where}{more}; {self._limit}"
+        estimate = f" ({self.estimate})" if self.estimate else ""
+        return f"{self._measured(worst)}{estimate}{where}{more}; {self._limit}"
 
     def _worst(self, groups: tuple[Group, ...]) -> Group | None:
         measured = [group for group in groups if group.value is not None]
@@ -125,13 +138,16 @@ class RuleResult:
         value = group.value or 0.0
         if self.rule.fact is Fact.SHARE:
             return f"{percent(value)} ({round(value * group.rows)} of {group.rows})"
-        return number(value)
+        return self._shown(value)
+
+    def _shown(self, value: float) -> str:
+        of_shares = self.rule.of.strip() in SHARE_COLUMNS and self.rule.fact in (Fact.MIN, Fact.MAX, Fact.MEAN)
+        return percent(value) if self.rule.fact is Fact.SHARE or of_shares else number(value)
 
     @property
     def _limit(self) -> str:
         comparison = self.rule.comparison
-        shown = percent(comparison.limit) if self.rule.fact is Fact.SHARE else number(comparison.limit)
-        return f"{LIMIT_WORDS[comparison.sign]} {shown}"
+        return f"{LIMIT_WORDS[comparison.sign]} {self._shown(comparison.limit)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +163,7 @@ class Report:
         results: one for each rule, in the order of the codes.
         fail_on: from which severity on a broken rule fails the check.
         notes: sentences about entries of the baseline.
+        audit: the folder of the audit, as the user named it; "" if it was not kept.
     """
 
     pack: Pack
@@ -157,6 +174,7 @@ class Report:
     results: tuple[RuleResult, ...]
     fail_on: FailOn
     notes: tuple[str, ...] = ()
+    audit: str = ""
 
     @property
     def failed(self) -> bool:

@@ -197,7 +197,8 @@ def import_faiss() -> ModuleType:
         import faiss
     except ImportError as error:
         raise CouldNotFinish(
-            "faiss is not installed: install exactly one of curate[cpu] (faiss-cpu) and curate[gpu] (faiss-gpu-cu12)"
+            "faiss is not installed: install exactly one of curate-vision[cpu] (faiss-cpu) and curate-vision[gpu] "
+            "(faiss-gpu-cu12)"
         ) from error
     return faiss
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -51,6 +52,14 @@ class PruneSettings:
     resplit: ResplitSettings | None = None
 
 
+@dataclass(frozen=True)
+class RejectedImage:
+    """An image that a plan rejects, and why."""
+
+    path: str
+    reason: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Pruned:
     """The result of a prune.
@@ -65,6 +74,7 @@ class Pruned:
             splits cannot give.
         next_steps: lines that say where the results are and what to do next.
         resplit: what proposed splits change; None without.
+        rejected: of a dry run, the images that would be rejected, in the order of the audit.
     """
 
     folder: str
@@ -75,6 +85,7 @@ class Pruned:
     warnings: tuple[str, ...]
     next_steps: tuple[str, ...]
     resplit: Resplit | None = None
+    rejected: tuple[RejectedImage, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return plain values for `--format json`."""
@@ -292,7 +303,13 @@ def _result(split: Split, settings: PruneSettings, planned: _Planned) -> Pruned:
         warnings=planned.warnings,
         next_steps=_next_steps(split, settings),
         resplit=planned.resplit,
+        rejected=_rejected(split) if settings.dry_run else (),
     )
+
+
+def _rejected(split: Split) -> tuple[RejectedImage, ...]:
+    rejected = (row for row in split.rows if row.action is Action.REJECT and not row.mask_of)
+    return tuple(RejectedImage(row.path, row.reason) for row in rejected)
 
 
 def _next_steps(split: Split, settings: PruneSettings) -> tuple[str, ...]:
@@ -306,7 +323,7 @@ def _next_steps(split: Split, settings: PruneSettings) -> tuple[str, ...]:
             f"Plan and lists: {folder}",
             "No file was touched; --apply copy, hardlink, symlink or move carries the plan out.",
         )
-    undo = f"Undo: curate restore {folder}"
+    undo = f"Undo: curate restore {shlex.quote(folder)}"
     if settings.mode is Mode.MOVE:
         return (f"Rejected images: {folder}/{QUARANTINE}", undo)
     return (f"Clean set: {folder}/{DATA}", undo)

@@ -7,8 +7,8 @@ that series stay together. Candidates are the 16 nearest by a thumbnail of the p
 Recall is of 32 new re-shots of each kind, at half, once and twice the strength that `curate/same_part/planted.py` says.
 The usual rules are judged as they are used: "found" is the share of planted re-shots ("all" changes together),
 "false" the share of 2000 random pairs of the set that the rule calls duplicates.
-dHash, pHash: 64 bits, at most 10 differ; by imagehash and by imagededup (`pip install 'curate[bench]'`). thumbnail:
-32 x 32 px correlate at .9. pooled: the cosine of the packaged backbone's pooled vectors is .98 at least.
+dHash, pHash: 64 bits, at most 10 differ; by imagehash and by imagededup (`pip install 'curate-vision[bench]'`).
+thumbnail: 32 x 32 px correlate at .9. pooled: the cosine of the packaged backbone's pooled vectors is .98 at least.
 `--pictures` writes one PNG of the pairs of each set.
 """
 

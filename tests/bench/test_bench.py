@@ -36,7 +36,7 @@ from curate.bench.sets import read_set
 from curate.bench.variants import Variant, scan_variants, student_maker
 from curate.cli.screen import Screen
 from curate.config import ScanConfig
-from curate.errors import UsageError
+from curate.errors import CouldNotFinish, UsageError
 from curate.records import Scores
 from curate.scores.published.stpm import StpmConfig
 from curate.scores.student_config import ABLATIONS as STUDENTS
@@ -109,7 +109,7 @@ def test_a_cell_is_to_the_last_digit_what_a_scan_of_the_written_folder_gives(tmp
     result = store.read(cell)
     assert result is not None
     found = result.figures[""] | result.counts
-    assert {name: found[name] for name in expected} == expected
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-12)
 
 
 def test_every_method_has_its_figures_and_the_holes_are_found(finished):
@@ -176,11 +176,32 @@ def test_a_failing_baseline_is_a_cell_with_its_reason_and_is_tried_again(plates,
     chosen = Call(datasets=(plates,), scorers="none", baselines="ecod,pooled-knn", detectors="none", **QUICK)
     summary = run_bench(chosen, tmp_path / "out", screen=Screen(quiet=True))
     reasons = {row["method"]: row["reason"] for row in table(tmp_path / "out")}
-    assert reasons["ecod"] == "pyod.models.ecod is not installed: pip install 'curate[bench]'"
+    assert reasons["ecod"] == "pyod.models.ecod is not installed: pip install 'curate-vision[bench]'"
     assert reasons["pooled-knn"] == ""
     assert "- ecod: pyod.models.ecod is not installed" in summary
     work, _ = cells_to_compute(make_plan(chosen), CellStore(tmp_path / "out", {}))
     assert {cell.method for part in work for cell in part.cells} == {"ecod"}
+
+
+def test_a_bench_of_which_every_cell_failed_could_not_finish_and_keeps_the_reasons(plates, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyod.models.ecod", None)  # as where it is not installed
+    chosen = Call(datasets=(plates,), scorers="none", baselines="ecod", detectors="none", **QUICK)
+    with pytest.raises(
+        CouldNotFinish, match=r"all 2 cells failed; ecod: pyod.models.ecod is not installed: .*tables.md"
+    ):
+        run_bench(chosen, tmp_path / "out", screen=Screen(quiet=True))
+    assert {row["reason"] != "" for row in table(tmp_path / "out")} == {True}
+
+
+def test_without_the_extra_the_own_scorers_and_detectors_are_measured(plates, tmp_path, monkeypatch):
+    for name in ("sklearn", "sklearn.metrics", "cleanlab", "pyod", "pyod.models.ecod"):
+        monkeypatch.setitem(sys.modules, name, None)  # as where it is not installed
+    chosen = Call(datasets=(plates,), scorers="neighbours", baselines="ecod", **QUICK)
+    run_bench(chosen, tmp_path / "out", screen=Screen(quiet=True))
+    rows = table(tmp_path / "out")
+    assert {row["method"] for row in rows if row["reason"]} == {"ecod"}
+    assert value(rows, "auroc", method="neighbours", share=0.2, view="") > 0.9
+    assert value(rows, "image_auroc", method="neighbours", trained="clean", share=0.2) > 0.9
 
 
 def test_a_folder_of_another_bench_is_refused(finished, plates, tmp_path):
@@ -259,7 +280,7 @@ def test_bad_words_are_answered_in_one_sentence(plates, words, sentence):
 @pytest.mark.skipif(importlib.util.find_spec("anomalib") is not None, reason="anomalib is installed")
 def test_a_detector_that_is_not_installed_says_what_to_install(plates):
     with pytest.raises(
-        UsageError, match=r"--detectors patchcore: anomalib is not installed: pip install 'curate\[bench\]'"
+        UsageError, match=r"--detectors patchcore: anomalib is not installed: pip install 'curate-vision\[bench\]'"
     ):
         make_plan(Call(datasets=(plates,), detectors="patchcore"))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from curate.bench import measures
 from curate.bench.plots import reliability_points
@@ -65,10 +65,11 @@ def test_realised_false_discovery_is_the_share_of_false_ones_among_the_flagged()
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=4, max_size=60))
-def test_the_auroc_of_pixels_is_that_of_scikit_learn_with_ties(pairs):
+def test_auroc_and_average_precision_are_those_of_scikit_learn_with_ties(pairs):
     truth = np.array([True, False] + [wrong for wrong, _ in pairs])
     scores = np.array([3, 3] + [score for _, score in pairs], dtype=np.float32)
     assert measures.rank_auroc(truth, scores) == pytest.approx(roc_auc_score(truth, scores))
+    assert measures.average_precision(truth, scores) == pytest.approx(average_precision_score(truth, scores))
 
 
 def test_a_map_that_is_its_mask_has_full_pixel_figures_and_a_reversed_one_none():

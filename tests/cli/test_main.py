@@ -12,6 +12,7 @@ import pytest
 from curate.cli.main import _answer
 from curate.cli.screen import Screen
 from curate.errors import InputError, Interrupted
+from curate.pipeline import default_output
 from tests.plates import ROOT, draw_plates
 
 QUICK = {"CURATE_SCORERS": "neighbours", "CURATE_ROUNDS": "1"}
@@ -132,6 +133,33 @@ def test_help_comes_in_half_a_second_and_without_torch():
     assert (
         after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.5
     )  # CPU time: the machine may be busy
+
+
+def test_help_shows_scan_first_and_descriptions_whole_and_answers_to_h():
+    for words in (("--help",), ("-h",)):
+        shown = curate(*words).stdout
+        names = re.findall(r"^  (\w+)  ", shown.split("Commands")[1], re.MULTILINE)
+        assert names[0] == "scan"
+        flat = " ".join(shown.split())
+        assert "Audit a dataset: find what does not belong, show why, write an audit folder." in flat
+        assert "Decisions are saved in decisions.parquet." in flat
+        assert "..." not in shown.split("Commands")[1]
+    assert curate("models", "list", "-h").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("a/train", "a-train-audit"),
+        ("b/train", "b-train-audit"),
+        ("b/train/good", "b-train-good-audit"),
+        ("b", "b-audit"),
+        ("lot.2024", "lot-audit"),
+    ],
+)
+def test_an_audit_is_named_by_the_part_of_the_path_that_tells_datasets_apart(tmp_path: Path, folder: str, name: str):
+    (tmp_path / folder).mkdir(parents=True)
+    assert default_output(tmp_path / folder) == Path(name)
 
 
 def test_every_command_has_help_with_its_options_explained():

@@ -17,7 +17,7 @@ import curate
 from curate.audit.schema import TABLES
 from curate.audit.views import View
 from curate.cli import app
-from curate.findings import catalogue
+from curate.findings import catalogue, with_audit
 from tests.plates import ROOT, draw_plates
 
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
@@ -149,7 +149,7 @@ class Loaded(HTMLParser):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The built site."""
-    pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install 'curate[docs]'")
+    pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install 'curate-vision[docs]'")
     folder = tmp_path_factory.mktemp("docs") / "site"
     words = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     env = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
@@ -223,7 +223,8 @@ def test_the_screen_in_the_quick_start_has_the_words_of_the_catalogue():
     shown = re.findall(r"^ ([A-Z]{3,4}\d{3})  \d+ +(.+?)  +(.+)$", screen, re.MULTILINE)
     assert {code for code, _, _ in shown} >= {"LBL001", "DUP001", "IMG003"}
     for code, title, cure in shown:
-        assert (title, cure) == (catalogue()[code].title, catalogue()[code].cure)
+        text = catalogue()[code]
+        assert (title, cure) == (text.title, with_audit(text.cure, "build/demo/audit"))
 
 
 def test_links_of_a_copied_page_lead_to_pages_or_become_text():

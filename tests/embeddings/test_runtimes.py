@@ -146,5 +146,5 @@ def test_a_runtime_that_is_not_installed_is_named_with_its_extra(monkeypatch: py
         return original(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(UsageError, match=r"curate\[openvino\]"):
+    with pytest.raises(UsageError, match=r"curate-vision\[openvino\]"):
         prepare(load_packaged(), Runtime.OPENVINO)

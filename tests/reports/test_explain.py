@@ -16,7 +16,8 @@ from curate.audit.schema import TABLES
 from curate.audit.views import views_of_older_run
 from curate.errors import InputError
 from curate.reports.explain import draw_map, explain, find_path
-from tests.audit.drawn_audit import view_row, with_views
+from tests.audit.drawn_audit import draw_audit, view_row, with_views
+from tests.cli.test_main import curate
 
 
 def audit_of(*rows: dict[str, object], **more: list[dict[str, object]]) -> Audit:
@@ -138,13 +139,30 @@ def test_what_is_wrong_with_a_file_and_what_to_do_is_printed_once():
     assert lines == ["cut.png: unreadable", f"not judged: {row['skip_reason']}", "IMG003 Truncated file"]
 
 
-@pytest.mark.parametrize("asked", ["good/03.png", "/parts/good/03.png", "03.png", "./03.png"])
+@pytest.mark.parametrize(
+    "asked", ["good/03.png", "/parts/good/03.png", "03.png", "./03.png", "03", "good/03", "od/03.png"]
+)
 def test_an_image_may_be_named_by_its_path_or_the_end_of_it(asked: str):
     assert find_path(audit_of(ANOMALOUS, {"path": "good/103.png"}), asked) == "good/03.png"
 
 
-def test_an_image_that_is_not_there_is_answered_with_the_closest():
-    with pytest.raises(InputError, match=r"good/30.png: not an image of the audit audit; the closest is good/03.png"):
+def test_a_unique_tail_is_enough_also_of_a_stem():
+    audit = audit_of({"path": "a/SN0042.cast.png"}, {"path": "b/SN0043.cast.png"}, {"path": "c/SN0044.png"})
+    assert find_path(audit, "0042.cast") == "a/SN0042.cast.png"
+    assert find_path(audit, "44") == "c/SN0044.png"
+    with pytest.raises(InputError, match=r"2 images have paths that end so, such as a/SN0042.cast.png and b/SN0043"):
+        find_path(audit, "cast.png")
+    with pytest.raises(InputError, match="not an image"):
+        find_path(audit, "")
+
+
+def test_an_image_that_is_like_no_other_has_no_suggestion():
+    with pytest.raises(InputError, match=r"zebra: not an image of the audit audit$"):
+        find_path(audit_of(ANOMALOUS, {"path": "bad/7.png"}), "zebra")
+
+
+def test_an_image_that_is_not_there_is_answered_with_one_that_is_near():
+    with pytest.raises(InputError, match=r"good/30.png: not an image of the audit audit; did you mean good/03.png\?$"):
         find_path(audit_of(ANOMALOUS, {"path": "bad/7.png"}), "good/30.png")
     with pytest.raises(InputError, match=r"2 images have paths that end so, such as good/03.png and bad/03.png"):
         find_path(audit_of(ANOMALOUS, {"path": "bad/03.png"}), "03.png")
@@ -165,6 +183,18 @@ def test_a_map_is_drawn_at_the_size_of_the_image(tmp_path: Path):
     assert drawn.shape == (40, 60, 3)
     assert (drawn[0, 0] == 90).all()
     assert (drawn[-1, -1] != 90).any()
+
+
+def test_the_command_says_which_map_it_wrote_and_of_which_image(tmp_path: Path):
+    draw_audit(tmp_path)
+    (tmp_path / "set" / "cast" / "broken.png").write_bytes(b"")
+    done = curate("explain", "audit", "00004", "--map", "why.png", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "Anomaly map of cast/00004.png: why.png"
+    assert (tmp_path / "why.png").is_file()
+    done = curate("explain", "audit", "00004", "--map", "why.png", "--format", "json", cwd=tmp_path)
+    assert json.loads(done.stdout)["path"] == "cast/00004.png"
+    assert "Anomaly map of cast/00004.png: why.png" in done.stderr
 
 
 def test_a_map_that_the_audit_does_not_hold_is_one_sentence(tmp_path: Path):

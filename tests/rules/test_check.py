@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from curate.findings import catalogue
 from curate.rules.explain import prove
 from curate.rules.packs import load_pack
 from tests.cli.test_main import curate
@@ -28,18 +29,38 @@ def test_a_broken_rule_is_exit_code_1_with_figures_images_and_cure(audit: Path, 
     done = curate("check", "audit", cwd=tmp_path)
     assert done.returncode == 1, done.stderr
     line = next(line for line in done.stdout.splitlines() if "LBL101" in line)
-    assert line.startswith("BROKEN")
+    assert line.startswith("FAIL ")
     assert "15 % (3 of 20); the limit is 2 %" in line
     assert "parts/017.png: a scratch" in done.stdout
     assert "curate rule LBL101" in done.stdout
     assert done.stdout.splitlines()[-1].startswith("20 images checked against 23 rules of default: ")
 
 
+def test_an_image_that_breaks_several_rules_is_listed_once(audit: Path, tmp_path: Path):
+    for form in ("text", "markdown"):
+        shown = curate("check", "audit", "--format", form, cwd=tmp_path).stdout
+        assert shown.count("017.png") == 1
+        assert "3 images of LBL101, see there" in shown  # under LBL102
+
+
+def test_the_lower_bound_of_the_contamination_is_not_taken_for_the_estimate(tmp_path: Path):
+    folder = save_audit(tmp_path / "audit", images=[{"times": 20}])
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(
+        json.dumps(run | {"contamination": {"estimate": 0.3, "low": 0.2, "high": 0.41}}), encoding="utf-8"
+    )
+    line = next(line for line in curate("check", folder).stdout.splitlines() if "SET104" in line)
+    assert line.startswith("FAIL")
+    assert "Lower bound of the estimated contamination (error): 20 % (the estimate is 30 %, 20 % to 41 %);" in line
+    assert line.endswith("the limit is 10 %")
+
+
 def test_a_sound_audit_is_exit_code_0(tmp_path: Path):
     save_audit(tmp_path / "audit", images=[{"times": 20}])
     done = curate("check", "audit", cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "BROKEN" not in done.stdout
+    assert "FAIL" not in done.stdout
+    assert re.search(r": \d+ pass(, \d+ skipped)?\.$", done.stdout.rstrip())
 
 
 @pytest.mark.parametrize(
@@ -146,6 +167,9 @@ def test_an_accepted_finding_holds_until_it_expires_or_the_image_changes(audit: 
     update = ("--baseline", "known.toml", "--update-baseline", "--owner", "ann", "--reason", "old camera")
     done = curate("check", "audit", *update, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert re.fullmatch(
+        r"known\.toml: accepts LBL101 for 3 images, LBL102 for 3 images; until 20\d\d-\d\d-\d\d\n", done.stderr
+    )
     known = (tmp_path / "known.toml").read_text()
     assert known.count('owner = "ann"') == known.count("[[accepted]]") == 6  # LBL101 and LBL102, three images each
     assert curate("check", "audit", "--baseline", "known.toml", "--fail-on", "warning", cwd=tmp_path).returncode == 0
@@ -240,6 +264,16 @@ def test_rule_explains_rules_and_findings_and_names_the_nearest_of_a_wrong_code(
     done = curate("rule", "LBL110", cwd=tmp_path)
     assert done.returncode == 2
     assert "LBL10" in done.stderr
+
+
+def test_rule_alone_lists_every_rule_and_every_finding(tmp_path: Path):
+    pack = load_pack("default")
+    done = curate("rule", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for code in (*(rule.code for rule in pack.rules), *catalogue()):
+        assert re.search(rf"^  {code} +(error|warning|note) +\S", done.stdout, re.MULTILINE), code
+    rows = json.loads(curate("rule", "--format", "json", cwd=tmp_path).stdout)
+    assert len(rows) == len(pack.rules) + len(catalogue())
 
 
 def test_init_proposes_what_the_trusted_set_keeps_to_and_every_proposed_rule_is_proved(audit: Path, tmp_path: Path):

@@ -119,7 +119,7 @@ def test_github_writes_the_summary_of_the_step(tmp_path: Path):
     assert done.returncode == 1, done.stderr
     written = (tmp_path / "summary.md").read_text()
     assert written.startswith("before\n## curate check failed\n")
-    assert "| LBL101 Share of mislabelled images | BROKEN | error |" in written
+    assert "| LBL101 Share of mislabelled images | fail | error |" in written
 
 
 def test_the_summary_stays_below_what_github_takes():

@@ -241,7 +241,7 @@ def test_without_faiss_one_sentence_names_the_extras(monkeypatch: pytest.MonkeyP
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(CouldNotFinish, match=r"curate\[cpu\].*curate\[gpu\]"):
+    with pytest.raises(CouldNotFinish, match=r"curate-vision\[cpu\].*curate-vision\[gpu\]"):
         scored(drawn(5))
 
 

@@ -57,6 +57,16 @@ def test_without_apply_the_dataset_is_not_touched_and_a_dry_run_writes_nothing(p
     }  # fmt: skip
 
 
+def test_a_dry_run_names_the_images_that_would_be_rejected(parts: Path, tmp_path: Path):
+    done = curate("prune", tmp_path / "audit", "-o", tmp_path / "split", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    for path in REJECTED:
+        assert f"reject  {path}: mislabelled" in done.stdout.splitlines()
+    assert done.stdout.splitlines()[-1] == "Dry run: nothing was written."
+    assert {one.path for one in go(tmp_path, dry_run=True).rejected} == REJECTED
+    assert go(tmp_path).rejected == ()
+
+
 def test_anomalib_reads_normal_training_images_and_masks_of_the_abnormal(parts: Path, tmp_path: Path):
     go(tmp_path)
     with (tmp_path / "split" / "anomalib.csv").open() as file:

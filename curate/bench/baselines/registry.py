@@ -72,7 +72,7 @@ def run_baseline(name: str, drawn: DrawnSet, distances: PatchDistances) -> Basel
         try:
             output = entry.run(BaselineInput(drawn=drawn, rows=rows, distances=distances, seed=seed))
         except ImportError as error:
-            install = f"pip install 'curate[{entry.extra or 'bench'}]'"
+            install = f"pip install 'curate-vision[{entry.extra or 'bench'}]'"
             raise CouldNotFinish(f"{error.name or error} is not installed: {install}") from error
         scores[rows], flagged[rows] = output.scores, output.flagged
     return BaselineOutput(scores=scores, flagged=flagged)

@@ -67,7 +67,8 @@ def check_installed(names: Sequence[str]) -> None:
         library = DETECTORS[name].library
         if library and find_spec(library) is None:
             raise UsageError(
-                f"--detectors {name}: {library} is not installed: pip install 'curate[bench]', or leave {name} out"
+                f"--detectors {name}: {library} is not installed: pip install 'curate-vision[bench]', "
+                f"or leave {name} out"
             )
 
 
