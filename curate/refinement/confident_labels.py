@@ -21,11 +21,14 @@ from numpy.typing import NDArray
 from curate.records import EmbeddedImages, IntArray
 from curate.scores.similar import similar_images
 
-VOTES = tuple(1 / rank for rank in range(1, 11))
+VOTES = tuple(rank**-0.5 for rank in range(1, 11))
 """What the most similar images count, the nearest first."""
 
 RECOGNISED = 0.5
 """Mean share of the votes of a class among its own images, from which on it is asked."""
+
+MAJORITY = 2 / 3
+"""A share of the votes that counts for a class even where its own images have more on average."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +96,13 @@ def contradicted(classes: IntArray, probability: NDArray[np.float64], labels: In
         labels: (R,) the class that each image is said to be of.
 
     Source: Northcutt et al. 2021, §3.1, Eq. 1: an image counts for the likeliest class whose threshold it reaches.
+    Differs: `MAJORITY` is enough.
     """
     images = np.bincount(labels, minlength=int(classes.max()) + 1)
     totals = np.bincount(labels, weights=probability[:, 0], minlength=len(images))
     thresholds = np.where(images > 0, totals / np.maximum(images, 1), 2.0)
     asked = (thresholds >= RECOGNISED) & (images > 0)
-    reached = (classes >= 0) & (probability >= thresholds[classes]) & asked[classes]
+    reached = (classes >= 0) & (probability >= np.minimum(thresholds, MAJORITY)[classes]) & asked[classes]
     best = np.where(reached, probability, -1.0).argmax(axis=1)
     rows = np.arange(len(labels))
     likeliest = classes[rows, best]

@@ -7,7 +7,9 @@ there where it scores no higher than the median of that class's own images. (Of 
 is asked.) A loose class is not asked: nearly everything is ordinary in it.
 
 *Near another class* (LBL002). Of the rejected images, those whose most similar images by pooled vectors are mostly of
-one other class. A pooled vector does not see a small defect: whether the patches are anomalous there is checked too.
+one other class. And of all images, those whose label confident learning contradicts (`confident_labels`); this needs
+no scores, so that classes of three images are checked too. A pooled vector does not see a small defect: whether the
+patches are anomalous there is checked too. For an image that was not rejected they must be as ordinary as above.
 
 Source: ours. By construction half of the strayed images are found, those more ordinary than the median;
 examples/bench/good_among_defects.py measures it.
@@ -18,12 +20,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 
 from curate.partition.nominal_sets import NominalSet, names_of
 from curate.progress import Progress, no_progress
 from curate.records import BoolArray, EmbeddedImages, FloatArray, IntArray
+from curate.refinement.confident_labels import ConfidentLabel, confident_labels
 from curate.scores.neighbours import NeighbourScores, score_against
 from curate.scores.similar import similar_images
 from curate.verdicts.judge import PATCH_VIEW, POOLED_NEIGHBOURS
@@ -59,7 +63,7 @@ def check_labels(
     rejected = np.zeros(len(images), dtype=np.bool_)
     for one, result in zip(sets, judged, strict=True):
         rejected[one.rows] = result.rejected
-    near = near_other_class(images, sets, np.flatnonzero(rejected))
+    near = near_other_class(images, sets, np.flatnonzero(rejected), contradicted=confident_labels(images))
     members = [Members.of(*pair) for pair in zip(sets, judged, strict=True)]
     if any(one is None for one in members):
         return LabelChecks(near=near)
@@ -73,29 +77,41 @@ def checks_labels(labels: Sequence[str], scorers: Sequence[str]) -> bool:
 
 
 def near_other_class(
-    images: EmbeddedImages, sets: Sequence[NominalSet], rejected: IntArray
+    images: EmbeddedImages,
+    sets: Sequence[NominalSet],
+    rejected: IntArray,
+    *,
+    contradicted: Mapping[int, ConfidentLabel] = MappingProxyType({}),
 ) -> dict[int, NearOtherClass]:
-    """Find the rejected images that lie in another class by their pooled vectors.
+    """Find the images that lie in another class by their pooled vectors.
 
     Args:
         images: the whole dataset.
         sets: its nominal sets.
         rejected: (R,) rows.
+        contradicted: by row, what confident learning says instead of the label.
 
     Returns:
         By row; `anomalous` is None.
     """
-    if not len(rejected):
+    rows = np.union1d(rejected, np.array(sorted(contradicted), dtype=np.int64))
+    if not len(rows):
         return {}
     names, label_of = names_of(sets), {one.name: one.label for one in sets}
-    near = similar_images(images.embeddings, images.duplicates, POOLED_NEIGHBOURS, rows=rejected).near
+    near = similar_images(images.embeddings, images.duplicates, POOLED_NEIGHBOURS, rows=rows).near
     near_others = {}
-    for row, similar in zip(rejected.tolist(), near.tolist(), strict=True):
+    for row, similar in zip(rows.tolist(), near.tolist(), strict=True):
         counts = Counter(names[other] for other in similar if other >= 0)
+        other = contradicted.get(row)
+        if other is not None:
+            counts = Counter({name: counts[name] for name, label in label_of.items() if label == other.label})
         name, count = counts.most_common(1)[0] if counts else (names[row], 0)
         label = label_of[name]
-        if label and label != label_of[names[row]] and 2 * count > POOLED_NEIGHBOURS:
-            near_others[row] = NearOtherClass(nominal_set=name, label=label, neighbours=count, anomalous=None)
+        if other is not None or (label and label != label_of[names[row]] and 2 * count > POOLED_NEIGHBOURS):
+            votes = None if other is None or row in rejected else other.probability
+            near_others[row] = NearOtherClass(
+                nominal_set=name, label=label, neighbours=count, anomalous=None, votes=votes
+            )
     return near_others
 
 
@@ -195,9 +211,11 @@ class Classes:
             asked = [row for row, check in near.items() if check.nominal_set == own.nominal_set.name]
             if own.threshold is None or not asked:
                 continue
+            ordinary = float(np.median(own.scores.values[self.kept[own.nominal_set.rows]]))
             values = self._scores_in(own, np.array(asked, dtype=np.int64)).tolist()
             for row, value in zip(asked, values, strict=True):
-                checked[row] = replace(near[row], anomalous=None if np.isnan(value) else value > own.threshold)
+                most = own.threshold if near[row].votes is None else ordinary
+                checked[row] = replace(near[row], anomalous=None if np.isnan(value) else value > most)
         return checked
 
     def _speaking(self, own: Members) -> BoolArray:

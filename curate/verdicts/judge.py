@@ -139,7 +139,11 @@ def _other_label(label: str, checks: LabelChecks, as_a_whole: BoolArray) -> dict
     An image near another class and anomalous there too is of that class only if it is anomalous as a whole in its own:
     a rare defect is not good for being rare.
     """
-    near = {i: _near_other(label, check) for i, check in checks.near.items() if as_a_whole[i] or not check.anomalous}
+    near = {
+        i: _near_other(label, check)
+        for i, check in checks.near.items()
+        if not check.anomalous or (as_a_whole[i] and check.votes is None)
+    }
     return near | {i: _ordinary_elsewhere(label, check) for i, check in checks.ordinary.items()}
 
 
@@ -151,7 +155,11 @@ def _flagged(judged: JudgedSet, checks: LabelChecks, cap: RejectionCap) -> tuple
             i: of_image[0].relative for i, of_image in judged.acquisition_outliers.items()
         },
     }
-    flagged, note = judged.rejected, judged.cap_note
+    contradicted = {i: one.votes for i, one in checks.near.items() if one.votes is not None and not one.anomalous}
+    whole_class = RejectionCap(max_share=cap.max_share, min_keep=0)  # a small class must not keep a wrong label
+    flagged, note = whole_class.reject_also(
+        contradicted, "whose label is contradicted", rejected=judged.rejected, note=judged.cap_note
+    )
     for what, by_image in reasons.items():
         flagged, note = cap.reject_also(by_image, what, rejected=flagged, note=note)
     return flagged, note
@@ -218,6 +226,8 @@ def _notes_on_set(judged: JudgedSet, nominal_set: NominalSet, cap_note: str) -> 
 
 def _near_other(label: str, check: NearOtherClass) -> tuple[str, Finding]:
     similar = f"{check.neighbours} of the {POOLED_NEIGHBOURS} most similar images are {check.label!r}"
+    if check.votes is not None:
+        similar = f"{check.votes:.0%} of the votes of similar images are for {check.label!r}"
     return check.label, Finding(code=Code.NEAR_OTHER_CLASS, message=f"Labelled {label!r}, but {similar}")
 
 

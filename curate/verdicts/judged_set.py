@@ -84,14 +84,18 @@ class NearOtherClass:
 
     Attributes:
         nominal_set, label: that class, and the nominal set of it that most of the neighbours are of.
-        neighbours: how many of the five most similar images are of that set: more than half.
+        neighbours: how many of the five most similar images are of that set.
         anomalous: whether its patches are anomalous in that set too; None where no view says so.
+        votes: of an image that was not rejected, the share of the votes for that class, 0-1, see
+            `curate.refinement.confident_labels`; then `anomalous` says whether it scores higher there than half of the
+            set's own images. None for a rejected image, of whose most similar images more than half are of that set.
     """
 
     nominal_set: str
     label: str
     neighbours: int
     anomalous: bool | None
+    votes: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
