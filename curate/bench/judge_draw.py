@@ -18,7 +18,7 @@ from curate.embeddings.engines.local import Cache
 from curate.embeddings.planted_images import embed_planted
 from curate.pipeline import embedded_images, plants
 from curate.progress import Progress, no_progress
-from curate.records import Embeddings, FloatArray, IntArray, Scores
+from curate.records import Embeddings, FloatArray, IntArray, PlantedImages, Scores
 from curate.refinement.judge_dataset import judge_dataset
 from curate.scores.base import NO_GUIDE, Guide, Scorer, ScorerContext, make_scorers
 from curate.shots import find_shots
@@ -64,15 +64,7 @@ def judge_draw(
         config=config,
         same_part=same_part,
     )
-    if plants(config):
-        cache = Cache(config.cache, drawn.backbone, drawn.settings)
-        planted = embed_planted(
-            drawn.pixels,
-            drawn.facts,
-            drawn.embeddings.images,
-            network=(drawn.backbone, drawn.settings, cache),
-        )
-        images = replace(images, planted=planted)
+    images = replace(images, planted=planted_in(drawn, config))
     judged = judge_dataset(images, timed, config, progress=progress)
     total = perf_counter() - start
     dataset = JudgedDataset(
@@ -90,6 +82,15 @@ def judge_draw(
         contamination=contamination(judged.judged)["estimate"],
         seconds=seconds | {"judge_s": round(total - sum(seconds.values()), 3)},
     )
+
+
+def planted_in(drawn: DrawnSet, config: ScanConfig) -> PlantedImages | None:
+    """Return copies of the images of a draw with planted defects, as a scan makes them; None where it makes none."""
+    if not plants(config):
+        return None
+    cache = Cache(config.cache, drawn.backbone, drawn.settings)
+    network = (drawn.backbone, drawn.settings, cache)
+    return embed_planted(drawn.pixels, drawn.facts, drawn.embeddings.images, network=network)
 
 
 @dataclass
