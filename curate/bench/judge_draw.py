@@ -23,6 +23,7 @@ from curate.refinement.judge_dataset import judge_dataset
 from curate.scores.base import NO_GUIDE, Guide, Scorer, ScorerContext, make_scorers
 from curate.shots import find_shots
 from curate.verdicts.judged_set import contamination
+from curate.verdicts.power import found_share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +34,14 @@ class JudgedDraw:
         images: the images table of the audit, one row an image, in the order of the draw.
         maps: the anomaly maps of the images that could be read, by the column of their score.
         contamination: the estimated share of anomalous images, 0-1.
+        power_planted: the share of planted defects above the threshold, 0-1; None where none were planted.
         seconds: by scorer, and for the verdicts.
     """
 
     images: pa.Table
     maps: dict[str, Sequence[FloatArray]]
     contamination: float
+    power_planted: float | None
     seconds: dict[str, float]
 
 
@@ -88,6 +91,7 @@ def judge_draw(
         images=audit_tables(dataset, {})["images"],
         maps={JOINED_SCORE: dataset.maps, **{f"score_{name}": maps for name, maps in dataset.view_maps.items()}},
         contamination=contamination(judged.judged)["estimate"],
+        power_planted=found_share([one.power for one in judged.judged if one.power is not None]),
         seconds=seconds | {"judge_s": round(total - sum(seconds.values()), 3)},
     )
 

@@ -13,6 +13,7 @@ from curate.findings import Code, FindingText, catalogue
 from curate.images.names import printable, unicode_name
 from curate.records import Layout, Verdict
 from curate.reports.audit_rows import FLAGGED, AuditRows, nominal_set
+from curate.reports.budget import look_first_words
 from curate.reports.numbers import counted, finite, percent
 
 VERDICT_WORDS: Mapping[str, str] = {
@@ -144,8 +145,12 @@ def next_steps(rows: AuditRows) -> list[tuple[str, str]]:
     """Return what to do now: a sentence and the command for it, which may be empty."""
     audit = shlex.quote(unicode_name(str(rows.audit.path or "AUDIT")))
     counts, steps = verdicts(rows), list[tuple[str, str]]()
+    if rows.look_first:
+        words = look_first_words(rows.audit.tables["images"])
+        steps.append((f"{words} The review begins with them:", review_command(audit)))
     if rows.flagged:
-        steps.append(("Review the flagged images, most anomalous first, and decide on each:", review_command(audit)))
+        words = "Review the flagged images, most anomalous first, and decide on each"
+        steps.append((f"{words}.", "") if rows.look_first else (f"{words}:", review_command(audit)))
     if counts[Verdict.KEEP] < len(rows.images):
         steps.append(("Write the cleaned set. Your decisions apply, and you can undo it:", f"curate prune {audit}"))
     if counts[Verdict.UNREADABLE]:
@@ -160,7 +165,7 @@ def next_steps(rows: AuditRows) -> list[tuple[str, str]]:
         steps.append((_small_groups_words(rows), ""))
     steps += _named_groups(rows)
     if rows.anomalies_not_flagged:
-        steps.append((_not_flagged_words(rows), "" if rows.flagged else review_command(audit)))
+        steps.append((_not_flagged_words(rows), "" if rows.flagged or rows.look_first else review_command(audit)))
     return steps or [("Nothing to do: train on the set as it is.", "")]
 
 

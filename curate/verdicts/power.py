@@ -50,6 +50,12 @@ def power_of(planted: PlantedImages, values: FloatArray, threshold: Threshold) -
     return Power(defects=planted.defects, values=values, found=found)
 
 
+def found_share(powers: Sequence[Power]) -> float | None:
+    """Return the share of planted defects that are found, 0-1, over several nominal sets; None without any."""
+    found = np.concatenate([power.found for power in powers]) if powers else np.zeros(0, dtype=np.bool_)
+    return float(found.mean()) if len(found) else None
+
+
 def power_table(powers: Sequence[Power]) -> list[dict[str, Json]]:
     """Return how many planted defects of each size and contrast are found, over several nominal sets.
 
