@@ -163,7 +163,7 @@ def power(cells: Sequence[tuple[str, str, float, tuple[float, float]]], mark: st
         axes.set_ylim(0, 1.02)
         axes.set_xlabel("size, of the image's longest side")
         axes.set_ylabel("share found")
-        axes.legend(frameon=False, loc="lower right")
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
         return clean(figure, mark)
 
 

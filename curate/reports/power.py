@@ -132,7 +132,7 @@ def power_panel(run: Mapping[str, Any]) -> PowerPanel | None:
         return None
     words = f"{found_words(defects)} By size and contrast, with the interval of 90 % of the share found: "
     words += "; ".join(cell.words for cell in defects.cells) + "."
-    sentences = (unseen_words(defects), _like_nominal_words(defects), EASIER)
+    sentences = (found_words(defects), unseen_words(defects), _like_nominal_words(defects), EASIER)
     shares = [(one.size_words, one.contrast_words, one.found / one.planted, one.interval) for one in defects.cells]
     return PowerPanel(
         svg=plots.power(shares, "p-"),

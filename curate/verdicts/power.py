@@ -28,6 +28,9 @@ INTERVAL = 0.9
 UNLIKE_NOMINAL = 0.05
 """A family whose scores are higher than those of nominal images by chance this often is told from them."""
 
+LEAST_OF_FAMILY = 3
+"""Of a family with fewer planted defects nothing is said."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Power:
@@ -98,6 +101,7 @@ def families_like_nominal(power: Power, nominal: FloatArray) -> list[str]:
     like = []
     for name in sorted(set(names.tolist())):
         scores = power.values[names == name]
-        if len(nominal) and mannwhitneyu(scores, nominal, alternative="greater").pvalue > UNLIKE_NOMINAL:
+        enough = len(nominal) > 0 and len(scores) >= LEAST_OF_FAMILY
+        if enough and mannwhitneyu(scores, nominal, alternative="greater").pvalue > UNLIKE_NOMINAL:
             like.append(name)
     return like
