@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 
 import pyarrow as pa
@@ -15,9 +15,8 @@ from curate.bench.embedder import DrawnSet
 from curate.bench.variants import Variant
 from curate.config import ScanConfig
 from curate.embeddings.engines.local import Cache
-from curate.embeddings.planted_images import embed_planted
-from curate.pipeline import embedded_images, plants
-from curate.progress import Progress, no_progress
+from curate.pipeline import embedded_images, with_planted
+from curate.progress import Progress, Silent, no_progress
 from curate.records import Embeddings, FloatArray, IntArray, Scores
 from curate.refinement.judge_dataset import judge_dataset
 from curate.scores.base import NO_GUIDE, Guide, Scorer, ScorerContext, make_scorers
@@ -67,15 +66,8 @@ def judge_draw(
         config=config,
         same_part=same_part,
     )
-    if plants(config):
-        cache = Cache(config.cache, drawn.backbone, drawn.settings)
-        planted = embed_planted(
-            drawn.pixels,
-            drawn.facts,
-            drawn.embeddings.images,
-            network=(drawn.backbone, drawn.settings, cache),
-        )
-        images = replace(images, planted=planted)
+    network = (drawn.backbone, drawn.settings, Cache(config.cache, drawn.backbone, drawn.settings))
+    images = with_planted(images, drawn.facts, config, pixels=drawn.pixels, network=network, screen=Silent())
     judged = judge_dataset(images, timed, config, progress=progress)
     total = perf_counter() - start
     dataset = JudgedDataset(

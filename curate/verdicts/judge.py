@@ -116,14 +116,12 @@ def decide(
             verdicts[i], score[i] = Verdict.NEAR_OOD, outliers[0].relative
             findings[i] = (_outlier(outliers, nominal=not as_a_whole[i]),)
         elif as_a_whole[i]:
-            verdicts[i] = Verdict.NEAR_OOD
-            whole = _unlike_set(relative, float(whole_relative[i]), doubt)
+            verdicts[i], whole = Verdict.NEAR_OOD, _unlike_set(relative, float(whole_relative[i]), doubt)
             findings[i] = (whole, *([_outlier(outliers, nominal=False)] if outliers else []))
         else:
             verdicts[i], findings[i] = Verdict.MISLABELLED, (_local(relative, judged.joined.maps[i], doubt),)
     unsure = uncertain(sure.confidence, flagged=flagged, above=judged.relative > 1)
-    kept_unsure = {i: _kept_in_doubt(sure, judged, i) for i in np.flatnonzero(unsure & ~flagged).tolist()}
-    for i, note in (*kept_unsure.items(), *_notes(judged, nominal_set, cap_note)):
+    for i, note in (*_kept_in_doubt(judged, sure, unsure & ~flagged), *_notes(judged, nominal_set, cap_note)):
         findings[i] = (*findings[i], note)
     return Verdicts(
         verdict=tuple(verdicts),
@@ -227,12 +225,13 @@ def _notes_on_set(judged: JudgedSet, nominal_set: NominalSet, cap_note: str) -> 
         yield Finding(code=Code.DEFECTS_UNSEEN, message=text)
 
 
-def _kept_in_doubt(sure: Significance, judged: JudgedSet, i: int) -> Finding:
-    message = (
-        f"Kept, but more likely anomalous than nominal: confidence {sure.confidence[i]:.2f}, score "
-        f"{judged.relative[i]:.2f} (threshold 1)"
-    )
-    return Finding(code=Code.UNCERTAIN, message=message)
+def _kept_in_doubt(judged: JudgedSet, sure: Significance, which: BoolArray) -> Iterator[tuple[int, Finding]]:
+    for i in np.flatnonzero(which).tolist():
+        message = (
+            f"Kept, but more likely anomalous than nominal: confidence {sure.confidence[i]:.2f}, score "
+            f"{judged.relative[i]:.2f} (threshold 1)"
+        )
+        yield i, Finding(code=Code.UNCERTAIN, message=message)
 
 
 def _near_other(label: str, check: NearOtherClass) -> tuple[str, Finding]:
