@@ -3,7 +3,7 @@
     >>> import curate
     >>> audit = curate.scan("parts/", "parts-audit")
     >>> audit.images.query("verdict != 'keep'")["path"].tolist()
-    ['03.png', '11.png']
+    ['03.png', '11.png', '12.png']
 
 `scan` makes an audit, `read_audit` reads one back; tables are pandas DataFrames. Heavy libraries are
 imported when a function that needs them is first called.

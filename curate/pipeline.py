@@ -27,7 +27,7 @@ from curate.config import ScanConfig
 from curate.embeddings.backbones import Backbone, load_backbone
 from curate.embeddings.engines.local import Cache, EmbedSettings, embed
 from curate.embeddings.frame import auto_long_px
-from curate.embeddings.planted_images import embed_planted, planted_count
+from curate.embeddings.planted_images import Images, embed_planted, planted_count
 from curate.errors import NothingToAudit, UsageError
 from curate.images.decode import DecodeConfig
 from curate.images.duplicates import confirmed_keys, duplicate_groups, leakage_groups
@@ -145,19 +145,10 @@ def _scan(
                 listing, facts, embeddings, duplicates=duplicates, settings=settings, progress=progress
             )
         clock.mark("same_part_s")
-    planted = None
-    if plants(config):
-        with screen.stage("plant", planted_count(len(embeddings))) as progress:
-            planted = embed_planted(
-                pixels_of(listing, settings, facts=facts),
-                facts,
-                embeddings.images,
-                network=(backbone, settings, cache),
-                progress=progress,
-            )
-        clock.mark("plant_s")
     images = embedded_images(listing, facts, duplicates, embeddings=embeddings, config=config, same_part=same_part)
-    images = replace(images, planted=planted)
+    pixels = pixels_of(listing, settings, facts=facts)
+    images = with_planted(images, facts, config, pixels=pixels, network=(backbone, settings, cache), screen=screen)
+    clock.mark("plant_s")
     scorers = make_scorers(ScorerContext(config=config, images=pixels_of(listing, settings), teacher=backbone))
     with screen.stage("score", progress_total(images, scorers, config)) as progress:
         judged = judge_dataset(images, scorers, config, progress=progress)
@@ -231,9 +222,31 @@ def embedded_images(
     )
 
 
-def plants(config: ScanConfig) -> bool:
-    """Return whether defects are planted: not where a student learns from files, which planted images are not."""
-    return config.planted and not ("student" in config.scorers and config.student is StudentKind.STPM)
+def with_planted(
+    images: EmbeddedImages,
+    facts: Sequence[ImageFacts],
+    config: ScanConfig,
+    *,
+    pixels: Images,
+    network: tuple[Backbone, EmbedSettings, Cache],
+    screen: Stages,
+) -> EmbeddedImages:
+    """Return the images with copies of some of them that hold planted defects.
+
+    None are planted without `config.planted`, nor where a student learns from files, which planted images are not.
+
+    Args:
+        images: the M images that could be read.
+        facts: of the N files.
+        config: `planted`, `scorers` and `student` count.
+        pixels, network: see `embed_planted`.
+        screen: where the stage is shown.
+    """
+    if not config.planted or ("student" in config.scorers and config.student is StudentKind.STPM):
+        return images
+    with screen.stage("plant", planted_count(len(images))) as progress:
+        planted = embed_planted(pixels, facts, images.embeddings.images, network=network, progress=progress)
+    return replace(images, planted=planted)
 
 
 def _log_judged(judged: JudgedImages) -> None:

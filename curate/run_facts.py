@@ -26,6 +26,7 @@ from curate.same_part.find import SamePart
 from curate.same_part.names import propose_group
 from curate.verdicts.judge import JudgedImages
 from curate.verdicts.judged_set import contamination
+from curate.verdicts.power import families_like_nominal, power_table
 from curate.version import __version__
 
 SPLITS_NAMED = 5
@@ -55,6 +56,7 @@ def run_facts(
         "scorers": _scorer_facts(images),
         "same_part": None if dataset.same_part is None else _same_part(dataset, dataset.same_part),
         "contamination": contamination(images.judged),
+        "power": _power(images),
         "rounds_ended": {one.name: result.ended for one, result in zip(images.sets, images.judged, strict=True)},
         "machine": {
             "python": platform.python_version(),
@@ -79,6 +81,29 @@ def _same_part(dataset: JudgedDataset, found: SamePart) -> dict[str, Any]:
         "pairs_across_groups": sum(1 for _ in pairs_across_groups(dataset)),
         "proposed_group": _proposed_group(dataset, found),
         "copies": None if found.copies is None else _copies(found.copies),
+    }
+
+
+def _power(images: JudgedImages) -> dict[str, Any] | None:
+    """Return what of the planted defects is found, and what cannot be told from nominal images; None without any."""
+    by_set = {
+        one.name: (result, result.power)
+        for one, result in zip(images.sets, images.judged, strict=True)
+        if result.power is not None
+    }
+    powers = [power for _, power in by_set.values()]
+    if not powers:
+        return None
+    like_nominal = {
+        name: families_like_nominal(power, result.joined.values[~result.rejected])
+        for name, (result, power) in by_set.items()
+    }
+    return {
+        "planted": sum(len(power.found) for power in powers),
+        "found": sum(int(power.found.sum()) for power in powers),
+        "table": power_table(powers),
+        "like_nominal": {name: families for name, families in like_nominal.items() if families},
+        "cannot_tell": [name for name, (result, _) in by_set.items() if result.threshold.cannot_tell],
     }
 
 

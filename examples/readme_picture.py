@@ -22,7 +22,7 @@ def main() -> None:
         page = chromium.new_page(viewport={"width": WIDTH, "height": FIRST_SCREEN + CARDS}, color_scheme="light")
         page.goto(report.as_uri())
         # the first screen and the cards in one picture: what lies between is left out of the picture alone
-        for section in ("#scores", "#map"):
+        for section in ("#scores", "#power", "#budget", "#map"):
             page.locator(section).evaluate("section => { section.hidden = true }")
         # the local folder of the dataset means nothing to readers
         page.locator(".pairs dd bdi").first.evaluate(

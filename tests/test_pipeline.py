@@ -123,7 +123,29 @@ def test_an_image_in_another_light_or_out_of_focus_is_flagged_and_said_to_be(tmp
 def test_every_step_that_takes_long_is_a_stage(plates: Path, tmp_path: Path):
     watch = Meanwhile()
     quick(plates, tmp_path / "audit", screen=watch)
-    assert watch.stages == ["list", "read headers", "embed", "same part", "score", "draw", "report"]
+    assert watch.stages == ["list", "read headers", "embed", "same part", "plant", "score", "draw", "report"]
+
+
+def test_the_audit_says_what_of_planted_defects_is_found_and_which_images_are_uncertain(plates: Path, tmp_path: Path):
+    audit = quick(plates, tmp_path / "audit")
+    power, images = audit.run["power"], audit.images
+    assert power["planted"] == sum(row["planted"] for row in power["table"]) == 24
+    assert power["found"] == sum(row["found"] for row in power["table"]) > 0
+    assert set(power) == {"planted", "found", "table", "like_nominal", "cannot_tell"}
+    disagree = (images["verdict"] == "keep") == (images["confidence"] < 0.5)
+    assert (images["uncertain"].astype(bool) == disagree).all()
+    best = images.nlargest(1, "anomaly_score").iloc[0]
+    assert best["expected_precision"] == pytest.approx(1 - best["confidence"])
+    least = images.nsmallest(1, "anomaly_score").iloc[0]
+    assert least["expected_precision"] == pytest.approx(1 - images["confidence"].mean(), rel=1e-4)
+
+
+def test_without_planted_defects_the_audit_says_nothing_of_them(plates: Path, tmp_path: Path):
+    watch = Meanwhile()
+    audit = quick(plates, tmp_path / "audit", planted=False, screen=watch)
+    assert "plant" not in watch.stages
+    assert audit.run["power"] is None
+    assert audit.images["uncertain"].notna().all()
 
 
 def test_a_flagged_image_that_vanishes_before_it_is_drawn_has_no_map(plates: Path, tmp_path: Path):

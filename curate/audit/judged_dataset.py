@@ -66,9 +66,9 @@ class JudgedDataset:
     def verdicts(self) -> Verdicts:
         """The verdicts on the M images."""
         parts = self.images.verdicts
-        flagged = np.zeros(len(self.embeddings), dtype=np.bool_)
+        flagged, uncertain = np.zeros((2, len(self.embeddings)), dtype=np.bool_)
         for one, part in zip(self.images.sets, parts, strict=True):
-            flagged[one.rows] = part.flagged
+            flagged[one.rows], uncertain[one.rows] = part.flagged, part.uncertain
         nothing: tuple[Finding, ...] = ()
         return Verdicts(
             verdict=tuple(self.together((part.verdict for part in parts), parts[0].verdict[0])),
@@ -79,6 +79,7 @@ class JudgedDataset:
                 q_value=self.array(part.significance.q_value for part in parts),
                 confidence=self.array(part.significance.confidence for part in parts),
             ),
+            uncertain=uncertain,
             suggested_label=tuple(self.together((part.suggested_label for part in parts), "")),
             findings=tuple(self.together((part.findings for part in parts), nothing)),
         )

@@ -33,9 +33,9 @@ class Audit:
     Examples:
         >>> audit = curate.read_audit("parts-audit")
         >>> audit.images.query("verdict == 'keep'")["path"].size  # the cleaned set
-        22
+        21
         >>> audit.findings.query("code == 'LBL001'")["path"].tolist()  # local anomalies
-        ['03.png', '11.png']
+        ['03.png', '11.png', '12.png']
         >>> audit.views[""]["neighbours"].abstains  # by nominal set; this set has no labels
         False
 

@@ -58,10 +58,22 @@ IMAGES = _table(
     _column("p_value", REAL, "0-1, how often a nominal image scores as high; null if skipped"),
     _column("q_value", REAL, "0-1, false share among all that score as high, Benjamini-Hochberg; null if skipped"),
     _column(
+        "expected_precision",
+        REAL,
+        "0-1, share of anomalous images expected among all that score at least as high: mean of 1 - confidence; null "
+        "if skipped",
+    ),
+    _column(
         "verdict",
         TEXT,
         "keep, not_judged (SET001), mislabelled, near_ood, duplicate or unreadable; the cleaned split is keep, and "
         "not_judged, against which nothing speaks",
+    ),
+    _column(
+        "uncertain",
+        pa.bool_(),
+        "true where verdict and confidence disagree: kept though confidence is below one half, or flagged by its score "
+        "though it is above; null if skipped",
     ),
     _column("suggested_label", TEXT, "the label that the image seems to have, where it is mislabelled; empty if none"),
     _column("round_rejected", WHOLE, "refinement round that rejected the image, from 1; null if none did"),
@@ -71,7 +83,16 @@ IMAGES = _table(
     _column("pca_2", REAL, "second principal component; null if skipped"),
 )
 
-LATER = frozenset((*(measure.name for measure in fields(Optics)), "similarity", "shift_x", "shift_y"))
+LATER = frozenset(
+    (
+        *(measure.name for measure in fields(Optics)),
+        "expected_precision",
+        "uncertain",
+        "similarity",
+        "shift_x",
+        "shift_y",
+    )
+)
 """Columns that audits of this schema version may lack, since they came later; null then."""
 
 EXACT, COPY, SAME_PART, SAME_PART_DIFFERS = "exact", "copy", "same_part", "same_part_differs"

@@ -26,6 +26,7 @@ from curate.partition.nominal_sets import NominalSet, names_of
 from curate.records import CLEAN, Finding, FloatArray, IntArray, Verdict
 from curate.scorers import HYBRID, SCORERS
 from curate.verdicts.judged_set import JudgedSet
+from curate.verdicts.significance import expected_precision
 
 NEAREST_NAMED = 3
 
@@ -63,6 +64,7 @@ def _judgement(dataset: JudgedDataset) -> Columns:
     rejected = dataset.together((one.round_rejected.tolist() for one in images.judged), 0)
     nearest = [[dataset.path(n) for n in dataset.nearest_kept(i)[:NEAREST_NAMED]] for i in range(len(verdicts.verdict))]
     components = principal_components(dataset.embeddings.pooled)
+    precision = expected_precision(verdicts.anomaly_score, sure.confidence)
     return {
         "nominal_set": _by_file(dataset, names_of(images.sets), ""),
         **{entry.column: _by_file(dataset, _scores_of(dataset, name), None) for name, entry in SCORERS.items()},
@@ -70,6 +72,8 @@ def _judgement(dataset: JudgedDataset) -> Columns:
         "confidence": _by_file(dataset, sure.confidence.tolist(), None),
         "p_value": _by_file(dataset, sure.p_value.tolist(), None),
         "q_value": _by_file(dataset, sure.q_value.tolist(), None),
+        "expected_precision": _by_file(dataset, precision.tolist(), None),
+        "uncertain": _by_file(dataset, verdicts.uncertain.tolist(), None),
         "verdict": [one.value for one in mark_duplicates(verdict, dataset.duplicates)],
         "suggested_label": _by_file(dataset, verdicts.suggested_label, ""),
         "round_rejected": _by_file(dataset, [round_ or None for round_ in rejected], None),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 
 import pyarrow as pa
@@ -15,14 +15,14 @@ from curate.bench.embedder import DrawnSet
 from curate.bench.variants import Variant
 from curate.config import ScanConfig
 from curate.embeddings.engines.local import Cache
-from curate.embeddings.planted_images import embed_planted
-from curate.pipeline import embedded_images, plants
-from curate.progress import Progress, no_progress
-from curate.records import Embeddings, FloatArray, IntArray, PlantedImages, Scores
+from curate.pipeline import embedded_images, with_planted
+from curate.progress import Progress, Silent, no_progress
+from curate.records import Embeddings, FloatArray, IntArray, Scores
 from curate.refinement.judge_dataset import judge_dataset
 from curate.scores.base import NO_GUIDE, Guide, Scorer, ScorerContext, make_scorers
 from curate.shots import find_shots
 from curate.verdicts.judged_set import contamination
+from curate.verdicts.power import found_share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +33,14 @@ class JudgedDraw:
         images: the images table of the audit, one row an image, in the order of the draw.
         maps: the anomaly maps of the images that could be read, by the column of their score.
         contamination: the estimated share of anomalous images, 0-1.
+        power_planted: the share of planted defects above the threshold, 0-1; None where none were planted.
         seconds: by scorer, and for the verdicts.
     """
 
     images: pa.Table
     maps: dict[str, Sequence[FloatArray]]
     contamination: float
+    power_planted: float | None
     seconds: dict[str, float]
 
 
@@ -64,7 +66,8 @@ def judge_draw(
         config=config,
         same_part=same_part,
     )
-    images = replace(images, planted=planted_in(drawn, config))
+    network = (drawn.backbone, drawn.settings, Cache(config.cache, drawn.backbone, drawn.settings))
+    images = with_planted(images, drawn.facts, config, pixels=drawn.pixels, network=network, screen=Silent())
     judged = judge_dataset(images, timed, config, progress=progress)
     total = perf_counter() - start
     dataset = JudgedDataset(
@@ -80,17 +83,9 @@ def judge_draw(
         images=audit_tables(dataset, {})["images"],
         maps={JOINED_SCORE: dataset.maps, **{f"score_{name}": maps for name, maps in dataset.view_maps.items()}},
         contamination=contamination(judged.judged)["estimate"],
+        power_planted=found_share([one.power for one in judged.judged if one.power is not None]),
         seconds=seconds | {"judge_s": round(total - sum(seconds.values()), 3)},
     )
-
-
-def planted_in(drawn: DrawnSet, config: ScanConfig) -> PlantedImages | None:
-    """Return copies of the images of a draw with planted defects, as a scan makes them; None where it makes none."""
-    if not plants(config):
-        return None
-    cache = Cache(config.cache, drawn.backbone, drawn.settings)
-    network = (drawn.backbone, drawn.settings, cache)
-    return embed_planted(drawn.pixels, drawn.facts, drawn.embeddings.images, network=network)
 
 
 @dataclass

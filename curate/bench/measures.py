@@ -29,13 +29,28 @@ def ranking(wrong: BoolArray, scores: Scored) -> Figures:
     """
     if not wrong.any() or wrong.all():
         return {}
-    order = np.argsort(-scores, kind="stable")
-    tops = {k: wrong[order[: max(1, ceil(k / 100 * len(wrong)))]] for k in BUDGETS}
+    tops = {k: wrong[top] for k, top in _highest(scores).items()}
     return {
         "auroc": rank_auroc(wrong, scores),
         "ap": average_precision(wrong, scores),
         **{f"precision_at_{k}": float(top.mean()) for k, top in tops.items()},
     }
+
+
+def expected_precision(scores: Scored, confidence: Scored) -> Figures:
+    """Return the precision that a confidence leads to expect of the highest 5, 10 and 20 %: the mean of 1 - confidence.
+
+    Args:
+        scores: (N,) higher is more anomalous.
+        confidence: (N,) that each image is nominal, 0-1.
+    """
+    return {f"expected_precision_at_{k}": float(1 - confidence[top].mean()) for k, top in _highest(scores).items()}
+
+
+def _highest(scores: Scored) -> dict[int, NDArray[np.int64]]:
+    """Return the images of the highest scores for each of the budgets, one at least."""
+    order = np.argsort(-scores, kind="stable")
+    return {k: order[: max(1, ceil(k / 100 * len(scores)))] for k in BUDGETS}
 
 
 def verdicts(wrong: BoolArray, flagged: BoolArray) -> Figures:

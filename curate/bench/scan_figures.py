@@ -32,6 +32,7 @@ def scan_figures(drawn: DrawnSet, judged: JudgedDraw, source: LabelledSet) -> di
         if len(scores):
             figures[column] = measures.ranking(noise, scores) | measure_maps(maps, source, rows)
     own |= figures.get(JOINED_SCORE, {}) | _calibration(table, wrong) | _labels(table, drawn, source)
+    own |= _power(judged, wrong)
     if reliability := measures.reliability(*_with_value(table, "confidence", wrong)):
         figures[RELIABILITY] = reliability
     return {"": own, **figures}
@@ -48,10 +49,22 @@ def _calibration(table: pa.Table, wrong: BoolArray) -> measures.Figures:
     noise, confidence = _with_value(table, "confidence", wrong)
     if len(confidence):
         figures["calibration_error"] = measures.calibration_error(noise, confidence)
+        _, scores = _with_value(table, JOINED_SCORE, wrong)
+        figures |= measures.expected_precision(scores, confidence)
     noise, q_values = _with_value(table, "q_value", wrong)
     if len(q_values):
         figures |= measures.discovery(noise, q_values)
     return figures
+
+
+def _power(judged: JudgedDraw, wrong: BoolArray) -> measures.Figures:
+    """Return the share of planted defects, and of real ones, that score above the threshold; of those that there are.
+
+    An acquisition outlier counts as well: its score says how far its light or focus lies outside.
+    """
+    figures = {} if judged.power_planted is None else {"power_planted": judged.power_planted}
+    noise, scores = _with_value(judged.images, JOINED_SCORE, wrong)
+    return figures | ({"power_real": float((scores[noise] > 1).mean())} if noise.any() else {})
 
 
 def _with_value(table: Any, column: str, wrong: BoolArray) -> tuple[BoolArray, NDArray[np.float64]]:

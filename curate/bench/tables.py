@@ -40,7 +40,14 @@ SCHEMA = pa.schema(
             pa.string(),
             metadata={"comment": "column of the score, or reliability; empty for the method's own"},
         ),
-        pa.field("figure", pa.string(), metadata={"comment": "auroc, ap, f1, ...; shares are 0-1"}),
+        pa.field(
+            "figure",
+            pa.string(),
+            metadata={
+                "comment": "auroc, ap, f1, precision_at_5, expected_precision_at_5, power_real, power_planted, ...; "
+                "shares are 0-1"
+            },
+        ),
         pa.field("value", pa.float64(), metadata={"comment": "null for a cell that failed"}),
         pa.field("reason", pa.string(), metadata={"comment": "why a cell failed; empty if it did not"}),
         pa.field("made", pa.string(), metadata={"comment": "date, versions, machine"}),
@@ -57,6 +64,11 @@ COLUMNS = (
     ("precision_at_5", "P@5%"),
     ("precision_at_10", "P@10%"),
     ("precision_at_20", "P@20%"),
+    ("expected_precision_at_5", "expected P@5%"),
+    ("expected_precision_at_10", "expected P@10%"),
+    ("expected_precision_at_20", "expected P@20%"),
+    ("power_real", "real defects found"),
+    ("power_planted", "planted defects found"),
     ("contamination_error", "contamination error"),
     ("calibration_error", "ECE"),
     ("fdr", "FDR at 0.1"),

@@ -92,7 +92,8 @@ def show_error(message: str) -> None:
 
 def show_summary(summary: Summary) -> None:
     """Print the result of a scan on stdout."""
-    show(_counts(summary), *_worst(summary), *_codes(summary))
+    first = [Text(f"{summary.look_first}\n", style="bold yellow")] if summary.look_first else []
+    show(*first, _counts(summary), *_worst(summary), *_power(summary), *_codes(summary))
     for line in ("", *summary.next_steps):
         show(Text(printable(line)), soft_wrap=True)  # a path stays whole on a terminal, too
 
@@ -123,6 +124,10 @@ def _worst(summary: Summary) -> list[RenderableType]:
         cells = (row.verdict, printable(row.path), printable(row.reason))
         table.add_row(f"{row.score:.2f}", Text(cells[0], style=style), Text(cells[1]), Text(cells[2]))
     return [table]
+
+
+def _power(summary: Summary) -> list[RenderableType]:
+    return [Text("\n" * (not number) + printable(line)) for number, line in enumerate(summary.power)]
 
 
 def _codes(summary: Summary) -> list[RenderableType]:

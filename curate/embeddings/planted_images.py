@@ -54,7 +54,8 @@ def embed_planted(
         rows: (M,) those that could be read.
         network: the backbone, how the images were embedded, and where descriptors are kept; `seed` draws the images
             and the defects.
-        progress: called with 1 for each of the `planted_count(M)` images.
+        progress: called with the number of images just finished, `planted_count(M)` in all; an image that is not
+            needed, since there are fewer without copies, counts as done.
 
     Raises:
         CouldNotFinish: a file can no longer be read.
@@ -76,6 +77,7 @@ def embed_planted(
 
     with lanes(settings) as threads:
         list(threads.map(into, range(len(base))))
+    progress(planted_count(len(rows)) - len(base))
     cache.flush()
     embeddings = read_embeddings(rows[base].tolist(), keys, backbone=backbone, cache=cache)
     return PlantedImages(embeddings=embeddings, base=base, defects=defects)

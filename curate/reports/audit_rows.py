@@ -13,6 +13,7 @@ from curate.audit.maps import KEPT_MAPS
 from curate.audit.parquet import Audit
 from curate.findings import Code
 from curate.records import Verdict
+from curate.reports.budget import uncertain_rows
 from curate.reports.numbers import finite
 from curate.reports.scored_views import COLUMN, view_names
 
@@ -81,17 +82,31 @@ class AuditRows:
     def kept_to_review(self) -> list[int]:
         """The rows of the kept images with the highest scores, the highest first; of classes that were judged.
 
-        Behind them those of small groups apart (SET004), `KEPT_MAPS` at most, and of `decided`, that have no card yet.
+        Before them the uncertain ones, `KEPT_MAPS` at most. Behind them those of small groups apart (SET004),
+        `KEPT_MAPS` at most, and of `decided`, that have no card yet.
         """
         not_judged = {path for path, codes in self._codes.items() if Code.NOT_JUDGED in codes}
         judged = ((row, image) for row, image in enumerate(self.images) if image["path"] not in not_judged)
         kept = ((row, image) for row, image in judged if image["verdict"] == Verdict.KEEP)
         scored = [(score, row) for row, image in kept if (score := finite(image["anomaly_score"])) is not None]
         count = min(max(self.anomalies_not_flagged, LEAST_KEPT), KEPT_MAPS)
+        uncertain = [row for row in self.uncertain if self.images[row]["verdict"] == Verdict.KEEP][:KEPT_MAPS]
         highest = [row for _, row in sorted(scored, key=lambda pair: (-pair[0], pair[1]))[:count]]
+        highest = list(dict.fromkeys([*uncertain, *highest]))
         others = [*self.in_small_groups[:KEPT_MAPS], *(path for path in sorted(self.decided) if path in self.row_of)]
         shown = {*highest, *self.flagged}
         return [*highest, *(row for row in dict.fromkeys(self.row_of[path] for path in others) if row not in shown)]
+
+    @cached_property
+    def uncertain(self) -> list[int]:
+        """The rows of the images on which verdict and confidence disagree, the least confidence first."""
+        return uncertain_rows(self.audit.tables["images"])
+
+    @cached_property
+    def look_first(self) -> list[int]:
+        """Those of them that have a card."""
+        shown = set(self.shown)
+        return [row for row in self.uncertain if row in shown]
 
     @cached_property
     def in_small_groups(self) -> list[str]:

@@ -32,9 +32,11 @@ from curate.records import Verdict
 from curate.reports import panels, story
 from curate.reports.archived_thumbnails import ArchivedThumbnails
 from curate.reports.audit_rows import NEAREST_SHOWN, AuditRows
+from curate.reports.budget import BudgetPanel, budget_panel, look_first_words
 from curate.reports.cards import cards, thumbnail_sizes
 from curate.reports.numbers import counted, finite, percent
 from curate.reports.originals import Originals, originals
+from curate.reports.power import PowerPanel, power_panel
 from curate.reports.shots import across_groups, search_words, shot_pairs
 from curate.reports.thumbnails import INLINE_BYTES, ThumbnailBudget, Thumbnails, ThumbnailSizes, draw_thumbnails
 
@@ -51,6 +53,8 @@ class Page:
     rows: AuditRows
     classes: Sequence[panels.ClassPanel]
     map: panels.MapPanel | None
+    budget: BudgetPanel | None
+    power: PowerPanel | None
 
     @cached_property
     def cards(self) -> list[dict[str, Any]]:
@@ -76,7 +80,13 @@ def prepare(audit: Audit, decided: frozenset[str] = frozenset()) -> Page:
         decided: paths of images that have a card in any case.
     """
     rows = AuditRows(audit, decided)
-    return Page(rows=rows, classes=panels.class_panels(rows), map=panels.map_panel(rows))
+    return Page(
+        rows=rows,
+        classes=panels.class_panels(rows),
+        map=panels.map_panel(rows),
+        budget=budget_panel(audit.tables["images"]),
+        power=power_panel(audit.run),
+    )
 
 
 def write_report(
@@ -212,6 +222,7 @@ def _data(page: Page, thumbnails: Thumbnails, images: Originals, *, review: Mapp
         "images": {str(row): _caption(page.rows, row) for row in page.thumbnail_sizes},
         "dots": list(page.map.dots) if page.map else [],
         "kept_to_review": page.kept_cards,
+        "look_first": page.rows.look_first,
         "review": review,
     }
 
@@ -234,6 +245,8 @@ def _first_screen(page: Page, images: Originals) -> dict[str, Any]:
     return {
         "name": printable(Path(str(run.get("dataset", ""))).name or "dataset"),
         "headline": story.headline(rows),
+        "look_first": look_first_words(rows.audit.tables["images"]),
+        "shown_first": len(rows.look_first),
         "unjudged": story.unjudged(rows),
         "total": len(rows.images),
         "counts": [(verdict.value, story.VERDICT_WORDS[verdict], counts[verdict]) for verdict in Verdict],
@@ -244,7 +257,7 @@ def _first_screen(page: Page, images: Originals) -> dict[str, Any]:
         "views": rows.views,
         "labels": [(label, story.label_words(label)) for label in labels],
         "flagged": len(rows.flagged),
-        "kept_to_review": len(rows.kept_to_review),
+        "kept_to_review": len(set(rows.kept_to_review) - set(rows.look_first)),
     }
 
 
@@ -255,6 +268,8 @@ def _tables(page: Page, images: Originals) -> dict[str, Any]:
         "classes": page.classes,
         "other_classes": panels.other_classes(rows),
         "map": page.map,
+        "budget": page.budget,
+        "power": page.power,
         "table_rows": TABLE_ROWS,
         "unreadable": [
             (printable(i["path"]), i["label"], i["skip_reason"], ", ".join(i["reasons"])) for i in unreadable

@@ -18,7 +18,7 @@ def finite(value: object) -> float | None:
 
 def percent(share: float) -> str:
     """Return a share, 0-1, in per cent: one decimal below ten."""
-    value = 100 * share
+    value = round(100 * share, 6)  # 7, not 7.000000000000001
     return f"{value:.0f} %" if value >= 10 or value == round(value) else f"{value:.1f} %"
 
 

@@ -137,6 +137,54 @@ def scatter(kept: FloatArray, flagged: Sequence[FloatArray], mark: str) -> str:
         return clean(figure, mark)
 
 
+def power(cells: Sequence[tuple[str, str, float, tuple[float, float]]], mark: str) -> str:
+    """Draw the share of planted defects found, by size, with its interval; a colour for each range of contrasts.
+
+    Args:
+        cells: size, contrast, share found and its interval, 0-1, at least one.
+        mark: see `histogram`.
+    """
+    sizes, contrasts = list(dict.fromkeys(cell[0] for cell in cells)), list(dict.fromkeys(cell[1] for cell in cells))
+    with _drawing():
+        figure, (axes,) = _figure(6.0, 2.4, 1)
+        for number, contrast in enumerate(contrasts):
+            own = [cell for cell in cells if cell[1] == contrast]
+            shift = 0.16 * (number - (len(contrasts) - 1) / 2)
+            x, shares = [sizes.index(cell[0]) + shift for cell in own], [cell[2] for cell in own]
+            beyond = [
+                [share - cell[3][0] for cell, share in zip(own, shares, strict=True)],
+                [cell[3][1] - share for cell, share in zip(own, shares, strict=True)],
+            ]
+            colour, shape = (KEPT, FLAGGED, OTHER)[number % 3], "os^"[number % 3]
+            label = f"contrast {contrast}"
+            axes.errorbar(x, shares, np.maximum(beyond, 0), color=colour, marker=shape, linestyle="none", label=label)
+        axes.set_xticks(range(len(sizes)), sizes)
+        axes.set_xlim(-0.5, len(sizes) - 0.5)
+        axes.set_ylim(0, 1.02)
+        axes.set_xlabel("size, of the image's longest side")
+        axes.set_ylabel("share found")
+        axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+        return clean(figure, mark)
+
+
+def budget(shares: FloatArray, precision: FloatArray, mark: str) -> str:
+    """Draw the expected precision over the share of the images that is reviewed, highest scores first.
+
+    Args:
+        shares: (N,) ascending, 0-1.
+        precision: (N,) expected, 0-1.
+        mark: see `histogram`.
+    """
+    with _drawing():
+        figure, (axes,) = _figure(6.0, 2.1, 1)
+        axes.plot(100 * shares, precision, color=THRESHOLD, linewidth=1.4)
+        axes.set_xlim(0, 100)
+        axes.set_ylim(0, 1.02)
+        axes.set_xlabel("images reviewed, % of the set, highest scores first")
+        axes.set_ylabel("expected precision")
+        return clean(figure, mark)
+
+
 def _reals(numbers: Sequence[Mapping[str, Any]], name: str) -> list[float]:
     return [float("nan") if row.get(name) is None else float(row[name]) for row in numbers]
 

@@ -13,6 +13,7 @@ from curate.findings import Code, FindingText, catalogue
 from curate.images.names import printable, unicode_name
 from curate.records import CLEAN, Layout, Verdict
 from curate.reports.audit_rows import FLAGGED, AuditRows, nominal_set
+from curate.reports.budget import look_first_words
 from curate.reports.numbers import counted, finite, percent
 
 VERDICT_WORDS: Mapping[str, str] = {
@@ -152,9 +153,7 @@ def _view_words(rows: AuditRows, view: str) -> str:
 def next_steps(rows: AuditRows) -> list[tuple[str, str]]:
     """Return what to do now: a sentence and the command for it, which may be empty."""
     audit = shlex.quote(unicode_name(str(rows.audit.path or "AUDIT")))
-    counts, steps = verdicts(rows), list[tuple[str, str]]()
-    if rows.flagged:
-        steps.append(("Review the flagged images, most anomalous first, and decide on each:", review_command(audit)))
+    counts, steps = verdicts(rows), _review_steps(rows, review_command(audit))
     if sum(counts[verdict] for verdict in CLEAN) < len(rows.images):
         steps.append(("Write the cleaned set. Your decisions apply, and you can undo it:", f"curate prune {audit}"))
     if counts[Verdict.NOT_JUDGED]:
@@ -171,8 +170,20 @@ def next_steps(rows: AuditRows) -> list[tuple[str, str]]:
         steps.append((_small_groups_words(rows), ""))
     steps += _named_groups(rows)
     if rows.anomalies_not_flagged:
-        steps.append((_not_flagged_words(rows), "" if rows.flagged else review_command(audit)))
+        steps.append((_not_flagged_words(rows), "" if rows.flagged or rows.look_first else review_command(audit)))
     return steps or [("Nothing to do: train on the set as it is.", "")]
+
+
+def _review_steps(rows: AuditRows, command: str) -> list[tuple[str, str]]:
+    """Return the steps that a person decides in: the uncertain images, then the flagged ones."""
+    steps = []
+    if rows.look_first:
+        words = look_first_words(rows.audit.tables["images"])
+        steps.append((f"{words} The review begins with them:", command))
+    if rows.flagged:
+        words = "Review the flagged images, most anomalous first, and decide on each"
+        steps.append((f"{words}.", "") if rows.look_first else (f"{words}:", command))
+    return steps
 
 
 def _named_groups(rows: AuditRows) -> list[tuple[str, str]]:

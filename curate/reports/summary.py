@@ -10,6 +10,8 @@ from curate.audit.folder import REPORT
 from curate.audit.parquet import Audit
 from curate.images.names import unicode_name
 from curate.records import Verdict
+from curate.reports.budget import look_first_words
+from curate.reports.power import found_words, planted_defects, unseen_words
 
 WORST = 10
 
@@ -31,8 +33,10 @@ class Summary:
     Attributes:
         images: files found, also the unreadable ones.
         layout: how the dataset was read.
+        look_first: what to look at before all else, one sentence; "" if nothing.
         verdicts: images by verdict, in the order keep ... unreadable; those without images left out.
         worst: flagged images, most anomalous first, ten at most.
+        power: what of the planted defects was found, a sentence each; none where none were planted.
         codes: how many images have each finding.
         next_steps: lines that say where the audit is and what to do.
         audit: its folder; "" if it was not written.
@@ -40,8 +44,10 @@ class Summary:
 
     images: int
     layout: str
+    look_first: str
     verdicts: dict[str, int]
     worst: tuple[WorstImage, ...]
+    power: tuple[str, ...]
     codes: dict[str, int]
     next_steps: tuple[str, ...]
     audit: str = ""
@@ -59,8 +65,10 @@ def summarise(audit: Audit) -> Summary:
     return Summary(
         images=table.num_rows,
         layout=str(audit.run.get("layout", "")),
+        look_first=look_first_words(table),
         verdicts={v.value: verdicts[v.value] for v in Verdict if verdicts[v.value]},
         worst=_worst(audit),
+        power=_power(audit),
         codes=dict(sorted(codes.items())),
         next_steps=_next_steps(audit, verdicts),
         audit=unicode_name(str(audit.path or "")),
@@ -81,6 +89,11 @@ def _worst(audit: Audit) -> tuple[WorstImage, ...]:
     return tuple(
         WorstImage(i["path"], i["anomaly_score"], i["verdict"], reasons.get(i["path"], "")) for i in flagged[:WORST]
     )
+
+
+def _power(audit: Audit) -> tuple[str, ...]:
+    defects = planted_defects(audit.run)
+    return () if defects is None else tuple(filter(None, (found_words(defects), unseen_words(defects))))
 
 
 def _next_steps(audit: Audit, verdicts: Counter[str]) -> tuple[str, ...]:

@@ -20,8 +20,8 @@ from curate.records import BoolArray, Finding, FloatArray, IntArray, Verdict
 from curate.verdicts.acquisition import AcquisitionOutlier
 from curate.verdicts.judged_set import JudgedSet, LabelChecks, NearOtherClass, OrdinaryElsewhere
 from curate.verdicts.rejection_cap import RejectionCap
-from curate.verdicts.significance import Significance, significance
-from curate.verdicts.threshold import EVEN, find_threshold, first_of_each, relative_scores
+from curate.verdicts.significance import Significance, significance, uncertain
+from curate.verdicts.threshold import EVEN, TELLS_FROM, find_threshold, first_of_each, relative_scores
 
 ORDINARY = 0.5
 """A view finds an image ordinary below this score relative to its threshold."""
@@ -50,6 +50,8 @@ class Verdicts:
             acquisition outlier alone, how far outside it lies.
         flagged: (N,) whether it is.
         significance: how sure that is.
+        uncertain: (N,) whether it is less sure than not: kept though more likely anomalous, or flagged by its score
+            though more likely nominal.
         suggested_label: N labels; "" where nothing speaks for another label than the image's own.
         findings: N tuples, empty where nothing was found.
     """
@@ -58,15 +60,17 @@ class Verdicts:
     anomaly_score: FloatArray
     flagged: BoolArray
     significance: Significance
+    uncertain: BoolArray
     suggested_label: tuple[str, ...]
     findings: tuple[tuple[Finding, ...], ...]
 
     def __post_init__(self) -> None:
-        aligned = (self.anomaly_score, self.flagged, self.suggested_label, self.findings)
+        aligned = (self.anomaly_score, self.flagged, self.uncertain, self.suggested_label, self.findings)
         if any(len(column) != len(self.verdict) for column in aligned):
             raise ValueError("arrays of the verdicts differ in length")
         self.anomaly_score.setflags(write=False)
         self.flagged.setflags(write=False)
+        self.uncertain.setflags(write=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,18 +118,19 @@ def decide(
             verdicts[i], score[i] = Verdict.NEAR_OOD, outliers[0].relative
             findings[i] = (_outlier(outliers, nominal=not as_a_whole[i]),)
         elif as_a_whole[i]:
-            verdicts[i] = Verdict.NEAR_OOD
-            whole = _unlike_set(relative, float(whole_relative[i]), doubt)
+            verdicts[i], whole = Verdict.NEAR_OOD, _unlike_set(relative, float(whole_relative[i]), doubt)
             findings[i] = (whole, *([_outlier(outliers, nominal=False)] if outliers else []))
         else:
             verdicts[i], findings[i] = Verdict.MISLABELLED, (_local(relative, judged.joined.maps[i], doubt),)
-    for i, note in _notes(judged, nominal_set, cap_note):
+    unsure = uncertain(sure.confidence, flagged=flagged, above=judged.relative > 1)
+    for i, note in (*_kept_in_doubt(judged, sure, unsure & ~flagged), *_notes(judged, nominal_set, cap_note)):
         findings[i] = (*findings[i], note)
     return Verdicts(
         verdict=tuple(verdicts),
         anomaly_score=score,
         flagged=flagged,
         significance=sure,
+        uncertain=unsure,
         suggested_label=tuple(
             other_label[i][0] if i in other_label and flagged[i] else "" for i in range(len(flagged))
         ),
@@ -212,7 +217,7 @@ def _notes(judged: JudgedSet, nominal_set: NominalSet, cap_note: str) -> Iterato
 
 
 def _notes_on_set(judged: JudgedSet, nominal_set: NominalSet, cap_note: str) -> Iterator[Finding]:
-    """Yield what holds for all images of a nominal set: subpopulations, not judged, rejection cap reached."""
+    """Yield what holds for all images of a nominal set: subpopulations, not judged, cap reached, defects unseen."""
     if nominal_set.subpopulations > 1:
         count = nominal_set.subpopulations
         text = f"The class holds {count} subpopulations that have little in common; judged as {nominal_set.name!r}"
@@ -222,6 +227,21 @@ def _notes_on_set(judged: JudgedSet, nominal_set: NominalSet, cap_note: str) -> 
         yield Finding(code=Code.NOT_JUDGED, message=f"{where}{judged.threshold.note}, so none of them was judged")
     if cap_note:
         yield Finding(code=Code.REJECTION_CAPPED, message=cap_note)
+    if judged.threshold.cannot_tell:
+        text = (
+            f"A planted defect adds less than {TELLS_FROM:g} standard deviations of the nominal scores, so real "
+            "defects may be there, unseen"
+        )
+        yield Finding(code=Code.DEFECTS_UNSEEN, message=text)
+
+
+def _kept_in_doubt(judged: JudgedSet, sure: Significance, which: BoolArray) -> Iterator[tuple[int, Finding]]:
+    for i in np.flatnonzero(which).tolist():
+        message = (
+            f"Kept, but more likely anomalous than nominal: confidence {sure.confidence[i]:.2f}, score "
+            f"{judged.relative[i]:.2f} (threshold 1)"
+        )
+        yield i, Finding(code=Code.UNCERTAIN, message=message)
 
 
 def _near_other(label: str, check: NearOtherClass) -> tuple[str, Finding]:

@@ -28,6 +28,9 @@ INTERVAL = 0.9
 UNLIKE_NOMINAL = 0.05
 """A family whose scores are higher than those of nominal images by chance this often is told from them."""
 
+LEAST_OF_FAMILY = 3
+"""Of a family with fewer planted defects nothing is said."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Power:
@@ -48,6 +51,12 @@ def power_of(planted: PlantedImages, values: FloatArray, threshold: Threshold) -
     """Hold the scores of planted images, (Q,), against a threshold; where nothing can be flagged, none is found."""
     found = values > threshold.value if not threshold.note else np.zeros(len(values), dtype=np.bool_)
     return Power(defects=planted.defects, values=values, found=found)
+
+
+def found_share(powers: Sequence[Power]) -> float | None:
+    """Return the share of planted defects that are found, 0-1, over several nominal sets; None without any."""
+    found = np.concatenate([power.found for power in powers]) if powers else np.zeros(0, dtype=np.bool_)
+    return float(found.mean()) if len(found) else None
 
 
 def power_table(powers: Sequence[Power]) -> list[dict[str, Json]]:
@@ -92,6 +101,7 @@ def families_like_nominal(power: Power, nominal: FloatArray) -> list[str]:
     like = []
     for name in sorted(set(names.tolist())):
         scores = power.values[names == name]
-        if len(nominal) and mannwhitneyu(scores, nominal, alternative="greater").pvalue > UNLIKE_NOMINAL:
+        enough = len(nominal) > 0 and len(scores) >= LEAST_OF_FAMILY
+        if enough and mannwhitneyu(scores, nominal, alternative="greater").pvalue > UNLIKE_NOMINAL:
             like.append(name)
     return like

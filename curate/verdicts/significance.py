@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import false_discovery_control
 
-from curate.records import FloatArray
-from curate.verdicts.threshold import Threshold
+from curate.records import BoolArray, FloatArray
+from curate.verdicts.threshold import EVEN, Threshold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,3 +43,29 @@ def significance(values: FloatArray, threshold: Threshold) -> Significance:
         q_value=false_discovery_control(p_value).astype(np.float32),
         confidence=threshold.confidence(values).astype(np.float32),
     )
+
+
+def uncertain(confidence: FloatArray, *, flagged: BoolArray, above: BoolArray) -> BoolArray:
+    """Return (N,) of which images verdict and confidence disagree.
+
+    Args:
+        confidence: (N,) that each is nominal, 0-1.
+        flagged: (N,) whether each is flagged, for whatever reason.
+        above: (N,) whether its score lies above the threshold; what else flags an image does not speak of its score.
+    """
+    return np.where(flagged, above & (confidence > EVEN), confidence < EVEN)
+
+
+def expected_precision(scores: FloatArray, confidence: FloatArray) -> FloatArray:
+    """Return (N,) the share of anomalous images, 0-1, expected among all that score at least as high as each.
+
+    Args:
+        scores: (N,) higher is more anomalous.
+        confidence: (N,) that each is nominal, 0-1.
+
+    Source: ours: the mean of 1 - confidence.
+    """
+    order = np.argsort(-scores, kind="stable")
+    means = np.cumsum(1 - confidence[order].astype(np.float64)) / np.arange(1, len(scores) + 1)
+    last = np.searchsorted(-scores[order], -scores, side="right") - 1  # of those that score the same
+    return means[last].astype(np.float32)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 
 from curate.bench.draws import draw
 from curate.bench.embedder import LabelledSetEmbedder
-from curate.bench.judge_draw import planted_in
 from curate.bench.sets import read_set
-from curate.pipeline import configure, embedded_images
+from curate.embeddings.engines.local import Cache
+from curate.pipeline import configure, embedded_images, with_planted
+from curate.progress import Silent
 from curate.refinement.judge_set import judge_set
 from curate.scores.base import ScorerContext, make_scorers
 from curate.verdicts import threshold as settings
@@ -86,7 +87,8 @@ def drawn_from(embedder: LabelledSetEmbedder, share: float, seed: int) -> Drawn:
     one = embedder.embed_draw(draw(embedder.source, share, seed, images=IMAGES, test_share=TEST_SHARE))
     config = embedder.config
     images = embedded_images(one.listing, one.facts, one.duplicates, embeddings=one.embeddings, config=config)
-    images = replace(images, planted=planted_in(one, config))
+    network = (one.backbone, one.settings, Cache(config.cache, one.backbone, one.settings))
+    images = with_planted(images, one.facts, config, pixels=one.pixels, network=network, screen=Silent())
     judged = judge_set(images, make_scorers(ScorerContext(config=config)), config)
     scores, wrong = judged.joined.values.astype(np.float64), np.array(one.draw.wrong[one.readable], dtype=np.bool_)
     ranked = np.argsort(-scores, kind="stable")

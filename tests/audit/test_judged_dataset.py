@@ -26,6 +26,7 @@ def dataset(codes: dict[int, str], *, flagged: int = 0, duplicates: int = 0) -> 
         anomaly_score=np.arange(N, dtype=np.float32),
         flagged=np.arange(N) >= N - flagged,
         significance=Significance(p_value=none, q_value=none, confidence=none),
+        uncertain=np.zeros(N, dtype=np.bool_),
         suggested_label=("",) * N,
         findings=tuple((Finding(code=codes[i], message="noted"),) if i in codes else () for i in range(N)),
     )

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 import curate
-from curate.bench import call, plan
+from curate.bench import call, measures, plan
 from curate.bench.baselines.registry import BASELINES
 from curate.bench.call import Call, make_plan, run_bench
 from curate.bench.cells import CELLS, Cell, CellResult, CellStore, Question
@@ -119,6 +119,16 @@ def test_every_method_has_its_figures_and_the_holes_are_found(finished):
     for method in ("default", "patch-nn"):
         assert value(rows, "auroc", method=method, share=0.2, view="") > 0.95
     assert value(rows, "contamination_error", method="default", share=0.2, view="") < 0.2
+    assert value(rows, "power_real", method="default", share=0.2, view="") > 0.5
+    assert not [
+        row for row in rows if row["figure"] == "power_real" and row["share"] == 0
+    ]  # no defect, no share of them
+    for share in (0, 0.2):
+        assert 0 <= value(rows, "power_planted", method="default", share=share, view="") <= 1
+        for budget in measures.BUDGETS:
+            figure = f"expected_precision_at_{budget}"
+            assert 0 <= value(rows, figure, method="default", share=share, view="") <= 1
+    assert "expected P@10%" in (folder / "tables.md").read_text()
     assert value(rows, "image_auroc", method="neighbours", trained="clean", share=0.2) > 0.95
     assert value(rows, "pixel_auroc", method="neighbours", trained="clean", share=0.2) > 0.8
     assert "| default |" in summary

@@ -19,6 +19,14 @@ def test_a_perfect_ranking_has_every_figure_at_its_best():
     assert found == {"auroc": 1.0, "ap": 1.0, "precision_at_5": 1.0, "precision_at_10": 1.0, "precision_at_20": 1.0}
 
 
+def test_expected_precision_is_what_the_confidence_of_the_highest_scores_says():
+    confidence = np.array([0.9] * 8 + [0.3, 0.1])
+    found = measures.expected_precision(np.arange(10.0), confidence)
+    assert found == pytest.approx(
+        {"expected_precision_at_5": 0.9, "expected_precision_at_10": 0.9, "expected_precision_at_20": 0.8}
+    )
+
+
 def test_where_nothing_is_wrong_there_is_no_ranking_but_there_are_false_alarms():
     none = np.zeros(4, dtype=bool)
     assert measures.ranking(none, np.arange(4.0)) == {}

@@ -162,8 +162,8 @@ def test_the_only_view_is_joined_though_it_abstains():
 def test_what_the_first_round_could_not_exclude_no_later_one_excludes():
     rng = np.random.default_rng(1)
     half = np.arange(200) % 2
-    flat, apart = rng.normal(2 * half, 0.6), rng.normal(3 * half, 0.6)
-    flat[0] = apart[0] = 7
+    flat, apart = rng.normal(2.15 * half, 0.6), rng.normal(3 * half, 0.6)
+    flat[0] = apart[0] = 9
     first, alone = refined(Scripted(flat), rounds=1), refined(Scripted(apart), rounds=1)
     assert first.threshold.may_be_clean
     assert alone.rejected.sum() > 50

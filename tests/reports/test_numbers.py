@@ -17,7 +17,7 @@ def test_the_plural_is_regular_unless_given():
 
 
 @pytest.mark.parametrize(
-    ("share", "words"), [(0.0, "0 %"), (0.061, "6.1 %"), (0.05, "5 %"), (0.104, "10 %"), (0.99, "99 %")]
+    ("share", "words"), [(0.0, "0 %"), (0.061, "6.1 %"), (0.05, "5 %"), (0.07, "7 %"), (0.104, "10 %"), (0.99, "99 %")]
 )
 def test_a_share_has_one_decimal_below_ten_per_cent(share: float, words: str):
     assert percent(share) == words

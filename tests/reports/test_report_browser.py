@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from curate.reports.audit_rows import LEAST_KEPT
 from curate.reports.html import write_report
 from tests.audit.drawn_audit import draw_audit
 from tests.reports.browser import open_chromium
+from tests.reports.test_power_and_budget import POWER, changed
 
 HOSTILE = (
     '<img src=x onerror="window.hacked=1">.png',
@@ -47,7 +49,8 @@ def page(chromium: Any) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
-    return write_report(folder / "audit", draw_audit(folder))
+    audit = changed(draw_audit(folder), expected_precision=dict.fromkeys(range(40), 0.5))
+    return write_report(folder / "audit", replace(audit, run=audit.run | {"power": POWER}))
 
 
 def shown(page: Any) -> int:
@@ -237,3 +240,16 @@ def test_printing_fills_the_cards(page: Any, report: Path):
     page.emulate_media(media="print")
     assert page.locator(".card.unfilled").count() == 0
     assert page.locator("#filters").is_hidden()
+
+
+def test_the_images_to_look_at_first_come_first_and_are_shown_once(page: Any, tmp_path: Path):
+    audit = draw_audit(tmp_path)
+    audit = changed(audit, uncertain={20: True, 30: True, 2: True}, confidence={20: 0.3, 30: 0.1, 2: 0.8})
+    page.goto(write_report(tmp_path / "audit", audit).as_uri())
+    assert "Look at these 3 images first" in page.locator(".notice").inner_text()
+    ids = page.locator(".card").evaluate_all("cards => cards.map((card) => card.id)")
+    assert ids[:3] == ["card-30", "card-20", "card-2"]
+    assert len(ids) == len(set(ids))
+    assert shown(page) == 7
+    page.keyboard.press("n")
+    assert page.evaluate("document.activeElement.id") == "card-30"

@@ -6,7 +6,9 @@ const Report = (() => {
   const WORDS = { mislabelled: "mislabelled", near_ood: "unlike the set", keep: "kept", not_judged: "not judged", duplicate: "duplicate", unreadable: "unreadable" };
   const PRINTED = 400, FULL = 3; // cards that printing fills; a view's bar ends at three times its threshold
   const SHEET = 12; // cards are laid out and watched by sheets, so that scrolling does not cost more where they are many
-  const groups = [[byId("cards"), data.cards.slice()], [byId("kept-cards"), data.kept_to_review.slice()]].filter(([host]) => host);
+  const first = new Map(data.look_first.map((row, at) => [row, at])), others = (some) => some.filter((card) => !first.has(card.row));
+  const uncertain = [...data.cards, ...data.kept_to_review].filter((card) => first.has(card.row)).sort((a, b) => first.get(a.row) - first.get(b.row));
+  const groups = [[byId("first-cards"), uncertain], [byId("cards"), others(data.cards)], [byId("kept-cards"), others(data.kept_to_review)]].filter(([host]) => host);
   const cards = groups.flatMap(([, ofGroup]) => ofGroup), elements = new Map();
   const hooks = { fill: [], text: (card) => "", passes: (card) => true };
   let visible = cards.slice(), opacity = 70;
