@@ -26,7 +26,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from curate.findings import Code
 from curate.images import orientation, pnm, tiff
-from curate.images.integrity import Unreadable, extra_channels, reduced_depth, several_pages
+from curate.images.integrity import Unreadable, reduced_depth, several_pages
 from curate.records import Finding
 
 # The one process-wide setting: keep Pillow's warnings of careless metadata, and of images of more than 89 megapixels
@@ -57,6 +57,7 @@ class Header:
         mode, bit_depth: see `records.ImageFacts`.
         deep: samples do not fit 8 unsigned bits: they are read as numbers and mapped by `levels`.
         elements: samples to hold while decoding; may be far more than pixels for a TIFF of many bands.
+        partial: whether the file holds more than its first picture at full depth: pages, frames, bits.
         notes: findings from the header alone.
     """
 
@@ -67,6 +68,7 @@ class Header:
     bit_depth: int
     deep: bool
     elements: int
+    partial: bool = False
     notes: tuple[Finding, ...] = ()
 
     @property
@@ -173,11 +175,14 @@ def _pillow_header(data: bytes, kind: FileFormat) -> Header:
         bit_depth=bits,
         deep=deep,
         elements=image.width * image.height * len(image.getbands()),
+        partial=bool(notes),
         notes=tuple(notes),
     )
 
 
 def _has_frames(image: ImageFile.ImageFile, kind: FileFormat) -> bool:
+    if kind is FileFormat.JPEG:
+        return "mpoffset" in image.info  # the index of several pictures in one file, as phones and stereo cameras write
     if kind not in (FileFormat.GIF, FileFormat.WEBP, FileFormat.PNG):
         return False
     try:
@@ -189,8 +194,6 @@ def _has_frames(image: ImageFile.ImageFile, kind: FileFormat) -> bool:
 def _tiff_header(data: bytes) -> Header:
     page = tiff.read_page(io.BytesIO(data))
     deep = page.bits > 8 or not page.dtype.startswith(("uint", "bool"))
-    notes = [several_pages()] if page.several_pages else []
-    notes += [extra_channels(page.samples, tiff.used_bands(page))] if page.extra else []
     mode = page.dtype if page.samples == 1 else f"{page.dtype}x{page.samples}"
     return Header(
         format=FileFormat.TIFF,
@@ -200,7 +203,8 @@ def _tiff_header(data: bytes) -> Header:
         bit_depth=page.bits,
         deep=deep,
         elements=page.elements,
-        notes=tuple(notes),
+        partial=page.several_pages,
+        notes=(several_pages(),) if page.several_pages else (),
     )
 
 

@@ -19,10 +19,14 @@ from curate.images.integrity import Unreadable, needs_imagecodecs
 # without a handler of its own, tifffile's remarks on unusual files would reach stderr by logging's last resort
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-MIN_IS_WHITE, RGB, SEPARATED = 0, 2, 5
+MIN_IS_WHITE, MIN_IS_BLACK, RGB, SEPARATED = 0, 1, 2, 5
 SEPARATE = 2
-UNASSOCIATED_ALPHA = 2
-ALPHAS = (1, UNASSOCIATED_ALPHA)
+PLAIN = frozenset((MIN_IS_WHITE, MIN_IS_BLACK, RGB))
+"""Samples that are grey or RGB as they are stored."""
+ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 1, 2
+ALPHAS = (ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA)
+SUB_IMAGES = 330
+"""The tag that points to further images of the first page."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +40,8 @@ class TiffPage:
         samples: a pixel's samples, alpha and extra bands included.
         elements: samples of the whole page, what a decoder has to hold.
         colours: 1 for grey, 3 for RGB, 4 for CMYK: how many of the samples are colour.
-        alpha: index of the unassociated alpha sample, -1 if there is none.
+        alpha: index of the alpha sample, -1 if there is none.
+        premultiplied: whether colours are multiplied by alpha already (associated alpha).
         extra: whether there are samples that are neither colour nor alpha.
         planes: whether each sample is stored as an image of its own.
     """
@@ -51,6 +56,7 @@ class TiffPage:
     orientation: int
     colours: int
     alpha: int
+    premultiplied: bool
     extra: bool
     planes: bool
     several_pages: bool
@@ -62,7 +68,7 @@ def read_page(file: BinaryIO) -> TiffPage:
         page = _first(tiff)
         photometric, colours = int(page.photometric), _colours(page)
         kinds = [int(kind) for kind in page.extrasamples]
-        alpha = colours + kinds.index(UNASSOCIATED_ALPHA) if UNASSOCIATED_ALPHA in kinds else -1
+        alpha = next((at for at, kind in enumerate(kinds) if kind in ALPHAS), -1)
         bits = page.bitspersample
         return TiffPage(
             width_px=int(page.imagewidth),
@@ -74,10 +80,11 @@ def read_page(file: BinaryIO) -> TiffPage:
             photometric=photometric,
             orientation=int(page.tags.valueof(274, 1)),
             colours=colours,
-            alpha=alpha,
+            alpha=colours + alpha if alpha >= 0 else -1,
+            premultiplied=alpha >= 0 and kinds[alpha] == ASSOCIATED_ALPHA,
             extra=page.samplesperpixel - colours > sum(kind in ALPHAS for kind in kinds),
             planes=page.samplesperpixel > 1 and int(page.planarconfig) == SEPARATE,
-            several_pages=_has_next(tiff, page),
+            several_pages=page.imagedepth > 1 or SUB_IMAGES in page.tags or _has_next(tiff, page),
         )
 
 
