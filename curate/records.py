@@ -65,6 +65,8 @@ class Listing:
         labels, splits, groups: aligned with `paths`; "" where the source says nothing.
         ignored: how many entries were passed over, by reason ("hidden", "not an image", "mask", ...).
         findings: aligned with `paths`: what the listing itself noticed (a name that is not valid UTF-8).
+        masks: pictures of where defects are, passed over: by the path of each its file, and the path of its image, ""
+            if it belongs to none that is listed.
     """
 
     root: Path
@@ -76,6 +78,7 @@ class Listing:
     groups: tuple[str, ...]
     ignored: dict[str, int] = field(default_factory=dict)
     findings: tuple[tuple[Finding, ...], ...] = ()
+    masks: Mapping[str, tuple[Path, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         aligned = (self.files, self.labels, self.splits, self.groups)

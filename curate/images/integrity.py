@@ -138,6 +138,11 @@ def little_contrast(low: float, high: float, share: float) -> Finding:
     return Finding(code=Code.LITTLE_CONTRAST, message=f"{message}; set --white-level, or scan this kind of file apart")
 
 
+def perhaps_mask(message: str) -> Finding:
+    """Say why an image may be a mask, in the words of `curate.images.masks`."""
+    return Finding(code=Code.PERHAPS_MASK, message=message)
+
+
 def invalid_name(path: str) -> Finding:
     """Say that a file's name is not valid UTF-8; `path` is the escaped form."""
     return Finding(

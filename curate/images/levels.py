@@ -17,7 +17,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ from curate.images import formats, rasters, tiff
 from curate.images.files import open_regular, read_file
 from curate.images.integrity import attempt, clipped, little_contrast, marked, not_finite
 from curate.records import Finding, FloatArray
+
+T = TypeVar("T")
 
 WHITES = (255.0, 1023.0, 4095.0, 16383.0, 65535.0, 2.0**20 - 1, 2.0**24 - 1, 2.0**32 - 1)
 FILES_PEEKED = 1024
@@ -124,8 +126,8 @@ def find_levels(files: Sequence[Path], config: DecodeConfig) -> Levels:
     return _decide([values for values in ranges if values is not None])
 
 
-def spread(files: Sequence[Path], count: int) -> list[Path]:
-    """Return up to `count` of the files, evenly spaced, first and last included."""
+def spread(files: Sequence[T], count: int) -> list[T]:
+    """Return up to `count` of the files, or of what else is in order, evenly spaced, first and last included."""
     if len(files) <= count:
         return list(files)
     return [files[index * (len(files) - 1) // (count - 1)] for index in range(count)]

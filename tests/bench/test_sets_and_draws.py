@@ -37,7 +37,7 @@ def imagined(good: int, bad: int) -> LabelledSet:
         files=tuple(files),
         labels=("good",) * good + ("defect/x",) * bad,
         nominal=(True,) * good + (False,) * bad,
-        masks=(None,) * (good + bad),
+        masks=((),) * (good + bad),
     )
 
 
@@ -47,14 +47,14 @@ def test_good_and_defect_folders_are_read_and_others_left_out(tmp_path):
     )
     assert [found.relative(row) for row in range(len(found))] == ["good/1.png", "good/2.png", "defect/hole/1.png"]
     assert found.nominal == (True, True, False)
-    assert found.masks == (None, None, tmp_path / "masks/hole/1.png")
+    assert found.masks == ((), (), (tmp_path / "masks/hole/1.png",))
 
 
 def test_mvtec_layout_takes_the_good_of_both_splits_and_its_masks(tmp_path):
     names = ("train/good/1.png", "test/good/2.png", "test/cut/3.png", "ground_truth/cut/3_mask.png")
     found = read_set(made(tmp_path, *names))
     assert found.nominal == (True, True, False)
-    assert found.masks[2] == tmp_path / "ground_truth/cut/3_mask.png"
+    assert found.masks[2] == (tmp_path / "ground_truth/cut/3_mask.png",)
 
 
 def test_a_class_folder_may_be_named_nominal(tmp_path):
