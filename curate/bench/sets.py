@@ -17,6 +17,7 @@ from pathlib import Path
 
 from curate.errors import InputError, UsageError
 from curate.images.masks import TellApart, find_images
+from curate.images.split_names import split_depths
 
 GOOD, DEFECT = "good", "defect"
 CLASSES_NAMED = 8
@@ -139,10 +140,7 @@ def _nominal_and_defective(root: Path, images: Sequence[Path], nominal: str | No
         return _as(sorted(good), GOOD), [pair for pair in _labelled(bad, root) if pair[1] != "test"]
     if nominal is None and (root / DEFECT).is_dir():
         return _as(_below(root / GOOD, images), GOOD), _labelled(_below(root / DEFECT, images), root)
-    classes: dict[str, list[Path]] = {}
-    for file in images:
-        if len(folders := file.relative_to(root).parts) > 1:
-            classes.setdefault(folders[0], []).append(file)
+    classes = _classes(root, images)
     names = list(classes)
     if nominal is not None and nominal not in names:
         classes_named = ", ".join(names[:CLASSES_NAMED]) or "none"
@@ -152,6 +150,17 @@ def _nominal_and_defective(root: Path, images: Sequence[Path], nominal: str | No
         return [(file, name) for name, files in classes.items() for file in files], []
     bad_named = [(file, name) for name, files in classes.items() if name != good_name for file in files]
     return _as(classes[good_name], GOOD), bad_named
+
+
+def _classes(root: Path, images: Sequence[Path]) -> dict[str, list[Path]]:
+    """Return the images by the first folder that is no split, in the order of both."""
+    classes: dict[str, list[Path]] = {}
+    names = [file.relative_to(root).as_posix() for file in images]
+    for file, name, depth in zip(images, names, split_depths(names), strict=True):
+        folders = [folder for at, folder in enumerate(name.split("/")[:-1]) if at != depth]
+        if folders:
+            classes.setdefault(folders[0], []).append(file)
+    return dict(sorted(classes.items()))
 
 
 def _below(folder: Path, images: Iterable[Path]) -> list[Path]:

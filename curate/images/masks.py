@@ -35,8 +35,9 @@ from curate.records import BoolArray, Finding
 
 FOLDER_WORDS = frozenset(
     (
-        *("mask", "masks", "gt", "gts", "label", "labels", "annotation", "annotations"),
-        *("seg", "segmentation", "segmentations", "segmentationclass", "segmentationobject"),
+        *("mask", "masks", "gt", "gts", "label", "labels", "labelmap", "labelmaps", "trimap", "trimaps"),
+        *("annot", "annots", "annotation", "annotations", "seg", "segs", "segment", "segments"),
+        *("segmentation", "segmentations", "segmentationclass", "segmentationobject"),
     )
 )
 CERTAIN_FOLDER = "groundtruth"
