@@ -98,7 +98,7 @@ DUPLICATES = _table(
     _column(
         "kind",
         TEXT,
-        "exact: equal decoded pixels and shape; copy: of one file, compressed again, resized, turned or mirrored; "
+        "exact: equal stored samples and shape; copy: of one file, compressed again, resized, turned or mirrored; "
         "same_part: another shot of the same part; same_part_differs: a shot of the same part, but for one place",
     ),
     _column("similarity", REAL, "in standard deviations above pairs of different parts; null for exact and copy"),

@@ -199,6 +199,7 @@ def _huggingface(root: Path) -> LayoutFiles:
     names = {entry.name for entry in entries}
     apart = find_images(root, ignored)
     ignored["not in the metadata"] = sum(image.name not in names for image in apart.images)
+    ignored["mask"] -= sum(mask.name in names for mask, _ in apart.masks)
     ignored["not an image"] -= len(files)
     return LayoutFiles(root=root, layout=Layout.HUGGINGFACE, entries=entries, ignored=+ignored, apart=apart)
 

@@ -54,6 +54,10 @@ PAIRED: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
     "a folder an image": ({"gt/hole/1/000.png": "test/hole/1.png", "gt/hole/1/001.png": "test/hole/1.png"}, ()),
     "a folder in each class": ({"Class1/Label/2_label.PNG": "Class1/2.PNG"}, ("Class1/1.PNG", "Class2/1.PNG")),
     "a sure folder of other spelling": ({"GroundTruth/hole/1.png": "test/hole/1.png"}, ()),
+    "a category that is called like masks": (
+        {"label_plate/ground_truth/bent/0_mask.png": "label_plate/test/bent/0.png"},
+        ("label_plate/train/good/0.png", "bolt/train/good/0.png"),
+    ),
     "categories of MVTec AD": (
         {"nut/ground_truth/bent/0_mask.png": "nut/test/bent/0.png"},
         ("nut/train/good/0.png", "bolt/train/good/0.png"),
@@ -108,7 +112,7 @@ def test_what_may_be_a_mask_is_judged_and_asked_about(tmp_path, images, masks, a
     ("images", "blank"),
     [
         (("1.jpg", "1.png"), ()),  # a copy in another format
-        (("label_missing/1.png", "good/2.png"), ()),
+        (("label_missing/1.png", "good/1.png"), ()),
         (("good/1.png", "defect/1.png"), ()),
         (("good/1.png",), ("defect/1.png",)),  # a black image is a fault, no mask
         (("1.jpg",), ("1.png",)),
@@ -175,6 +179,14 @@ def test_a_mask_shows_a_defect_where_it_is_not_background(tmp_path, value):
 )  # fmt: skip
 def test_a_stem_loses_the_word_that_makes_it_a_mask(name, stem):
     assert plain_stem(name) == stem
+
+
+def test_a_mask_that_the_metadata_lists_is_an_image(tmp_path):
+    draw(tmp_path, "1.png", masks=("1_mask.png",))
+    (tmp_path / "metadata.csv").write_text("file_name\n1.png\n1_mask.png\n")
+    listing = list_images(tmp_path)
+    assert listing.layout is Layout.HUGGINGFACE
+    assert (listing.paths, listing.masks, listing.ignored) == (("1.png", "1_mask.png"), {}, {})
 
 
 def test_nothing_is_opened_where_no_name_pairs(tmp_path):
