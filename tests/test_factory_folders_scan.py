@@ -83,3 +83,16 @@ def test_images_that_differ_only_in_alpha_are_not_rejected_as_duplicates(tmp_pat
     audit = curate.scan(root, tmp_path / "audit", cache=tmp_path / "cache", **FAST)
     assert "duplicate" not in verdicts(audit).values()
     assert set(audit.tables["findings"]["code"].to_pylist()) >= {"IMG024"}
+
+
+def test_a_first_page_that_repeats_rejects_nothing_and_claims_no_more_than_was_seen(tmp_path: Path):
+    rng, root = np.random.default_rng(0), tmp_path / "set"
+    root.mkdir()
+    pages = [np.asarray(draw_plate(rng, hole=False).convert("L")) for _ in range(24)]
+    pages[4] = pages[3]
+    for index, (first, second) in enumerate(zip(pages[:12], pages[12:], strict=True)):
+        tifffile.imwrite(root / f"{index:02}.tif", np.stack([first, second]), photometric="minisblack")
+    audit = curate.scan(root, tmp_path / "audit", cache=tmp_path / "cache", **FAST | {"same_part": True})
+    assert set(verdicts(audit).values()) == {"keep"}
+    copies = [row for row in audit.tables["findings"].to_pylist() if row["code"] == "DUP006"]
+    assert [row["message"] for row in copies] == ["a copy of 03.tif in what is shown of the two files"]
