@@ -7,7 +7,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from platformdirs import user_cache_path, user_data_path
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -71,6 +71,8 @@ class ScanConfig(BaseModel):
         neighbours: k, how many other images must show a patch too; None for 10 where the images are aligned, else 5.
         max_pixels: larger images are not decoded, but reported.
         white_level: the value of white in files of more than 8 bits; None to take it from the set.
+        bands: the bands that make the picture of a TIFF of many bands, from 1: one as grey or three as red, green and
+            blue; empty for its first.
         scorers: the views that are joined, names of `curate.scorers.SCORERS`.
         flow: what the scorer `flow` is.
         student: what the scorer `student` learns.
@@ -112,6 +114,7 @@ class ScanConfig(BaseModel):
     neighbours: int | None = Field(default=None, ge=1, le=100)
     max_pixels: int = Field(default=512_000_000, ge=1)
     white_level: float | None = Field(default=None, gt=0)
+    bands: tuple[Annotated[int, Field(ge=1, le=10_000)], ...] = Field(default=(), max_length=3)
     scorers: tuple[str, ...] = Field(default=DEFAULT_SCORERS, min_length=1)
     flow: FlowKind = FlowKind.GAUSSIAN
     student: StudentKind = StudentKind.SURROUNDINGS
@@ -139,6 +142,13 @@ class ScanConfig(BaseModel):
             value = settings.pop(old)
             settings.setdefault(RENAMED_SETTINGS[old], value)
         return settings
+
+    @field_validator("bands")
+    @classmethod
+    def _one_or_three(cls, bands: tuple[int, ...]) -> tuple[int, ...]:
+        if len(bands) == 2:
+            raise ValueError("give one band, or three for red, green and blue")
+        return bands
 
     @field_validator("scorers")
     @classmethod

@@ -135,7 +135,7 @@ def _scan(
     clock.mark("embed_s")
     clock.seconds |= report.seconds
 
-    keys = confirmed_keys(listing.files, facts, levels=settings.levels, config=settings.decode)
+    keys = confirmed_keys(listing.files, facts, config=settings.decode)
     duplicates = duplicate_groups(keys)
     clock.mark("copies_s")
     same_part = None
@@ -324,7 +324,7 @@ def _sources(dataset: str | Path, config: ScanConfig) -> dict[str, Path]:
 
 def embed_settings(listing: Listing, config: ScanConfig) -> EmbedSettings:
     """Decide what the set itself decides: the input size and the white level."""
-    decode = DecodeConfig(max_pixels=config.max_pixels, white_level=config.white_level)
+    decode = DecodeConfig(max_pixels=config.max_pixels, white_level=config.white_level, bands=config.bands)
     device = config.device
     if device is Device.AUTO:
         on_cuda = torch.cuda.is_available() and config.runtime is Runtime.TORCH

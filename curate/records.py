@@ -72,6 +72,8 @@ class Listing:
         ignored: how many entries were passed over, by reason ("hidden", "not an image", "mask", ...).
         findings: aligned with `paths`: what the listing itself noticed (a name that is not valid UTF-8).
         root_as_named: `root` as the user named it, absolute, links kept; None for `root` itself.
+        masks: pictures of where defects are, passed over: by the path of each its file, and the path of its image, ""
+            if it belongs to none that is listed.
     """
 
     root: Path
@@ -84,6 +86,7 @@ class Listing:
     ignored: dict[str, int] = field(default_factory=dict)
     findings: tuple[tuple[Finding, ...], ...] = ()
     root_as_named: Path | None = None
+    masks: Mapping[str, tuple[Path, str]] = field(default_factory=dict)
 
     @property
     def named(self) -> Path:
@@ -129,8 +132,9 @@ class ImageFacts:
     Attributes:
         sha256: of the file's bytes, hex; "" where the file could not be read at all.
         pixel_hash: of the pixels as they are embedded (see `decode.read_image`), hex; "" if unreadable.
-        duplicate_key: equal for two images if their decoded pixels and shapes are, hex; "reduced:" and
-            hex for a JPEG at reduced scale, which `duplicates.confirmed_keys` settles.
+        duplicate_key: equal for two images if their stored samples and shapes are, hex; "reduced:" and hex for a JPEG
+            at reduced scale, which `duplicates.confirmed_keys` settles; "bytes:" and `sha256` for a file of which not
+            all was read.
         width_px, height_px: of the full image, upright (after EXIF orientation); 0 if unknown.
         mode: Pillow's or tifffile's mode of the file ("L", "RGB", "RGB;16", "uint16x3", "float32", ...); "" if unknown.
         bit_depth: bits per channel of the file's samples; 0 if unknown.

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from curate.records import FloatArray
+from curate.records import BoolArray, FloatArray
 
 SHOWN_PX = 512
 SHEET_CELL_PX, TEXT_COLUMNS = 224, 44
@@ -27,6 +27,12 @@ HEAT = np.array([[255, 236, 120], [255, 170, 40], [226, 60, 30], [140, 0, 60]], 
 
 OPACITY = 0.75
 """Of full colour: what lies under it stays visible."""
+
+OVERLAY_PX = 4
+"""Side of a patch in the overlay that a page lays over its image."""
+
+MASK_COLOUR = (0, 220, 255, 255)
+"""RGBA of a mask's outline, a colour that no heat has."""
 
 Picture = NDArray[np.uint8]
 
@@ -69,19 +75,37 @@ def blend_heat_map(picture: Picture, anomaly_map: FloatArray, *, low: float, hig
     return np.asarray(np.rint(blended), dtype=np.uint8)
 
 
-def heat_map_overlay(anomaly_map: FloatArray, *, low: float, high: float) -> Image.Image:
+def heat_map_overlay(anomaly_map: FloatArray, *, low: float, high: float, mask: BoolArray | None = None) -> Image.Image:
     """Return an anomaly map as a picture to lay over its image, transparent where nothing is anomalous.
 
     Args:
         anomaly_map: (rows, columns), any scale.
         low, high: values without colour and with full colour.
+        mask: (4 * rows, 4 * columns), where a mask shows a defect: its outline is drawn; None for none.
 
     Returns:
         RGBA, 4 px a patch, so that a browser that enlarges it shows no corners.
     """
     rows, columns = anomaly_map.shape
-    heat = at_image_size(_level(anomaly_map, low, high), 4 * columns, 4 * rows).clip(0, 1)
-    return Image.fromarray(np.dstack([np.rint(_colour(heat)), np.rint(255 * OPACITY * heat)]).astype(np.uint8))
+    heat = at_image_size(_level(anomaly_map, low, high), OVERLAY_PX * columns, OVERLAY_PX * rows).clip(0, 1)
+    overlay = np.dstack([np.rint(_colour(heat)), np.rint(255 * OPACITY * heat)]).astype(np.uint8)
+    if mask is not None:
+        overlay[_outline(mask)] = MASK_COLOUR
+    return Image.fromarray(overlay)
+
+
+def mask_at_overlay(mask: BoolArray, rows: int, columns: int) -> BoolArray:
+    """Return where a mask, (H, W), shows a defect anywhere in a pixel of the overlay of (rows, columns) patches."""
+    size = (OVERLAY_PX * columns, OVERLAY_PX * rows)
+    share = Image.fromarray(mask.astype(np.float32)).resize(size, Image.Resampling.BOX)
+    return np.asarray(np.asarray(share) > 0, dtype=np.bool_)
+
+
+def _outline(mask: BoolArray) -> BoolArray:
+    """Return the pixels of a mask that touch what is outside it, by an edge; the image's rim is outside."""
+    around = np.pad(mask, 1)
+    inside = around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:]
+    return mask & ~inside
 
 
 def _level(anomaly_map: FloatArray, low: float, high: float) -> FloatArray:

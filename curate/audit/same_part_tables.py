@@ -12,6 +12,9 @@ from curate.findings import Code
 from curate.records import Finding
 from curate.same_part.orientations import ORIENTATIONS
 
+SHOWN_IN_PART = frozenset((Code.SEVERAL_PAGES, Code.CLIPPED, Code.TRANSPARENT, Code.EXTRA_CHANNELS))
+"""Findings of files that hold more than was compared."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
@@ -83,7 +86,9 @@ def same_part_findings(dataset: JudgedDataset) -> Iterator[tuple[int, Finding]]:
     paths, labels = dataset.listing.paths, dataset.listing.labels
     for first, other, how in copies_of(dataset):
         label = "" if labels[first] == labels[other] else ", which carries another label"
-        message = f"a copy of {paths[first]}{', ' if how else ''}{how}{label}"
+        partly = any(SHOWN_IN_PART & {one.code for one in dataset.facts[row].findings} for row in (first, other))
+        shown = " in what is shown of the two files" if partly else ""
+        message = f"a copy of {paths[first]}{shown}{', ' if how else ''}{how}{label}"
         yield other, Finding(code=Code.NEAR_COPY, message=message)
     for pair in same_part_pairs(dataset):
         code = Code.SAME_PART_DIFFERS if pair.differs else Code.SAME_PART

@@ -91,6 +91,7 @@ LATER = frozenset(
         "similarity",
         "shift_x",
         "shift_y",
+        "mask",
     )
 )
 """Columns that audits of this schema version may lack, since they came later; null then."""
@@ -126,7 +127,7 @@ DUPLICATES = _table(
     _column(
         "kind",
         TEXT,
-        "exact: equal decoded pixels and shape; copy: of one file, compressed again, resized, turned or mirrored; "
+        "exact: equal stored samples and shape; copy: of one file, compressed again, resized, turned or mirrored; "
         "same_part: another shot of the same part; same_part_differs: a shot of the same part, but for one place",
     ),
     _column("similarity", REAL, "in standard deviations above pairs of different parts; null for exact and copy"),
@@ -174,6 +175,11 @@ MAPS = _table(
     _column("rows", WHOLE, "of its patch grid"),
     _column("columns", WHOLE, "of its patch grid"),
     _column("values", pa.list_(REAL), "rows * columns anomaly scores of patches, row by row"),
+    _column(
+        "mask",
+        pa.list_(pa.bool_()),
+        "where the image's masks show a defect, 4 x 4 values a patch, row by row of them; null without a mask",
+    ),
 )
 
 TABLES = {

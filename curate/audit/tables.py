@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,11 @@ from curate.audit.file_tables import (
 )
 from curate.audit.judged_dataset import JudgedDataset
 from curate.audit.leakage_tables import copy_leaks, part_leaks
-from curate.audit.maps import hot_box
+from curate.audit.maps import hot_box, mask_at_overlay
 from curate.audit.same_part_tables import copies_of, same_part_findings, same_part_pairs, same_part_rows
 from curate.audit.schema import IMAGES, MAPS, META_SET, ROUNDS, VIEWS
 from curate.findings import Code
+from curate.images.masks import defect_pixels
 from curate.partition.nominal_sets import NominalSet, names_of
 from curate.records import CLEAN, Finding, FloatArray, IntArray, Verdict
 from curate.scorers import HYBRID, SCORERS
@@ -214,9 +216,20 @@ def _maps(dataset: JudgedDataset, drawn: Mapping[int, str]) -> Columns:
     rows = {image: i for i, image in enumerate(dataset.embeddings.images.tolist())}
     shown = [*(rows[image] for image in drawn), *dataset.kept_to_review]
     maps = [dataset.maps[index] for index in shown]
+    masks: dict[str, list[Path]] = {}
+    for file, image in dataset.listing.masks.values():
+        masks.setdefault(image, []).append(file)
+    files = [masks.get(dataset.path(index), []) for index in shown]
     return {
         "path": [dataset.path(index) for index in shown],
         "rows": [anomaly_map.shape[0] for anomaly_map in maps],
         "columns": [anomaly_map.shape[1] for anomaly_map in maps],
         "values": [anomaly_map.ravel().tolist() for anomaly_map in maps],
+        "mask": [_mask(some, anomaly_map.shape) for some, anomaly_map in zip(files, maps, strict=True)],
     }
+
+
+def _mask(files: Sequence[Path], shape: tuple[int, ...]) -> list[bool] | None:
+    """Return where any of an image's masks shows a defect, on the grid of the overlay; None without a mask."""
+    grids = [mask_at_overlay(defect_pixels(file), shape[0], shape[1]) for file in files]
+    return np.logical_or.reduce(grids).ravel().tolist() if grids else None

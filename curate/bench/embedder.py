@@ -114,7 +114,7 @@ class LabelledSetEmbedder:
         if not len(readable):
             raise CouldNotFinish(f"{self.source.root}: none of the {len(draw.rows)} drawn images can be read")
         part = whole.embeddings.subset(whole.embedding_rows[draw.rows[readable]])
-        keys = confirmed_keys(listing.files, facts, levels=settings.levels, config=settings.decode)
+        keys = confirmed_keys(listing.files, facts, config=settings.decode)
         duplicates = duplicate_groups(keys)
         return DrawnSet(
             draw=draw,
@@ -152,7 +152,7 @@ class LabelledSetEmbedder:
         settings = embed_settings(listing, self.config)
         whole = self.embed_all(settings)
         facts = [whole.facts[row] for row in order]
-        keys = confirmed_keys(listing.files, facts, levels=settings.levels, config=settings.decode)
+        keys = confirmed_keys(listing.files, facts, config=settings.decode)
         duplicates, same_part = duplicate_groups(keys), None
         if self.config.same_part:
             with self.screen.stage("same part", 2 * len(whole.embeddings)) as progress:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from curate.bench.measures import Figures, pixels
 from curate.bench.sets import LabelledSet
+from curate.images.masks import defect_pixels
 from curate.images.scale import fit_longest_side
 from curate.records import BoolArray, FloatArray, IntArray
 
@@ -28,16 +29,16 @@ def measure_maps(maps: Sequence[FloatArray], source: LabelledSet, rows: IntArray
     Returns:
         See `measures.pixels`; nothing where the rows have no mask.
     """
-    if not any(source.masks[row] is not None for row in rows):
+    if not any(source.masks[row] for row in rows):
         return {}
     resized_maps, masks = [], []
     for row, anomaly_map in zip(rows.tolist(), maps, strict=True):
-        file = source.masks[row]
-        if file is None and not source.nominal[row]:
+        files = source.masks[row]
+        if not files and not source.nominal[row]:
             continue
-        height, width = _size(file or source.files[row])
+        height, width = _size(files[0] if files else source.files[row])
         resized_maps.append(resized(anomaly_map, height, width))
-        masks.append(np.zeros((height, width), np.bool_) if file is None else _mask(file, height, width))
+        masks.append(_mask(files, height, width))
     return pixels(resized_maps, masks)
 
 
@@ -54,7 +55,10 @@ def _size(file: Path) -> tuple[int, int]:
     return height, width
 
 
-def _mask(file: Path, height: int, width: int) -> BoolArray:
-    with Image.open(file) as picture:
-        grey = picture.convert("L").resize((width, height), Image.Resampling.BOX)
-    return np.asarray(np.asarray(grey) > 127, dtype=np.bool_)
+def _mask(files: Sequence[Path], height: int, width: int) -> BoolArray:
+    """Return where any of some masks shows a defect: where at least half of a pixel is not background."""
+    union = np.zeros((height, width), np.bool_)
+    for file in files:
+        whole = Image.fromarray(defect_pixels(file).astype(np.uint8) * 255)
+        union |= np.asarray(whole.resize((width, height), Image.Resampling.BOX)) > 127
+    return union

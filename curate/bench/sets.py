@@ -5,20 +5,21 @@ Layouts:
     train/good/ test/good/ test/<type>/      MVTec AD: the good of both splits are nominal
     one folder a class                       the class "good" (or --nominal) is nominal, the others are defective;
                                              without one, every class is nominal and noise is a wrong label
-Masks of the defects are in `masks/<type>/` or `ground_truth/<type>/`, named like the image, or with `_mask`.
+Images and masks are those that a scan tells apart (`curate.images.masks`); an image may have several masks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from curate.errors import InputError, UsageError
-from curate.images.folders import IMAGE_SUFFIXES
+from curate.images.masks import TellApart, find_images
+from curate.images.split_names import split_depths
 
 GOOD, DEFECT = "good", "defect"
-MASK_HOMES = ("masks", "ground_truth")
 CLASSES_NAMED = 8
 
 
@@ -32,7 +33,7 @@ class LabelledSet:
         files: of the nominal images and then the defective ones, each in the order of their paths.
         labels: (N,) class of each: "good" for a nominal image, "defect/<type>" or the class folder's name else.
         nominal: (N,) whether an image is; all, where noise is a wrong label.
-        masks: (N,) the mask file of a defective image; None where there is none.
+        masks: (N,) the mask files of a defective image; () where there is none.
         groups: (N,) leakage groups; see `curate.bench.groups`. If nothing is said, each image is a group of its own.
     """
 
@@ -41,7 +42,7 @@ class LabelledSet:
     files: tuple[Path, ...]
     labels: tuple[str, ...]
     nominal: tuple[bool, ...]
-    masks: tuple[Path | None, ...]
+    masks: tuple[tuple[Path, ...], ...]
     groups: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
@@ -107,7 +108,8 @@ def read_set(root: Path, nominal: str | None = None) -> LabelledSet:
     """
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder: check the path")
-    good, bad = _nominal_and_defective(root, nominal)
+    apart = find_images(root, Counter())
+    good, bad = _nominal_and_defective(root, sorted(root / image.name for image in apart.images), nominal)
     if not good:
         raise InputError(f"{root}: no nominal image below good/ or train/good/; a bench needs a labelled set")
     if not bad and len({label for _, label in good}) < 2:
@@ -123,53 +125,60 @@ def read_set(root: Path, nominal: str | None = None) -> LabelledSet:
         files=files,
         labels=tuple(label for _, label in rows),
         nominal=(True,) * len(good) + (False,) * len(bad),
-        masks=(None,) * len(good) + tuple(_mask(root, file) for file, _ in bad),
+        masks=((),) * len(good) + _masks(root, apart, [file for file, _ in bad]),
     )
 
 
 Labelled = list[tuple[Path, str]]
 
 
-def _nominal_and_defective(root: Path, nominal: str | None) -> tuple[Labelled, Labelled]:
-    """Return both kinds of images, each image with its label."""
+def _nominal_and_defective(root: Path, images: Sequence[Path], nominal: str | None) -> tuple[Labelled, Labelled]:
+    """Return both kinds of images, each image with its label, in the order of their paths."""
     if nominal is None and (root / "train" / GOOD).is_dir():
-        test = sorted(folder for folder in (root / "test").glob("*") if folder.is_dir())
-        good = images_below(root / "train" / GOOD, root / "test" / GOOD)
-        return _as(good, GOOD), [pair for folder in test if folder.name != GOOD for pair in _labelled(folder, root)]
+        good = [*_below(root / "train" / GOOD, images), *_below(root / "test" / GOOD, images)]
+        bad = [file for file in _below(root / "test", images) if not file.is_relative_to(root / "test" / GOOD)]
+        return _as(sorted(good), GOOD), [pair for pair in _labelled(bad, root) if pair[1] != "test"]
     if nominal is None and (root / DEFECT).is_dir():
-        return _as(images_below(root / GOOD), GOOD), _labelled(root / DEFECT, root)
-    classes = sorted(folder for folder in root.iterdir() if folder.is_dir() and not folder.name.startswith("."))
-    classes = [folder for folder in classes if folder.name not in MASK_HOMES and images_below(folder)]
-    names = [folder.name for folder in classes]
+        return _as(_below(root / GOOD, images), GOOD), _labelled(_below(root / DEFECT, images), root)
+    classes = _classes(root, images)
+    names = list(classes)
     if nominal is not None and nominal not in names:
         classes_named = ", ".join(names[:CLASSES_NAMED]) or "none"
         raise UsageError(f"--nominal {nominal}: {root} has no such class folder; its classes are {classes_named}")
     good_name = nominal or (GOOD if GOOD in names else None)
     if good_name is None:
-        return [(file, folder.name) for folder in classes for file in images_below(folder)], []
-    bad = [(file, folder.name) for folder in classes if folder.name != good_name for file in images_below(folder)]
-    return _as(images_below(root / good_name), GOOD), bad
+        return [(file, name) for name, files in classes.items() for file in files], []
+    bad_named = [(file, name) for name, files in classes.items() if name != good_name for file in files]
+    return _as(classes[good_name], GOOD), bad_named
 
 
-def images_below(*folders: Path) -> list[Path]:
-    """Return the image files below some folders in the order of their paths, as `Path` orders them."""
-    paths = (path for folder in folders for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-    return sorted(path for path in paths if path.is_file())
+def _classes(root: Path, images: Sequence[Path]) -> dict[str, list[Path]]:
+    """Return the images by the first folder that is no split, in the order of both."""
+    classes: dict[str, list[Path]] = {}
+    names = [file.relative_to(root).as_posix() for file in images]
+    for file, name, depth in zip(images, names, split_depths(names), strict=True):
+        folders = [folder for at, folder in enumerate(name.split("/")[:-1]) if at != depth]
+        if folders:
+            classes.setdefault(folders[0], []).append(file)
+    return dict(sorted(classes.items()))
+
+
+def _below(folder: Path, images: Iterable[Path]) -> list[Path]:
+    return [file for file in images if file.is_relative_to(folder)]
 
 
 def _as(files: Iterable[Path], label: str) -> Labelled:
     return [(file, label) for file in files]
 
 
-def _labelled(folder: Path, root: Path) -> Labelled:
-    return [(file, file.parent.relative_to(root).as_posix()) for file in images_below(folder)]
+def _labelled(files: Iterable[Path], root: Path) -> Labelled:
+    return [(file, file.parent.relative_to(root).as_posix()) for file in files]
 
 
-def _mask(root: Path, file: Path) -> Path | None:
-    """Return the mask of a defective image, if it has one."""
-    for home in MASK_HOMES:
-        for name in (f"{file.stem}.png", f"{file.stem}_mask.png"):
-            mask = root / home / file.parent.name / name
-            if mask.is_file():
-                return mask
-    return None
+def _masks(root: Path, apart: TellApart, files: Iterable[Path]) -> tuple[tuple[Path, ...], ...]:
+    """Return the masks of each image."""
+    owned: dict[Path, list[Path]] = {}
+    for mask, image in sorted(apart.masks):
+        if image:
+            owned.setdefault(root / image, []).append(mask.file)
+    return tuple(tuple(owned.get(file, ())) for file in files)

@@ -209,6 +209,9 @@ def scan(
     white_level: Annotated[
         float | None, typer.Option(help="White in files of more than 8 bits, e.g. 4095. Default: from the set.")
     ] = None,
+    bands: Annotated[
+        str | None, typer.Option(help="Bands of a TIFF of many, from 1: one, or three as in 4,3,2. Default: the first.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of every sample that is drawn; 0 is a seed.")] = 0,
     cache: Annotated[Path | None, typer.Option(help="Folder of the embedding cache.")] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Refuse every use of the network.")] = False,

@@ -171,7 +171,8 @@ def _show_pruned(pruned: Pruned, format_: Format) -> None:
         return
     rejected = [f"reject  {one.path}: {one.reason}" for one in pruned.rejected]
     counts = [f"{count:>6}  {action}" for action, count in pruned.images.items()]
-    masks = [f"{pruned.masks:>6}  mask{'' if pruned.masks == 1 else 's'} of them"] if pruned.masks else []
+    attached = {"mask": pruned.masks, "sidecar file": pruned.sidecars}
+    masks = [f"{count:>6}  {what}{'' if count == 1 else 's'} of them" for what, count in attached.items() if count]
     resplit = pruned.resplit.lines() if pruned.resplit is not None else []
     _show([*rejected, *counts, *masks, *resplit, *pruned.warnings, *pruned.next_steps])
 

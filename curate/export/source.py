@@ -13,9 +13,10 @@ from curate.audit.parquet import Audit
 from curate.errors import InputError
 from curate.images.names import unicode_name
 from curate.progress import Silent, Stages
+from curate.splits.files import locate
 from curate.splits.lists import clean_images
-from curate.splits.plan import PlanRow, judged_rows
-from curate.splits.prune import locate_all, plan_rows
+from curate.splits.plan import PlanRow, is_sidecar, judged_rows
+from curate.splits.prune import plan_rows
 from curate.splits.verify import check_originals
 
 
@@ -65,11 +66,12 @@ def read_source(
         InputError: the audit cannot be used, leads out of the dataset, or an image's name is not UTF-8.
         CouldNotFinish: the dataset changed since the audit.
     """
-    located = locate_all(audit, dataset)
-    rows = plan_rows(judged_rows(audit), located)
+    located = locate(audit, dataset)
+    planned = plan_rows(judged_rows(audit), located)
+    rows = tuple(row for row in planned if not (row.mask_of and is_sidecar(row.path)))
     with (stages or Silent()).stage("verify", len(rows)) as progress:
         check_originals(rows, located.files, located.root, follow_links=follow_links, progress=progress)
-    files = {path: Path(os.path.abspath(file)) for path, file in located.files.items()}  # noqa: PTH100  keeps links
+    files = {row.path: Path(os.path.abspath(located.files[row.path])) for row in rows}  # noqa: PTH100  keeps links
     other = next((file for file in files.values() if unicode_name(str(file)) != str(file)), None)
     if other is not None:
         raise InputError(

@@ -49,6 +49,9 @@ REDUCING_GAP = 1.5
 SAMPLES_PER_PIXEL = 4
 REDUCED = "reduced:"
 """Prefix of the duplicate key of a JPEG decoded at reduced scale; equal ones need `duplicates.confirmed_keys`."""
+BYTES = "bytes:"
+"""Prefix of the duplicate key of a file that holds more than was read: only files of equal bytes are its duplicates."""
+INVERTED = b"inverted "
 SUFFIXES: dict[FileFormat, tuple[str, ...]] = {
     FileFormat.PNG: (".png",),
     FileFormat.JPEG: (".jpg", ".jpeg", ".jfif", ".jpe", ".jif", ".pjpeg"),
@@ -66,7 +69,7 @@ KNOWN_SUFFIXES = frozenset(suffix for suffixes in SUFFIXES.values() for suffix i
 
 @dataclass(frozen=True, kw_only=True)
 class _Resized:
-    """Resized pixels, the duplicate key of the full ones, and findings."""
+    """Resized pixels, the duplicate key of the stored samples ("" if not all were read), and findings."""
 
     pixels: Pixels
     duplicate_key: str
@@ -117,10 +120,12 @@ def decode_image(data: bytes, *, size: SizeRule, levels: Levels, config: DecodeC
 
     Returns:
         `ImageFacts` with a `skip_reason` where it cannot be decoded. `duplicate_key` is SHA-256 over the shape and
-        the full upright pixels in one canonical form: (H, W) if all channels are equal, else (H, W, 3); uint8,
-        or float32 after the levels. So grey, RGB and palette files of equal colours agree; 8 and 16 bits do not.
-        For a JPEG read at reduced scale it is "reduced:" and the hash of the reduced pixels; where that is not enough,
-        `duplicates.confirmed_keys` decodes in full.
+        the full upright samples as the file stores them, alpha and all bands included, whatever is shown of them, in
+        one canonical form: (H, W) if red, green and blue are equal; uint8, or deeper numbers in the smallest type that
+        holds them. So grey, RGB and palette files of equal colours agree; 8 and 16 bits do not. Of a file that holds
+        more than was read (pages, frames, bits), it is "bytes:" and `sha256`. Of a JPEG read at reduced scale it is
+        "reduced:" and the hash of the reduced samples; where that is not enough, `duplicates.confirmed_keys` decodes in
+        full.
     """
     facts = ImageFacts(sha256=hashlib.sha256(data).hexdigest())
     header = integrity.attempt(lambda: formats.read_header(data))
@@ -133,34 +138,35 @@ def decode_image(data: bytes, *, size: SizeRule, levels: Levels, config: DecodeC
         return _skip(facts, too_large)
     target = size(width, height)
     read = _read_deep if header.deep else _read_shallow
-    resized = integrity.attempt(lambda: read(data, header, target, levels=levels))
+    resized = integrity.attempt(lambda: read(data, header, target, levels=levels, bands=config.bands))
     if isinstance(resized, Finding):
         return _skip(facts, resized)
     facts = replace(
         facts,
         pixel_hash=_hash(resized.pixels),
-        duplicate_key=resized.duplicate_key,
+        duplicate_key=resized.duplicate_key or BYTES + facts.sha256,
         findings=(*header.notes, *resized.findings),
     )
     resized.pixels.setflags(write=False)
     return DecodedImage(facts=facts, pixels=resized.pixels)
 
 
-def full_key(file: Path, levels: Levels, config: DecodeConfig) -> str | Finding:
-    """Return the `duplicate_key` of a file's full pixels, as of `decode_image`, or why there is none."""
+def full_key(file: Path, config: DecodeConfig) -> str | Finding:
+    """Return the `duplicate_key` of a file's full samples, as of `decode_image`, or why there is none."""
     data = read_file(file, config)
-    return data if isinstance(data, Finding) else integrity.attempt(lambda: _full_key(data, levels, config))
+    return data if isinstance(data, Finding) else integrity.attempt(lambda: _full_key(data, config))
 
 
-def _full_key(data: bytes, levels: Levels, config: DecodeConfig) -> str | Finding:
+def _full_key(data: bytes, config: DecodeConfig) -> str | Finding:
     header = formats.read_header(data)
     too_large = _too_large(header, config)
     if too_large is not None:
         return too_large
-    if not header.deep:
-        return _duplicate_key(np.asarray(rasters.read_shallow(data, header).image))
-    samples = rasters.read_deep(data, header)
-    return _duplicate_key(apply_levels(samples.values, levels, inverted=samples.inverted)[0])
+    if header.deep:
+        key = _deep_key(rasters.read_deep(data, header, bands=config.bands), header)
+    else:
+        key = _shallow_key(rasters.read_shallow(data, header, bands=config.bands), header)
+    return key or BYTES + hashlib.sha256(data).hexdigest()
 
 
 def header_pixels(data: bytes) -> int:
@@ -189,23 +195,25 @@ def _too_large(header: Header, config: DecodeConfig) -> Finding | None:
     )
 
 
-def _read_shallow(data: bytes, header: Header, target: tuple[int, int], *, levels: Levels) -> _Resized:
+def _read_shallow(
+    data: bytes, header: Header, target: tuple[int, int], *, levels: Levels, bands: rasters.Bands
+) -> _Resized:
     wanted = orientation.swap(target, header.orientation)
     at_least = (int(wanted[0] * DRAFT_MARGIN), int(wanted[1] * DRAFT_MARGIN))
-    shallow = rasters.read_shallow(data, header, at_least)
+    shallow = rasters.read_shallow(data, header, at_least, bands=bands)
     image = shallow.image
-    reduced = image.size != header.upright
-    array = np.asarray(image)
-    key = _duplicate_key(array, header.upright if reduced else None)
+    key = _shallow_key(shallow, header)
     resized = image if image.size == target else image.resize(target, RESAMPLING, reducing_gap=REDUCING_GAP)
     pixels = np.array(resized.convert("RGB"))
-    return _Resized(pixels=pixels, duplicate_key=key, findings=shallow.notes + _emptiness(pixels, array))
+    return _Resized(pixels=pixels, duplicate_key=key, findings=shallow.notes + _emptiness(pixels, np.asarray(image)))
 
 
-def _read_deep(data: bytes, header: Header, target: tuple[int, int], *, levels: Levels) -> _Resized:
-    samples = rasters.read_deep(data, header)
+def _read_deep(
+    data: bytes, header: Header, target: tuple[int, int], *, levels: Levels, bands: rasters.Bands
+) -> _Resized:
+    samples = rasters.read_deep(data, header, bands=bands)
     values, changed = apply_levels(samples.values, levels, inverted=samples.inverted)  # (H, W, 1 or 3)
-    key = _duplicate_key(values)
+    key = _deep_key(samples, header)
     pixels = np.repeat(values, 3, axis=2) if values.shape[2] == 1 and target == header.upright else values
     if target != header.upright:
         channels = [_resize_float(values[..., channel], target) for channel in range(values.shape[2])]
@@ -228,22 +236,51 @@ def _emptiness(pixels: Pixels, full: Pixels) -> tuple[Finding, ...]:
     return ()
 
 
-def _duplicate_key(full: Pixels, reduced_from: tuple[int, int] | None = None) -> str:
-    """Return the key of full pixels, or of the reduced pixels of a JPEG and the size it was reduced from."""
-    canonical = full[..., 0] if full.ndim == 3 and _is_grey(full) else full
-    return _hash(canonical) if reduced_from is None else REDUCED + _hash(canonical, str(reduced_from).encode())
+def _shallow_key(shallow: rasters.ShallowImage, header: Header) -> str:
+    """Return the key of an image of up to 8 bits; "" if not all that the file holds was read."""
+    if header.partial or shallow.partial:
+        return ""
+    reduced_from = header.upright if shallow.image.size != header.upright else None
+    key = _key(shallow.parts or (np.asarray(shallow.image),), str(reduced_from).encode() if reduced_from else b"")
+    return REDUCED + key if reduced_from else key
 
 
-def _is_grey(pixels: Pixels) -> bool:
-    """Return whether all channels are equal; the middle row settles nearly every colour image."""
-    return _channels_equal(pixels[len(pixels) // 2]) and _channels_equal(pixels)
+def _deep_key(samples: rasters.DeepImage, header: Header) -> str:
+    """Return the key of an image of more than 8 bits; "" if not all that the file holds was read."""
+    if header.partial or samples.partial:
+        return ""
+    parts = tuple(_smallest(part) for part in samples.parts or (samples.values,))
+    return _key(parts, INVERTED if samples.inverted else b"")
+
+
+def _smallest(values: NDArray[Any]) -> NDArray[Any]:
+    """Return numbers in one type for all files that store the same: uint16, int64, float32 or float64."""
+    if values.dtype.kind != "f":
+        small = values.dtype == np.uint16 or (values.min() >= 0 and values.max() < 2**16)
+        return values.astype(np.uint16 if small else np.int64, copy=False)
+    single = values.astype(np.float32, copy=False)
+    exact = values.dtype.itemsize <= 4 or np.array_equal(single, values, equal_nan=True)
+    return single if exact else values.astype(np.float64, copy=False)
+
+
+def _key(parts: rasters.Parts, mark: bytes = b"") -> str:
+    """Return the hash of stored samples, each part in canonical form."""
+    hashes = [_hash(part[..., 0] if part.ndim == 3 and _is_grey(part) else part, mark) for part in parts]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256(" ".join(hashes).encode()).hexdigest()
+
+
+def _is_grey(pixels: NDArray[Any]) -> bool:
+    """Return whether one channel is there, or red, green and blue are equal; the middle row settles nearly all."""
+    return pixels.shape[2] == 1 or (
+        pixels.shape[2] == 3 and _channels_equal(pixels[len(pixels) // 2]) and _channels_equal(pixels)
+    )
 
 
 def _channels_equal(pixels: NDArray[Any]) -> bool:
     return all(bool((pixels[..., 0] == pixels[..., channel]).all()) for channel in range(1, pixels.shape[-1]))
 
 
-def _hash(pixels: Pixels, mark: bytes = b"") -> str:
+def _hash(pixels: NDArray[Any], mark: bytes = b"") -> str:
     digest = hashlib.sha256(f"{pixels.shape} {pixels.dtype} ".encode() + mark)
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()

@@ -15,24 +15,21 @@ from pathlib import Path
 import numpy as np
 
 from curate.images.decode import REDUCED, DecodeConfig, full_key
-from curate.images.levels import Levels
 from curate.records import Finding, ImageFacts, IntArray
 
 THREADS = 4
 SHALLOW_BITS = 8
 
 
-def confirmed_keys(
-    files: Sequence[Path], facts: Sequence[ImageFacts], *, levels: Levels, config: DecodeConfig
-) -> list[str]:
-    """Return the duplicate keys of a set: equal only where the full pixels or the files are.
+def confirmed_keys(files: Sequence[Path], facts: Sequence[ImageFacts], *, config: DecodeConfig) -> list[str]:
+    """Return the duplicate keys of a set: equal only where the full stored samples or the files are.
 
     A reduced key is replaced by that of the full pixels where a file of other bytes shares it, or where an image that
     was not reduced has the same size and may hold the same pixels; each content is decoded once. Missed are JPEGs
     of equal pixels whose coefficients differ: they differ at reduced scale too.
 
     Args:
-        files, facts: aligned; facts as `decode_image` gave them with these `levels` and `config`.
+        files, facts: aligned; facts as `decode_image` gave them with this `config`.
 
     Returns:
         Aligned with `facts`; "" for an unreadable image. Of a file that can no longer be decoded, its own `sha256`:
@@ -40,7 +37,7 @@ def confirmed_keys(
     """
     suspects = {facts[row].sha256: files[row] for row in _suspects(facts)}
     with ThreadPoolExecutor(THREADS, thread_name_prefix="confirm") as pool:
-        decoded = list(pool.map(lambda file: full_key(file, levels, config), suspects.values()))
+        decoded = list(pool.map(lambda file: full_key(file, config), suspects.values()))
     keys = {sha256: sha256 if isinstance(key, Finding) else key for sha256, key in zip(suspects, decoded, strict=True)}
     return [keys.get(image.sha256, image.duplicate_key) if image.duplicate_key else "" for image in facts]
 

@@ -26,7 +26,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from curate.findings import Code
 from curate.images import orientation, pnm, tiff
-from curate.images.integrity import Unreadable, extra_channels, reduced_depth, several_pages
+from curate.images.integrity import Unreadable, reduced_depth, several_pages
 from curate.images.strangers import stranger
 from curate.records import Finding
 
@@ -60,6 +60,7 @@ class Header:
         mode, bit_depth: see `records.ImageFacts`.
         deep: samples do not fit 8 unsigned bits: they are read as numbers and mapped by `levels`.
         elements: samples to hold while decoding; may be far more than pixels for a TIFF of many bands.
+        partial: whether the file holds more than its first picture at full depth: pages, frames, bits.
         notes: findings from the header alone.
         page: of a TIFF, see `tiff.TiffPage.index`.
     """
@@ -71,6 +72,7 @@ class Header:
     bit_depth: int
     deep: bool
     elements: int
+    partial: bool = False
     notes: tuple[Finding, ...] = ()
     page: int = 0
 
@@ -154,6 +156,8 @@ ISO_BRANDS: Mapping[bytes, FileFormat] = MappingProxyType(
     | dict.fromkeys((b"avif", b"avis"), FileFormat.AVIF)
 )
 """Kinds of image files in the container of MP4, by its major brand."""
+READ_IN_PART = frozenset((FileFormat.HEIC, FileFormat.AVIF))
+"""Their samples may be deeper than the 8 bits that are read, and their header here does not tell."""
 DEEP_PNG_MODES: Mapping[int, str] = MappingProxyType({0: "I;16", 2: "RGB;16", 4: "LA;16", 6: "RGBA;16"})
 BITS_OF_MODE: Mapping[str, int] = MappingProxyType({"1": 1, "I;16": 16, "I;16B": 16, "I": 32, "F": 32})
 
@@ -227,11 +231,14 @@ def _pillow_header(data: bytes, kind: FileFormat) -> Header:
         bit_depth=bits,
         deep=deep,
         elements=image.width * image.height * len(image.getbands()),
+        partial=bool(notes) or kind in READ_IN_PART,
         notes=tuple(notes),
     )
 
 
 def _has_frames(image: ImageFile.ImageFile, kind: FileFormat) -> bool:
+    if kind is FileFormat.JPEG:
+        return "mpoffset" in image.info  # the index of several pictures in one file, as phones and stereo cameras write
     if kind not in (FileFormat.GIF, FileFormat.WEBP, FileFormat.PNG, FileFormat.AVIF, FileFormat.HEIC):
         return False
     try:
@@ -243,8 +250,6 @@ def _has_frames(image: ImageFile.ImageFile, kind: FileFormat) -> bool:
 def _tiff_header(data: bytes) -> Header:
     page = tiff.read_page(io.BytesIO(data))
     deep = page.bits > 8 or not page.dtype.startswith(("uint", "bool"))
-    notes = [several_pages(largest=page.index != 0)] if page.several_pages else []
-    notes += [extra_channels(page.samples, tiff.used_bands(page))] if page.extra else []
     mode = page.dtype if page.samples == 1 else f"{page.dtype}x{page.samples}"
     return Header(
         format=FileFormat.TIFF,
@@ -254,8 +259,9 @@ def _tiff_header(data: bytes) -> Header:
         bit_depth=page.bits,
         deep=deep,
         elements=page.elements,
+        partial=page.several_pages or page.index != 0,  # the first page, if it is not the one that is used
+        notes=(several_pages(largest=page.index != 0),) if page.several_pages else (),
         page=page.index,
-        notes=tuple(notes),
     )
 
 

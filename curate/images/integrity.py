@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import numpy as np
@@ -87,14 +87,23 @@ def transparent() -> Finding:
     return Finding(code=Code.TRANSPARENT, message="parts are transparent: laid over black")
 
 
+def all_transparent() -> Finding:
+    """Say that an alpha channel of zeros was taken for none."""
+    message = "every pixel is transparent: the alpha channel is ignored"
+    return Finding(code=Code.TRANSPARENT, message=message)
+
+
 def one_colour() -> Finding:
     """Say that an image shows nothing."""
     return Finding(code=Code.ONE_COLOUR, message="every pixel has the same colour: check camera, shutter and export")
 
 
-def extra_channels(channels: int, used: int) -> Finding:
-    """Say that channels beyond grey or RGB were left out."""
-    return Finding(code=Code.EXTRA_CHANNELS, message=f"{channels} channels: only the first {used} used")
+def extra_channels(channels: int, used: Sequence[int]) -> Finding:
+    """Say which bands of a file are used, by their numbers from 1: one as grey, or three as red, green and blue."""
+    names = ", ".join(map(str, used))
+    which = f"band {names} is used, as grey" if len(used) == 1 else f"bands {names} are used, as red, green and blue"
+    message = f"of {channels} bands only {which}: --bands chooses others"
+    return Finding(code=Code.EXTRA_CHANNELS, message=message)
 
 
 def reduced_depth(bits: int) -> Finding:
@@ -116,6 +125,24 @@ def clipped(share: float, black: float, white: float) -> Finding:
 def not_finite(share: float) -> Finding:
     """Say that a share (0-1) of the values is NaN or infinite."""
     return Finding(code=Code.NOT_FINITE, message=f"{share:.2%} of the values are NaN or infinite and are set to black")
+
+
+def marked(share: float, values: Sequence[float]) -> Finding:
+    """Say that a share (0-1) of the values are markers of missing measurements."""
+    names = ", ".join(f"{value:g}" for value in values)
+    message = f"{share:.2%} of the values are {names}, which marks missing measurements here, and are set to black"
+    return Finding(code=Code.MARKER, message=message)
+
+
+def little_contrast(low: float, high: float, share: float) -> Finding:
+    """Say that the values of an image, `low` to `high`, fill only a share (0-1) of the set's levels."""
+    message = f"the values {low:g} to {high:g} fill only {share:.2%} of the set's levels: too little contrast to judge"
+    return Finding(code=Code.LITTLE_CONTRAST, message=f"{message}; set --white-level, or scan this kind of file apart")
+
+
+def perhaps_mask(message: str) -> Finding:
+    """Say why an image may be a mask, in the words of `curate.images.masks`."""
+    return Finding(code=Code.PERHAPS_MASK, message=message)
 
 
 def invalid_name(path: str) -> Finding:

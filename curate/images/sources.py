@@ -6,7 +6,8 @@ its path. Only manifests are opened here; decoding finds the files that cannot b
 Labels and splits by layout:
     flat          none; sub-folders are searched too
     classes       label = the folder below the root ("good", "defect/scratch"); every image lies in a folder;
-                  split = the first folder, label = the rest, where all first folders are splits ("train", "val")
+                  split = the folder "train", "val", ... at any depth where all beside it are splits too; the label is
+                  the rest: "bottle/good" for bottle/train/good
     mvtec         split = first folder ("train"), label = second ("good"); `train` alone unless a split is asked for
     manifest      columns `label`, `split`, `group`; elsewhere groups come from the names, where that is asked for
     huggingface   column `label`; split = the folder, or the column `split`
@@ -20,17 +21,19 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import BinaryIO
 
 from curate.errors import NothingToAudit, UsageError
 from curate.images import manifests
-from curate.images.folders import FoundFile, find_images, walk
-from curate.images.integrity import invalid_name
+from curate.images.folders import FoundFile, walk
+from curate.images.integrity import invalid_name, perhaps_mask
+from curate.images.masks import TellApart, find_images
 from curate.images.name_groups import groups_from
 from curate.images.names import unicode_name, unique_names
+from curate.images.split_names import folder_split, split_depths
 from curate.images.table_paths import spellings
 from curate.images.table_texts import NO_NAME_WORDS, cell_text, decode_text, is_utf_16
 from curate.records import Finding, Layout, Listing
@@ -40,7 +43,6 @@ __all__ = ["ALL_SPLITS", "STDIN", "list_images", "recognise", "unicode_name", "u
 ALL_SPLITS = "all"
 TRAIN = "train"
 STDIN = "-"
-SPLITS = frozenset(manifests.SPLIT_FOLDERS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,12 +58,13 @@ class LayoutFile:
 
 @dataclass(frozen=True, kw_only=True)
 class LayoutFiles:
-    """The image files that a layout lists, in no order yet, and how many entries it ignored, by reason."""
+    """The image files that a layout lists, in no order yet, how many entries it ignored, by reason, and the masks."""
 
     root: Path
     layout: Layout
     entries: Sequence[LayoutFile]
     ignored: Counter[str]
+    apart: TellApart = field(default_factory=lambda: TellApart(images=[]))
 
 
 def list_images(
@@ -155,38 +158,40 @@ def _must_fit(layout: Layout | None, allowed: Sequence[Layout], what: str) -> No
 
 def _flat(root: Path) -> LayoutFiles:
     ignored: Counter[str] = Counter()
-    entries = [LayoutFile(name=image.name, file=image.file) for image in find_images(root, ignored)]
-    return LayoutFiles(root=root, layout=Layout.FLAT, entries=entries, ignored=ignored)
+    apart = find_images(root, ignored)
+    entries = [LayoutFile(name=image.name, file=image.file) for image in apart.images]
+    return LayoutFiles(root=root, layout=Layout.FLAT, entries=entries, ignored=ignored, apart=apart)
 
 
 def _classes(root: Path) -> LayoutFiles:
     ignored: Counter[str] = Counter()
-    images = find_images(root, ignored)
-    outside = [image.name for image in images if "/" not in image.name]
+    apart = find_images(root, ignored)
+    outside = [image.name for image in apart.images if "/" not in image.name]
     if outside:
         raise UsageError(
             f"{_shown(root)}: the layout classes needs every image in a folder, but {len(outside)} lie outside, "
             f"such as {unicode_name(outside[0])}: move them or use the layout flat"
         )
-    tops = {image.name.partition("/")[0].lower() for image in images}
-    with_splits = tops <= SPLITS and not _shows_mvtec(root)
-    entries = [_class_entry(image, with_splits) for image in images]
-    return LayoutFiles(root=root, layout=Layout.CLASSES, entries=entries, ignored=ignored)
+    names = [image.name for image in apart.images]
+    depths = [None] * len(names) if _shows_mvtec(root) else split_depths(names)
+    entries = [_class_entry(image, depth) for image, depth in zip(apart.images, depths, strict=True)]
+    return LayoutFiles(root=root, layout=Layout.CLASSES, entries=entries, ignored=ignored, apart=apart)
 
 
-def _class_entry(image: FoundFile, with_splits: bool) -> LayoutFile:
-    label, split = image.name.rpartition("/")[0], ""
-    if with_splits:
-        split, _, label = label.partition("/")
-    return LayoutFile(name=image.name, file=image.file, label=unicode_name(label), split=unicode_name(split))
+def _class_entry(image: FoundFile, split_depth: int | None) -> LayoutFile:
+    folders = image.name.split("/")[:-1]
+    split = "" if split_depth is None else folders.pop(split_depth)
+    label = unicode_name("/".join(folders))
+    return LayoutFile(name=image.name, file=image.file, label=label, split=unicode_name(split))
 
 
 def _mvtec(root: Path) -> LayoutFiles:
     if not _shows_mvtec(root):
         raise UsageError(f"{_shown(root)}: the layout mvtec needs a folder train/good, which is not there")
     ignored: Counter[str] = Counter()
-    entries = [entry for image in find_images(root, ignored) if (entry := _mvtec_entry(image, ignored)) is not None]
-    return LayoutFiles(root=root, layout=Layout.MVTEC, entries=entries, ignored=ignored)
+    apart = find_images(root, ignored)
+    entries = [entry for image in apart.images if (entry := _mvtec_entry(image, ignored)) is not None]
+    return LayoutFiles(root=root, layout=Layout.MVTEC, entries=entries, ignored=ignored, apart=apart)
 
 
 def _mvtec_entry(image: FoundFile, ignored: Counter[str]) -> LayoutFile | None:
@@ -209,19 +214,15 @@ def _huggingface(root: Path) -> LayoutFiles:
     if not present:
         raise UsageError(f"{_shown(root)}: the layout huggingface needs a metadata.csv, .jsonl or .parquet there")
     files = [file for file in present if manifests.names_files(file)] or present
-    entries = [
-        _from_row(row, root, row.split or _folder_split(row.name)) for row in manifests.read_metadata(root, files)
-    ]
+    rows = manifests.read_metadata(root, files)
+    entries = [_from_row(row, root, row.split or folder_split(row.name)) for row in rows]
     ignored: Counter[str] = Counter()
     names = {entry.name for entry in entries}
-    ignored["not in the metadata"] = sum(image.name not in names for image in find_images(root, ignored))
+    apart = find_images(root, ignored)
+    ignored["not in the metadata"] = sum(image.name not in names for image in apart.images)
+    ignored["mask"] -= sum(mask.name in names for mask, _ in apart.masks)
     ignored["not an image"] -= len(files)
-    return LayoutFiles(root=root, layout=Layout.HUGGINGFACE, entries=entries, ignored=+ignored)
-
-
-def _folder_split(name: str) -> str:
-    first, slash, _ = name.partition("/")
-    return first if slash and first in manifests.SPLIT_FOLDERS else ""
+    return LayoutFiles(root=root, layout=Layout.HUGGINGFACE, entries=entries, ignored=+ignored, apart=apart)
 
 
 def _from_row(row: manifests.ManifestRow, folder: Path, split: str) -> LayoutFile:
@@ -298,12 +299,21 @@ def _listing(listed: LayoutFiles, entries: Sequence[LayoutFile]) -> Listing:
         splits=tuple(entries[row].split for row in order),
         groups=tuple(entries[row].group for row in order),
         ignored=dict(sorted(listed.ignored.items())),
-        findings=tuple(_name_findings(names[row], entries[row].name) for row in order),
+        findings=tuple(_name_findings(names[row], entries[row].name, listed.apart.doubts) for row in order),
+        masks=_masks(listed.apart, {entry.name: path for entry, path in zip(entries, names, strict=True)}),
     )
 
 
-def _name_findings(path: str, name: str) -> tuple[Finding, ...]:
-    return () if path == name else (invalid_name(path),)
+def _masks(apart: TellApart, paths: Mapping[str, str]) -> dict[str, tuple[Path, str]]:
+    """Return the masks by their path, with the path of each one's image; those that a manifest lists are images."""
+    masks = sorted((mask.name, mask.file, image) for mask, image in apart.masks if mask.name not in paths)
+    shown = unique_names(name for name, _, _ in masks)
+    return {path: (file, paths.get(image, "")) for path, (_, file, image) in zip(shown, masks, strict=True)}
+
+
+def _name_findings(path: str, name: str, doubts: Mapping[str, str]) -> tuple[Finding, ...]:
+    invalid = () if path == name else (invalid_name(path),)
+    return (*invalid, perhaps_mask(doubts[name])) if name in doubts else invalid
 
 
 def _shown(path: Path) -> str:

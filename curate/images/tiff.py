@@ -1,4 +1,4 @@
-"""Read TIFF by tifffile: the first page's header, and samples of any depth, layout and band count."""
+"""Read TIFF by tifffile: the header of the page that is used, and samples of any depth, layout and band count."""
 
 from __future__ import annotations
 
@@ -20,17 +20,21 @@ from curate.images.integrity import Unreadable, needs_imagecodecs
 # without a handler of its own, tifffile's remarks on unusual files would reach stderr by logging's last resort
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-MIN_IS_WHITE, RGB, SEPARATED = 0, 2, 5
+MIN_IS_WHITE, MIN_IS_BLACK, RGB, SEPARATED = 0, 1, 2, 5
 SEPARATE = 2
-UNASSOCIATED_ALPHA = 2
+PLAIN = frozenset((MIN_IS_WHITE, MIN_IS_BLACK, RGB))
+"""Samples that are grey or RGB as they are stored."""
+ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA = 1, 2
+ALPHAS = (ASSOCIATED_ALPHA, UNASSOCIATED_ALPHA)
 REDUCED_RESOLUTION = 1
 MOST_PAGES = 64
-ALPHAS = (1, UNASSOCIATED_ALPHA)
+SUB_IMAGES = 330
+"""The tag that points to further images of a page."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TiffPage:
-    """The header of a TIFF's first page.
+    """The header of the page of a TIFF that is used.
 
     Attributes:
         width_px, height_px: as stored, before orientation.
@@ -39,10 +43,11 @@ class TiffPage:
         samples: a pixel's samples, alpha and extra bands included.
         elements: samples of the whole page, what a decoder has to hold.
         colours: 1 for grey, 3 for RGB, 4 for CMYK: how many of the samples are colour.
-        alpha: index of the unassociated alpha sample, -1 if there is none.
+        alpha: index of the alpha sample, -1 if there is none.
+        premultiplied: whether colours are multiplied by alpha already (associated alpha).
         extra: whether there are samples that are neither colour nor alpha.
         planes: whether each sample is stored as an image of its own.
-        several_pages: whether there are others that are no thumbnails of it.
+        several_pages: whether the file has others, or further planes of a volume, see `_has_others`.
         index: of the page among those of the file; -1 for a page that belongs to the first one.
     """
 
@@ -56,6 +61,7 @@ class TiffPage:
     orientation: int
     colours: int
     alpha: int
+    premultiplied: bool
     extra: bool
     planes: bool
     several_pages: bool
@@ -68,7 +74,7 @@ def read_page(file: BinaryIO) -> TiffPage:
         index, page = _used(tiff)
         photometric, colours = int(page.photometric), _colours(page)
         kinds = [int(kind) for kind in page.extrasamples]
-        alpha = colours + kinds.index(UNASSOCIATED_ALPHA) if UNASSOCIATED_ALPHA in kinds else -1
+        alpha = next((at for at, kind in enumerate(kinds) if kind in ALPHAS), -1)
         bits = page.bitspersample
         return TiffPage(
             width_px=int(page.imagewidth),
@@ -80,10 +86,11 @@ def read_page(file: BinaryIO) -> TiffPage:
             photometric=photometric,
             orientation=int(page.tags.valueof(274, 1)),
             colours=colours,
-            alpha=alpha,
+            alpha=colours + alpha if alpha >= 0 else -1,
+            premultiplied=alpha >= 0 and kinds[alpha] == ASSOCIATED_ALPHA,
             extra=page.samplesperpixel - colours > sum(kind in ALPHAS for kind in kinds),
             planes=page.samplesperpixel > 1 and int(page.planarconfig) == SEPARATE,
-            several_pages=_has_others(tiff, page, index),
+            several_pages=page.imagedepth > 1 or _has_others(tiff, page, index),
             index=index,
         )
 
@@ -126,9 +133,9 @@ def _page(tiff: tifffile.TiffFile, index: int) -> tifffile.TiffPage | None:
 
 
 def _has_others(tiff: tifffile.TiffFile, page: tifffile.TiffPage, index: int) -> bool:
-    """Return whether the file has pages beside the one that is used and its thumbnails."""
+    """Return whether the file has pages beside the one that is used; if that is not the first, thumbnails are none."""
     if index == 0:
-        return _has_next(tiff, page)
+        return SUB_IMAGES in page.tags or _has_next(tiff, page)
     others = (_page(tiff, other) for other in range(MOST_PAGES) if other != index)
     present = itertools.takewhile(lambda other: other is not None, others)
     return any(other is not None and not _is_thumbnail(other) for other in present)

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from curate.audit.maps import heat_map_overlay
+from curate.audit.maps import OVERLAY_PX, heat_map_overlay
 from curate.findings import catalogue
 from curate.images.names import printable
+from curate.records import BoolArray
 from curate.reports.audit_rows import AuditRows, Row, nominal_set
 from curate.reports.numbers import finite
 from curate.reports.scored_views import ScoredView, scored_views
@@ -64,6 +65,7 @@ def _card(audit_rows: AuditRows, row: int) -> Row:
         "reasons": [_reason(finding) for finding in findings],
         "nearest": audit_rows.nearest(row),
         "overlay": _overlay(audit_rows, image["path"]),
+        "masked": _mask(audit_rows.maps.get(image["path"])) is not None,
         "box": _box(image, findings),
     }
 
@@ -102,7 +104,17 @@ def _overlay(audit_rows: AuditRows, path: str) -> str | None:
     values = np.asarray(entry["values"], dtype=np.float32).reshape(entry["rows"], entry["columns"])
     low, high = finite(scale.get("low")), finite(scale.get("high"))
     low, high = float(values.min()) if low is None else low, float(values.max()) if high is None else high
-    return data_address(to_webp(heat_map_overlay(values, low=low, high=high), OVERLAY_QUALITY))
+    overlay = heat_map_overlay(values, low=low, high=high, mask=_mask(entry))
+    return data_address(to_webp(overlay, OVERLAY_QUALITY))
+
+
+def _mask(entry: Row | None) -> BoolArray | None:
+    """Return where the masks of an image show a defect, on the grid of the overlay; None where the audit holds none."""
+    shape = (OVERLAY_PX * entry["rows"], OVERLAY_PX * entry["columns"]) if entry else (0, 0)
+    values = entry.get("mask") if entry else None
+    if not values or len(values) != shape[0] * shape[1]:
+        return None
+    return np.array(values, dtype=np.bool_).reshape(shape)
 
 
 def _box(image: Row, findings: Sequence[Row]) -> list[float] | None:

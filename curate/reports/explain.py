@@ -267,7 +267,9 @@ def draw_map(audit: Audit, path: str, image: Path, *, target: Path) -> None:
     """
     anomaly_map = _anomaly_map(audit, path)
     settings, scale = audit.run.get("settings") or {}, audit.run.get("map_scale") or {}
-    config = DecodeConfig(max_pixels=settings.get("max_pixels", DecodeConfig().max_pixels))
+    config = DecodeConfig(
+        max_pixels=settings.get("max_pixels", DecodeConfig().max_pixels), bands=tuple(settings.get("bands", ()))
+    )
     levels = _levels(audit.run.get("levels"))
     decoded = read_image(image, size=lambda width, height: (width, height), levels=levels, config=config)
     if not isinstance(decoded, DecodedImage):

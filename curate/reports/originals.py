@@ -94,7 +94,9 @@ def originals(audit: Audit, dataset: Path | None = None) -> Originals:
         paths=images["path"].to_pylist(),
         hashes=images["sha256"].to_pylist(),
         decode=DecodeConfig(
-            max_pixels=settings.get("max_pixels", DecodeConfig.max_pixels), white_level=settings.get("white_level")
+            max_pixels=settings.get("max_pixels", DecodeConfig.max_pixels),
+            white_level=settings.get("white_level"),
+            bands=tuple(settings.get("bands", ())),
         ),
         levels=Levels(**audit.run.get("levels", {})),
     )

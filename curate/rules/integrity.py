@@ -49,7 +49,8 @@ def integrity_audit(
 
     Args:
         datasets: one dataset in any layout, or several files.
-        config: its layout, split, group_from (of a dataset, not of single files), max_pixels and white_level are used.
+        config: its layout, split, group_from (of a dataset, not of single files), max_pixels, white_level and bands
+            are used.
         stdin: where a list of files comes from for "-"; None for the process's own.
         progress: called with the number of images just read.
 
@@ -59,10 +60,10 @@ def integrity_audit(
         NothingToAudit: not one image.
     """
     listing = _listing(datasets, config, stdin)
-    decode = DecodeConfig(max_pixels=config.max_pixels, white_level=config.white_level)
+    decode = DecodeConfig(max_pixels=config.max_pixels, white_level=config.white_level, bands=config.bands)
     levels = find_levels(listing.files, decode)
     facts = _read(listing.files, levels, decode, progress=progress)
-    duplicates = duplicate_groups(confirmed_keys(listing.files, facts, levels=levels, config=decode))
+    duplicates = duplicate_groups(confirmed_keys(listing.files, facts, config=decode))
     findings = file_findings(listing, facts, duplicates)
     rows = (finding_row(path, one) for path, some in zip(listing.paths, findings, strict=True) for one in some)
     tables = {

@@ -25,6 +25,7 @@ from curate.images.names import unicode_name
 from curate.images.sources import ALL_SPLITS, TRAIN, list_images
 from curate.progress import Progress, no_progress
 from curate.records import Layout, Listing
+from curate.splits.sidecars import find_sidecars
 
 WALKED = frozenset((Layout.FLAT, Layout.CLASSES, Layout.MVTEC, Layout.HUGGINGFACE))
 THREADS = 4
@@ -48,16 +49,18 @@ class Located:
     Attributes:
         root: the dataset's folder, resolved.
         layout: how it was read.
-        files: by path, all images and masks.
+        files: by path, all images, masks and sidecar files.
         others: images of splits that were not judged.
-        masks: the image of each mask, by the mask's path.
+        attached: the image of each mask and sidecar file, by that file's path.
+        unattached: number of masks that belong to no image, or to several.
     """
 
     root: Path
     layout: Layout
     files: Mapping[str, Path]
     others: Sequence[UnjudgedImage] = ()
-    masks: Mapping[str, str] = field(default_factory=dict)
+    attached: Mapping[str, str] = field(default_factory=dict)
+    unattached: int = 0
 
 
 def locate(audit: Audit, dataset: Path | None = None) -> Located:
@@ -130,7 +133,16 @@ def _listed(audit: Audit, source: Path, *, layout: Layout, paths: Sequence[str])
     new = [other.path for other in others if judged in (ALL_SPLITS, other.split)]
     if new:
         raise CouldNotFinish(f"{CHANGED}: {plural(len(new), 'new image')}, first {new[0]}; scan again")
-    return Located(root=listing.root, layout=listing.layout, files=files, others=others)
+    masks = {path: mask for path, mask in listing.masks.items() if mask[1]}
+    attached = masks | find_sidecars(listing.root, files)
+    return Located(
+        root=listing.root,
+        layout=listing.layout,
+        files=files | {path: file for path, (file, _) in attached.items()},
+        others=others,
+        attached={path: image for path, (_, image) in attached.items()},
+        unattached=len(listing.masks) - len(masks),
+    )
 
 
 def _groups(audit: Audit, listing: Listing) -> Sequence[str]:

@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from curate.audit.parquet import Audit
-from curate.splits.plan import Action, PlanRow, plan_table
+from curate.images.split_names import is_training
+from curate.splits.plan import Action, PlanRow, is_sidecar, plan_table
 
 PLAN_FILE, CLEAN_CSV, CLEAN_PARQUET = "plan.parquet", "clean.csv", "clean.parquet"
 METADATA, ANOMALIB = "metadata.csv", "anomalib.csv"
@@ -55,7 +56,7 @@ def anomalib_table(rows: Sequence[PlanRow]) -> bytes:
     images = clean_images(rows)
     normal = _normal_labels({row.label for row in images})
     images = [row for row in images if row.label in normal or row.former_split is None or not _is_training(row)]
-    masks = {row.mask_of: row.path for row in rows if row.mask_of}
+    masks = {row.mask_of: row.path for row in reversed(rows) if row.mask_of and not is_sidecar(row.path)}
     abnormal = [row for row in images if row.label not in normal]
     if not all(row.path in masks for row in abnormal):
         masks = {}
@@ -77,7 +78,7 @@ def _anomalib(row: PlanRow, normal: set[str], masks: Mapping[str, str]) -> tuple
 
 
 def _is_training(row: PlanRow) -> bool:
-    return row.split.lower() in ("", "train")
+    return not row.split or is_training(row.split)
 
 
 def clean_table(audit: Audit, rows: Sequence[PlanRow]) -> pa.Table:

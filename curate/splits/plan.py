@@ -1,7 +1,7 @@
 """The plan: what happens to every file of a judged set, decided before any file is touched.
 
 Verdicts decide, and a person's decisions (`decisions.parquet` in the audit) override them. Images of splits that were
-not judged go with the clean set, and masks go with their images.
+not judged go with the clean set, and masks and sidecar files go with their images.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from curate.audit.folder import DECISIONS
 from curate.audit.parquet import Audit
 from curate.errors import InputError
 from curate.findings import Code
+from curate.images.folders import IMAGE_SUFFIXES
 from curate.records import CLEAN, Verdict
 from curate.splits.modes import KeepShots
 
@@ -40,7 +41,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PlanRow:
-    """One file of a plan: an image, or the mask of the image `mask_of`.
+    """One file of a plan: an image, or a mask or sidecar file of the image `mask_of`.
 
     `former_split` is the one before `--resplit`; None where the split stays as the dataset has it.
     """
@@ -71,11 +72,16 @@ PLAN = pa.schema(
         _column("label", "as the layout or manifest says"),
         _column("split", "as the layout or manifest says; with --resplit the proposed one"),
         _column("group", "as the layout or manifest says"),
-        _column("mask_of", "path of the image whose mask this is; empty for images"),
+        _column("mask_of", "path of the image whose mask or sidecar file this is; empty for images"),
         _column("former_split", "as the layout or manifest says, where --resplit proposed another; else null"),
     ],
     metadata={"curate_schema_version": "1"},
 )
+
+
+def is_sidecar(path: str) -> bool:
+    """Return whether a file that goes with an image is no mask."""
+    return Path(path).suffix.lower() not in IMAGE_SUFFIXES
 
 
 def plan_table(rows: Iterable[PlanRow]) -> pa.Table:

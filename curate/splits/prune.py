@@ -18,12 +18,11 @@ from curate.images.names import unicode_name
 from curate.progress import Stages
 from curate.records import Layout
 from curate.splits.apply import Verify, apply
-from curate.splits.files import WALKED, Located, hashes, locate
+from curate.splits.files import WALKED, Located, hashes, locate, plural
 from curate.splits.folder import AUDIT, Split, is_split, new_folder, read_split, refuse_place, write_split
 from curate.splits.journal import DATA, QUARANTINE, JournalEntry
-from curate.splits.masks import find_masks
 from curate.splits.modes import KeepShots, Mode
-from curate.splits.plan import Action, PlanRow, judged_rows, refuse_small_classes, unjudged_words
+from curate.splits.plan import Action, PlanRow, is_sidecar, judged_rows, refuse_small_classes, unjudged_words
 from curate.splits.resplit import Resplit, ResplitSettings, refuse_apply, refuse_unjudged, resplit_rows
 from curate.splits.shots import keep_one_shot
 from curate.splits.verify import check_originals
@@ -69,6 +68,7 @@ class Pruned:
         dataset: its root.
         images: number of images by action: keep, reject, carry, leave.
         masks: number of masks, which go with their images.
+        sidecars: number of sidecar files (.json, .txt, .xml, ...), which go with their images.
         mode: how the plan was carried out; "" if it was not.
         warnings: one sentence for images that were not judged, for each class that became small, and for what proposed
             splits cannot give.
@@ -81,6 +81,7 @@ class Pruned:
     dataset: str
     images: dict[str, int]
     masks: int
+    sidecars: int
     mode: str
     warnings: tuple[str, ...]
     next_steps: tuple[str, ...]
@@ -93,7 +94,7 @@ class Pruned:
 
 
 def plan_rows(judged: Sequence[PlanRow], located: Located) -> tuple[PlanRow, ...]:
-    """Return the whole plan: judged images, unjudged images and all masks."""
+    """Return the whole plan: judged images, unjudged images, and the masks and sidecar files of all."""
     others = located.others
     values = hashes(located.files[other.path] for other in others)
     carried = [
@@ -108,37 +109,26 @@ def plan_rows(judged: Sequence[PlanRow], located: Located) -> tuple[PlanRow, ...
         )
         for other, value in zip(others, values, strict=True)
     ]
-    return (*judged, *carried, *_masks([*judged, *carried], located))
+    return (*judged, *carried, *_attached([*judged, *carried], located))
 
 
-def _masks(images: Sequence[PlanRow], located: Located) -> list[PlanRow]:
+def _attached(images: Sequence[PlanRow], located: Located) -> list[PlanRow]:
     owners = {row.path: row for row in images}
-    values = hashes(located.files[path] for path in located.masks)
+    values = hashes(located.files[path] for path in located.attached)
     actions = {Action.KEEP: Action.CARRY}  # else the same as the image's
     return [
         PlanRow(
             path=path,
             sha256=value,
             action=actions.get(owners[owner].action, owners[owner].action) if value else Action.LEAVE,
-            reason=f"mask of {owner}",
+            reason=f"{'sidecar file' if is_sidecar(path) else 'mask'} of {owner}",
             label=owners[owner].label,
             split=owners[owner].split,
             mask_of=owner,
             former_split=owners[owner].former_split,
         )
-        for (path, owner), value in zip(located.masks.items(), values, strict=True)
+        for (path, owner), value in zip(located.attached.items(), values, strict=True)
     ]
-
-
-def locate_all(audit: Audit, dataset: Path | None) -> Located:
-    """Find the images of an audit and their masks; errors as for `locate`."""
-    located = locate(audit, dataset)
-    masks = find_masks(located.root, located.files) if located.layout in WALKED else {}
-    return replace(
-        located,
-        files={**located.files, **{path: file for path, (file, _) in masks.items()}},
-        masks={path: owner for path, (_, owner) in masks.items()},
-    )
 
 
 def prune_audit(audit: Audit, output: Path, *, settings: PruneSettings, stages: Stages) -> Pruned:
@@ -221,7 +211,8 @@ def _anew(
     with _folder(output, settings) as folder:
         audit = make_audit(folder / AUDIT)
         planned = _planned(audit, settings)
-        located = locate_all(audit, settings.dataset)
+        located = locate(audit, settings.dataset)
+        planned = replace(planned, warnings=(*planned.warnings, *_left_behind(located, settings)))
         if settings.resplit is not None:
             refuse_unjudged(located.others)
         rows = plan_rows(planned.judged, located)
@@ -252,6 +243,14 @@ def _planned(audit: Audit, settings: PruneSettings) -> _Planned:
     return _Planned(judged=judged, resplit=resplit, warnings=warnings)
 
 
+def _left_behind(located: Located, settings: PruneSettings) -> Iterator[str]:
+    """Yield a sentence for what may belong to images and does not go with them."""
+    if located.unattached:
+        yield f"{plural(located.unattached, 'mask')} of no image, or of several: left where they are"
+    if settings.mode is not None and located.layout not in WALKED:
+        yield f"masks and sidecar files of a {located.layout} are not looked for: they stay where they are"
+
+
 def _resume(audit: Audit, output: Path, *, settings: PruneSettings, stages: Stages) -> Pruned:
     """Resume with the plan in the output, if it is the plan that the audit would give now."""
     split, planned = read_split(output), _planned(audit, settings)
@@ -262,7 +261,7 @@ def _resume(audit: Audit, output: Path, *, settings: PruneSettings, stages: Stag
         )
 
     def verify() -> tuple[Path, dict[str, JournalEntry]]:
-        located = locate_all(audit, settings.dataset)
+        located = locate(audit, settings.dataset)
         return located.root, _verified(split.rows, located, settings=settings, stages=stages)
 
     return _carry_out(split, verify, settings=settings, stages=stages, planned=planned)
@@ -298,7 +297,8 @@ def _result(split: Split, settings: PruneSettings, planned: _Planned) -> Pruned:
         folder="" if settings.dry_run else unicode_name(str(split.path)),
         dataset=unicode_name(str(split.root)),
         images={action.value: counts[action] for action in Action if counts[action]},
-        masks=sum(1 for row in split.rows if row.mask_of),
+        masks=sum(1 for row in split.rows if row.mask_of and not is_sidecar(row.path)),
+        sidecars=sum(1 for row in split.rows if row.mask_of and is_sidecar(row.path)),
         mode="" if settings.dry_run or settings.mode is None else settings.mode.value,
         warnings=planned.warnings,
         next_steps=_next_steps(split, settings),

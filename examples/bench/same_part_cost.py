@@ -110,7 +110,7 @@ def cost_of(images: int, share: float, seed: int, *, say: Callable[[str], None])
         settings = embed_settings(listing, config)
         with measured() as embedding:
             facts, embeddings, _ = embed(listing, backbone, settings, cache=Cache(store, backbone, settings))
-        keys = confirmed_keys(listing.files, facts, levels=settings.levels, config=settings.decode)
+        keys = confirmed_keys(listing.files, facts, config=settings.decode)
         with measured() as search:
             found = find_shots(listing, facts, embeddings, duplicates=duplicate_groups(keys), settings=settings)
         true = {(number, images - round(images * share) + number) for number in range(round(images * share))}

@@ -4,7 +4,17 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.audit.maps import SHEET_CELL_PX, SheetRow, at_image_size, blend_heat_map, contact_sheet, hot_box
+from curate.audit.maps import (
+    MASK_COLOUR,
+    SHEET_CELL_PX,
+    SheetRow,
+    at_image_size,
+    blend_heat_map,
+    contact_sheet,
+    heat_map_overlay,
+    hot_box,
+    mask_at_overlay,
+)
 
 GREY = np.full((60, 90, 3), 120, dtype=np.uint8)
 
@@ -62,3 +72,22 @@ def test_a_map_at_image_size_peaks_where_the_patch_does_and_keeps_its_level():
     row, column = np.unravel_index(large.argmax(), large.shape)
     assert (row // 16, column // 16) == (4, 1)
     assert abs(large.mean() - anomaly_map.mean()) < 0.01
+
+
+def test_a_mask_is_outlined_in_the_overlay_and_what_is_inside_stays_visible():
+    mask = np.zeros((60, 90), np.bool_)
+    mask[10:40, 20:70] = True
+    small = mask_at_overlay(mask, 6, 9)
+    overlay = np.asarray(heat_map_overlay(np.zeros((6, 9), np.float32), low=0, high=1, mask=small))
+    line = (overlay == MASK_COLOUR).all(axis=2)
+    assert line.any()
+    assert not line[~small].any()
+    assert overlay[10, 18].tolist()[3] == 0  # in the middle of the mask
+    without = heat_map_overlay(np.zeros((6, 9), np.float32), low=0, high=1)
+    assert np.array_equal(np.where(line[..., None], 0, overlay), np.where(line[..., None], 0, np.asarray(without)))
+
+
+def test_a_defect_smaller_than_a_patch_is_in_the_overlay_too():
+    mask = np.zeros((500, 500), np.bool_)
+    mask[321, 123] = True
+    assert mask_at_overlay(mask, 5, 5).sum() == 1

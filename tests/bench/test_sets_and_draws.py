@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from curate.bench.draws import check_shares, counts, draw, pools
+from curate.bench.masks import measure_maps
 from curate.bench.sets import LabelledSet, read_set
 from curate.errors import InputError, UsageError
+from curate.images.sources import list_images
 
 
 def made(root: Path, *names: str) -> Path:
@@ -37,7 +39,7 @@ def imagined(good: int, bad: int) -> LabelledSet:
         files=tuple(files),
         labels=("good",) * good + ("defect/x",) * bad,
         nominal=(True,) * good + (False,) * bad,
-        masks=(None,) * (good + bad),
+        masks=((),) * (good + bad),
     )
 
 
@@ -47,14 +49,42 @@ def test_good_and_defect_folders_are_read_and_others_left_out(tmp_path):
     )
     assert [found.relative(row) for row in range(len(found))] == ["good/1.png", "good/2.png", "defect/hole/1.png"]
     assert found.nominal == (True, True, False)
-    assert found.masks == (None, None, tmp_path / "masks/hole/1.png")
+    assert found.masks == ((), (), (tmp_path / "masks/hole/1.png",))
 
 
 def test_mvtec_layout_takes_the_good_of_both_splits_and_its_masks(tmp_path):
     names = ("train/good/1.png", "test/good/2.png", "test/cut/3.png", "ground_truth/cut/3_mask.png")
     found = read_set(made(tmp_path, *names))
     assert found.nominal == (True, True, False)
-    assert found.masks[2] == tmp_path / "ground_truth/cut/3_mask.png"
+    assert found.masks[2] == (tmp_path / "ground_truth/cut/3_mask.png",)
+
+
+def test_the_bench_finds_what_a_scan_finds(tmp_path):
+    names = ("good/1.png", "good/2.png", "defect/hole/1.png")
+    made(tmp_path, *names, "good/._1.png", ".ipynb_checkpoints/1.png", "good/@eaDir/1.png", "good/__MACOSX/3.png")
+    made(tmp_path, "masks/hole/1/000.png", "masks/hole/1/001.png")
+    found = read_set(tmp_path)
+    assert (
+        sorted(found.relative(row) for row in range(len(found))) == sorted(names) == sorted(list_images(tmp_path).paths)
+    )
+    assert [file.name for file in found.masks[2]] == ["000.png", "001.png"]
+
+
+def test_splits_are_no_classes_of_a_bench(tmp_path):
+    found = read_set(made(tmp_path, "train/bolt/1.png", "train/nut/1.png", "val/bolt/2.png", "val/nut/2.png"))
+    assert sorted(found.labels) == ["bolt", "bolt", "nut", "nut"]
+
+
+def test_several_masks_of_an_image_are_one_truth(tmp_path):
+    source = replace(imagined(0, 1), masks=((tmp_path / "a.png", tmp_path / "b.png"),))
+    for name, left in (("a.png", 0), ("b.png", 20)):
+        pixels = np.zeros((40, 40), np.uint8)
+        pixels[:, left : left + 5] = 1
+        Image.fromarray(pixels).save(tmp_path / name)
+    truth = np.zeros((40, 40), np.float32)
+    truth[:, :5] = truth[:, 20:25] = 1
+    assert measure_maps([truth], source, np.array([0]))["pixel_auroc"] == 1
+    assert measure_maps([truth * (np.arange(40) < 5)], source, np.array([0]))["pixel_auroc"] == 0.75
 
 
 def test_a_class_folder_may_be_named_nominal(tmp_path):

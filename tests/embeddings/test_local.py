@@ -239,6 +239,8 @@ def test_another_pixel_limit_gives_what_a_fresh_scan_gives(tmp_path: Path):
         ({"decode": DecodeConfig(max_pixels=9)}, True, True),
         ({"levels": Levels(integer_white=4095)}, False, True),
         ({"levels": Levels(float_black=-1)}, False, True),
+        ({"levels": Levels(markers=(-9999.0,))}, False, True),
+        ({"decode": DecodeConfig(bands=(2,))}, False, True),
         ({"device": "cuda"}, True, False),
         ({"precision": Precision.BF16}, True, False),
         ({"seed": 1}, True, False),

@@ -136,6 +136,15 @@ def test_anomalib_gets_the_root_that_its_table_needs(parts: Path, tmp_path: Path
     assert sum(int((one.samples.label_index == 1).sum()) for one in read[1:]) == 3
 
 
+def test_sidecar_files_are_no_part_of_an_export(parts: Path, tmp_path: Path):
+    (parts / "test/hole/003.json").write_text("{}")
+    source = read_source(read_audit(tmp_path / "audit"))
+    assert {row.path for row in source.rows if row.mask_of} == {
+        f"ground_truth/hole/{index:03d}_mask.png" for index in (3, 7, 11)
+    }
+    assert set(source.files) == {row.path for row in source.rows}
+
+
 def test_coco_has_the_findings_as_boxes_of_the_judged_images(drawn: Path):
     exported = write(drawn, ExportFormat.COCO)
     assert f"root='{drawn / 'set'}'" in exported.lines[-1]

@@ -18,13 +18,14 @@ def decode(
     size: tuple[int, int] | None = None,
     levels: Levels | None = None,
     max_pixels: int = 1_000_000,
+    bands: tuple[int, ...] = (),
 ) -> DecodedImage | ImageFacts:
     """Decode at native size, or at `size` (width, height)."""
     return decode_image(
         data,
         size=same if size is None else lambda width, height: size,
         levels=levels or Levels(),
-        config=DecodeConfig(max_pixels=max_pixels),
+        config=DecodeConfig(max_pixels=max_pixels, bands=bands),
     )
 
 

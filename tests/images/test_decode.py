@@ -227,16 +227,14 @@ def test_only_a_key_of_reduced_pixels_is_marked_as_such():
 @pytest.mark.parametrize("name", MODES)
 def test_the_full_key_is_that_of_decoding_at_native_size(tmp_path, name):
     (tmp_path / name).write_bytes(MODES[name])
-    key = full_key(tmp_path / name, Levels(), DecodeConfig())
+    key = full_key(tmp_path / name, DecodeConfig())
     assert key == read(MODES[name]).facts.duplicate_key
 
 
 def test_a_file_without_a_full_key_says_why(tmp_path):
     (tmp_path / "text.png").write_bytes(b"no image")
     (tmp_path / "large.png").write_bytes(MODES["rgb.png"])
-    keys = [
-        full_key(tmp_path / name, Levels(), DecodeConfig(max_pixels=9)) for name in ("gone", "text.png", "large.png")
-    ]
+    keys = [full_key(tmp_path / name, DecodeConfig(max_pixels=9)) for name in ("gone", "text.png", "large.png")]
     assert [finding.code for finding in keys] == ["IMG007", "IMG002", "IMG005"]
 
 

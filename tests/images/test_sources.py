@@ -109,6 +109,33 @@ def test_one_top_folder_that_is_no_split_makes_all_of_them_classes(tmp_path):
     assert set(listing.splits) == {""}
 
 
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("images/train/1.png", "images/val/2.png"), {("train", "images"), ("val", "images")}),
+        (("bolt/train/good/1.png", "bolt/test/bent/1.png"), {("train", "bolt/good"), ("test", "bolt/bent")}),
+        (("good/train/1.png", "good/test/2.png", "bent/3.png"), {("train", "good"), ("test", "good"), ("", "bent")}),
+        (("Training/a/1.png", "Validation/a/2.png"), {("Training", "a"), ("Validation", "a")}),
+        (("train2017/1.png", "val2017/2.png"), {("train2017", ""), ("val2017", "")}),
+        (("train_images/a/1.png", "test_images/a/2.png"), {("train_images", "a"), ("test_images", "a")}),
+        (("a/b/train/c/1.png", "a/b/eval/c/2.png"), {("train", "a/b/c"), ("eval", "a/b/c")}),
+        (("toys/train/1.png", "toys/car/2.png"), {("", "toys/train"), ("", "toys/car")}),
+        (("leak_test/1.png", "pull_test/2.png"), {("", "leak_test"), ("", "pull_test")}),
+    ],
+)
+def test_splits_leave_the_label_at_any_depth(tmp_path, names, expected):
+    listing = list_images(touch(tmp_path, *names))
+    assert listing.layout is Layout.CLASSES
+    assert set(zip(listing.splits, listing.labels, strict=True)) == expected
+
+
+def test_folders_of_network_drives_and_systems_are_passed_over_and_counted(tmp_path):
+    passed = ("@eaDir/a.png", "good/#recycle/b/c.png", "good/__MACOSX/._1.png", "$RECYCLE.BIN/x.png", "@__thumb/1.png")
+    listing = list_images(touch(tmp_path, "good/1.png", ".thumbnails/1.png", *passed))
+    assert listing.paths == ("good/1.png",)
+    assert listing.ignored == {"hidden": 1, "system folder": 5}
+
+
 def test_files_on_several_drives_are_one_sentence(monkeypatch):
     def refuse(paths: object) -> str:
         raise ValueError("Paths don't have the same drive")  # what Windows says

@@ -118,6 +118,11 @@ def exif(orientation: int) -> bytes:
     return data.tobytes()
 
 
+def with_alpha(colours: NDArray[np.uint8], alpha: NDArray[np.uint8] | int) -> Image.Image:
+    """Return an RGBA image of colours and an alpha channel."""
+    return Image.fromarray(np.dstack([colours, np.broadcast_to(np.uint8(alpha), colours.shape[:2])]))
+
+
 def ramp(bits: int) -> NDArray[np.uint16]:
     """Return (2**bits / 256, 256) counts from 0 to the largest of `bits` bits, each once."""
     return np.arange(2**bits, dtype=np.uint16).reshape(-1, 256)
@@ -196,11 +201,13 @@ def remarks() -> Iterator[tuple[str, bytes, str]]:
     yield "blank.png", encode(Image.new("L", (40, 30), 90), "PNG"), "IMG023"
     yield "blank_16.png", encode(Image.fromarray(np.full((30, 40), 700, np.uint16)), "PNG"), "IMG023"
     yield "rgba.png", encode(half, "PNG"), "IMG024"
+    yield "empty_alpha.png", encode(with_alpha(picture(), 0), "PNG"), "IMG024"
     yield "palette_keyed.png", encode(keyed, "PNG", transparency=90), "IMG024"
     yield "rgba_16.png", png(np.dstack([picture(), grey()]).astype(np.uint16) * 257, 6), "IMG024"
     yield "grey_alpha_16.png", png(two_bands, 4), "IMG024"
     yield "really_a_jpeg.png", encode(rgb, "JPEG"), "IMG025"
     yield "five_bands.tif", tiff(np.dstack([deep] * 5), photometric="minisblack", planarconfig="contig"), "IMG027"
+    yield "faint.tif", tiff(grey().astype(np.float32) / 255 / 200), "IMG029"
     yield "five_bands_8.tif", tiff(np.dstack([grey()] * 5), photometric="minisblack", planarconfig="contig"), "IMG027"
 
 

@@ -14,6 +14,7 @@ from bench.kill_splits import draw_set, images_lost, snapshot, write_fake_audit
 from curate.audit.parquet import read_audit
 from curate.errors import CouldNotFinish, InputError, UsageError, WriteError
 from curate.splits import transfer
+from curate.splits.folder import read_split
 from curate.splits.journal import locked
 from curate.splits.modes import Mode
 from curate.splits.undo import restore
@@ -228,3 +229,38 @@ def test_acting_on_an_audit_needs_no_torch(parts: Path, tmp_path: Path):
     )
     assert done.stderr.strip() == "False"
     assert json.loads(done.stdout)["images"] == {"keep": 7, "reject": 2, "carry": 3}
+
+
+def test_masks_in_a_folder_an_image_and_sidecar_files_go_where_their_images_go(tmp_path: Path):
+    root = draw_set(tmp_path / "set", 12, 300)
+    along = {
+        "ground_truth/hole/003/000.png": "test/hole/003.png",
+        "ground_truth/hole/003/001.png": "test/hole/003.png",
+        "train/good/001.json": "train/good/001.png",
+        "labels/train/good/002.txt": "train/good/002.png",
+        "Annotations/test/hole/003.xml": "test/hole/003.png",
+    }
+    rejected_too = {"train/good/000.png.xml": "train/good/000.png"}
+    left = ("ground_truth/hole/077_mask.png", "license.txt")
+    for name in (*along, *rejected_too, *left):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+    write_fake_audit(tmp_path / "audit", root, REJECTED)
+    pruned = go(tmp_path, Mode.COPY)
+    data = names(tmp_path / "split" / "data")
+    assert set(along) <= data
+    assert not {*rejected_too, *REJECTED, *left} & data
+    rows = {row.path: row.mask_of for row in read_split(tmp_path / "split").rows if row.mask_of}
+    assert {**along, **rejected_too}.items() <= rows.items()
+    assert pruned.sidecars == 4
+    assert pruned.warnings[-1] == "1 mask of no image, or of several: left where they are"
+    moved = go(tmp_path, Mode.MOVE, split="moved")
+    assert moved.masks == pruned.masks
+    assert set(rejected_too) <= names(tmp_path / "moved" / "quarantine")
+    assert not (root / "train/good/000.png.xml").exists()
+
+
+def test_a_sidecar_file_is_no_mask_for_anomalib(parts: Path, tmp_path: Path):
+    (parts / "test/hole/003.txt").write_text("hole")
+    go(tmp_path)
+    assert "003.txt" not in (tmp_path / "split" / "anomalib.csv").read_text()

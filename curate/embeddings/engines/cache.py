@@ -26,7 +26,7 @@ from curate.images.integrity import TRANSIENT_CODES
 from curate.images.levels import Levels
 from curate.records import Finding, FloatArray, ImageFacts, Optics
 
-FACTS_VERSION, VECTORS_VERSION = 5, 3
+FACTS_VERSION, VECTORS_VERSION = 6, 3
 """Part of the stores' names. Raise them when the same image and settings give other facts, or other descriptors."""
 
 NOT_KEPT = TRANSIENT_CODES | {Code.TOO_LARGE}
@@ -83,6 +83,7 @@ class Cache:
             FACTS_VERSION,
             settings.long_px,
             (levels.integer_black, levels.integer_white, levels.float_black, levels.float_white),
+            (levels.markers, settings.decode.bands),
         )
         describing = content_key(
             VECTORS_VERSION,

@@ -77,7 +77,7 @@ const Report = (() => {
     slider.value = opacity;
     slider.addEventListener("input", show);
     show();
-    left.append(make("label", { class: "slide" }, make("span", {}, "image"), slider, make("span", {}, "heat map")));
+    left.append(make("label", { class: "slide" }, make("span", {}, "image"), slider, make("span", {}, card.masked ? "heat map; the line is the mask" : "heat map")));
     return left;
   }
 
