@@ -112,7 +112,7 @@ def test_decisions_survive_a_new_scan(tmp_path: Path):
 
 def test_report_and_review_start_without_torch(tmp_path: Path):
     draw_audit(tmp_path)
-    program = "import sys, curate.cli, curate.reports.review, curate.reports.html; print('torch' in sys.modules)"
+    program = "import sys, curate.cli, curate.review.server, curate.reports.html; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
     call = [sys.executable, "-m", "curate", "report", str(tmp_path / "audit")]

@@ -18,7 +18,8 @@ from playwright.sync_api import expect
 from curate.audit.decisions import Decided, Decision, Decisions, Stale, decisions_of
 from curate.audit.parquet import Audit
 from curate.errors import InputError
-from curate.reports.review import listening, review_session
+from curate.review.server import listening
+from curate.review.session import review_session
 from curate.splits.plan import Action, judged_rows
 from tests.audit.drawn_audit import draw_audit
 from tests.reports.browser import open_chromium
