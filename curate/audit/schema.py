@@ -55,7 +55,9 @@ IMAGES = _table(
     _column("confidence", REAL, "0-1, that what the image shows is nominal; null if skipped"),
     _column("p_value", REAL, "0-1, how often a nominal image scores as high; null if skipped"),
     _column("q_value", REAL, "0-1, false share among all that score as high, Benjamini-Hochberg; null if skipped"),
-    _column("verdict", TEXT, "keep, mislabelled, near_ood, duplicate or unreadable; keep is the cleaned split"),
+    _column(
+        "verdict", TEXT, "of the scan: keep, mislabelled, near_ood, duplicate or unreadable; decisions do not change it"
+    ),
     _column("suggested_label", TEXT, "the label that the image seems to have, where it is mislabelled; empty if none"),
     _column("round_rejected", WHOLE, "refinement round that rejected the image, from 1; null if none did"),
     _column("reasons", TEXTS, "codes of its findings; see findings.parquet"),

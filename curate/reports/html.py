@@ -76,14 +76,14 @@ class ReviewState:
     decisions: Mapping[str, Any]
 
 
-def prepare(audit: Audit, decided: frozenset[str] = frozenset()) -> Page:
+def prepare(audit: Audit, reviewed: frozenset[str] = frozenset()) -> Page:
     """Draw the figures of an audit's page.
 
     Args:
         audit: with the tables of `curate.audit.schema`.
-        decided: paths of images that have a card in any case.
+        reviewed: paths of images that have a card in any case, beside those that were decided on.
     """
-    rows = AuditRows(audit, decided)
+    rows = AuditRows(audit, reviewed)
     return Page(rows=rows, classes=panels.class_panels(rows), map=panels.map_panel(rows))
 
 
@@ -243,7 +243,11 @@ def _first_screen(page: Page, images: Originals) -> dict[str, Any]:
         "headline": story.headline(rows),
         "unjudged": story.unjudged(rows),
         "total": len(rows.images),
-        "counts": [(verdict.value, story.VERDICT_WORDS[verdict], counts[verdict]) for verdict in Verdict],
+        "counts": [
+            (verdict.value, story.VERDICT_WORDS[verdict], counts[verdict])
+            for verdict in Verdict
+            if verdict is not Verdict.REJECTED or counts[verdict]
+        ],
         "contamination": story.contamination(run),
         "settings": story.settings(rows),
         "next_steps": story.next_steps(rows),

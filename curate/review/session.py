@@ -6,13 +6,15 @@ An image is requested by its row in the audit, never by a path, and given as a t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from curate.audit.decisions import LONGEST_NOTE, Decided, Decision, Decisions, hashes_of
+from curate.audit.decisions import LONGEST_NOTE, Decided, Decision, Decisions
+from curate.audit.effective_verdicts import with_decisions
 from curate.audit.parquet import Audit
+from curate.audit.reviewed import hashes_of
 from curate.errors import UsageError
 from curate.reports.archived_thumbnails import ArchivedThumbnails
 from curate.reports.html import Page, ReviewState, prepare, render
@@ -94,7 +96,8 @@ def review_session(audit: Audit, dataset: Path | None = None) -> ReviewSession:
     if audit.path is None:
         raise UsageError("an audit must be written to a folder before it can be reviewed")
     decisions = Decisions(audit.path, hashes_of(audit))
-    page = prepare(audit, frozenset(decisions.all()))
+    scanned = {"images": with_decisions(audit.tables["images"], {})}  # decisions change while the page is open
+    page = prepare(replace(audit, tables={**audit.tables, **scanned}), frozenset(decisions.all()))
     archived = ArchivedThumbnails(page.rows, audit.path)
     return ReviewSession(page=page, images=originals(audit, dataset), archived=archived, decisions=decisions)
 

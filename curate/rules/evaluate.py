@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 
 from curate.audit.parquet import Audit
+from curate.audit.reviewed import review_counts
 from curate.errors import CouldNotFinish, InputError
 from curate.findings import area_of
 from curate.rules.baseline import SET, Baseline, Entry
@@ -70,6 +71,7 @@ def evaluate(
         results=results,
         fail_on=fail_on,
         notes=baseline.notes([rule.code for rule in rules], used) if baseline else (),
+        review=review_counts(audit),
     )
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from curate.audit.reviewed import ReviewCounts
 from curate.findings import Severity
 from curate.rules.choices import FailOn
 from curate.rules.rule import Fact, Pack, Rule
@@ -142,6 +143,7 @@ class Report:
         results: one for each rule, in the order of the codes.
         fail_on: from which severity on a broken rule fails the check.
         notes: sentences about entries of the baseline.
+        review: how many decisions of people the verdicts have.
     """
 
     pack: Pack
@@ -151,6 +153,7 @@ class Report:
     results: tuple[RuleResult, ...]
     fail_on: FailOn
     notes: tuple[str, ...] = ()
+    review: ReviewCounts = field(default_factory=ReviewCounts)
 
     @property
     def failed(self) -> bool:
@@ -198,4 +201,5 @@ def summary(report: Report) -> dict[str, Any]:
         "broken": report.count(RuleStatus.BROKEN),
         "skipped": report.count(RuleStatus.SKIPPED),
         "failed": report.failed,
+        "review": asdict(report.review),
     }

@@ -16,7 +16,7 @@ from bench.kill_splits import snapshot
 from curate.audit.parquet import read_audit
 from curate.errors import InputError, UsageError
 from curate.splits.files import refuse_path
-from curate.splits.folder import plan_digest, read_split
+from curate.splits.folder import default_output, plan_digest, read_split
 from curate.splits.modes import Mode
 from curate.splits.plan import Action, PlanRow
 from tests.plates import ROOT
@@ -140,3 +140,23 @@ def test_rounds_of_an_audit_cannot_be_changed(parts: Path, tmp_path: Path):
     assert (done.returncode, done.stdout) == (2, "")
     assert "the audit was made with 1" in done.stderr
     assert curate("prune", tmp_path / "audit", "-o", tmp_path / "split", "--rounds", "1").returncode == 0
+
+
+def test_without_an_output_the_split_is_named_after_the_dataset_and_says_what_was_decided(parts: Path, tmp_path: Path):
+    decide(tmp_path / "audit", **{"train/good/000.png": "keep", "train/good/004.png": "reject"})
+    work = tmp_path / "work"
+    work.mkdir()
+    done = curate("prune", tmp_path / "audit", "--apply", "copy", cwd=work)
+    assert done.returncode == 0, done.stderr
+    assert "Review: 1 confirmed, 1 overruled" in done.stdout
+    assert {folder.name for folder in work.iterdir()} == {"set-clean"}
+    clean = names(work / "set-clean/data")
+    assert "train/good/000.png" in clean
+    assert "train/good/004.png" not in clean
+
+
+@pytest.mark.parametrize(
+    ("dataset", "folder"), [("/data/parts", "parts-clean"), ("images.csv", "images-clean"), ("/", "dataset-clean")]
+)
+def test_the_folder_of_a_split_has_the_name_of_its_dataset(dataset: str, folder: str):
+    assert default_output(dataset) == Path(folder)
