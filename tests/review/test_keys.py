@@ -90,6 +90,16 @@ def test_a_key_that_is_held_down_decides_once(tabs: tuple[Any, Any], audit: Audi
     assert decided(audit) == {flagged_paths(page)[0]: "reject"}
 
 
+def test_a_note_that_is_being_written_is_saved_when_the_page_is_left(tabs: tuple[Any, Any]):
+    page, _ = tabs
+    page.on("dialog", lambda dialog: dialog.accept())
+    for key in ("n", "t", *"worn"):
+        page.keyboard.press(key)
+    page.reload()
+    page.keyboard.press("n")  # its card is filled in
+    expect(page.locator("#card-0 .note")).to_have_value("worn")
+
+
 def test_a_decision_that_cannot_be_saved_is_not_shown_as_made(chromium: Any, address: str):
     page = chromium.new_page()
     page.goto(address + "#flagged")

@@ -167,6 +167,7 @@ def test_keys_decide_undo_takes_back_and_progress_counts(tabs: tuple[Any, Any], 
     expect(words).to_contain_text("1 of 8 flagged images decided: 1 keep")
     page.keyboard.press("r")  # the next undecided image has the focus
     expect(words).to_contain_text("2 of 8 flagged images decided: 1 keep, 1 reject")
+    expect(page.locator("#saved")).to_have_text("saved")
     assert {p: d.decision.value for p, d in decisions_of(audit).items()} == {
         "cast/00000.png": "keep",
         "forged/00001.png": "reject",
@@ -176,6 +177,7 @@ def test_keys_decide_undo_takes_back_and_progress_counts(tabs: tuple[Any, Any], 
     page.keyboard.press("z")
     expect(words).to_contain_text("0 of 8 flagged images decided")
     expect(page.locator("#undo")).to_be_disabled()
+    expect(page.locator("#saved")).to_have_text("saved")
     assert decisions_of(audit) == {}
 
 
@@ -198,6 +200,7 @@ def test_a_note_is_kept_and_found_and_the_page_comes_back_as_it_was_left(tabs: t
     page.locator("#card-0 .note").fill('<b onclick="x">worn tool</b>')
     page.locator("#card-0 [data-decision=unsure]").click()
     expect(page.locator("#progress-words")).to_contain_text("1 unsure")
+    expect(page.locator("#saved")).to_have_text("saved")
     page.reload()
     assert page.locator("#card-0 .note").input_value() == '<b onclick="x">worn tool</b>'
     expect(page.locator("#card-0 [data-decision=unsure]")).to_have_attribute("aria-pressed", "true")
@@ -217,6 +220,7 @@ def test_two_tabs_do_not_overwrite_each_other_and_see_what_the_other_did(tabs: t
     expect(second.locator("#progress-words")).to_contain_text("1 of 8")  # within seconds
     second.locator("#card-0 [data-decision=reject]").click()
     expect(second.locator("#card-0 [data-decision=reject]")).to_have_attribute("aria-pressed", "true")
+    expect(second.locator("#saved")).to_have_text("saved")
     first.evaluate("Review.saved.get(0).revision = 1")
     first.locator("#card-0 [data-decision=unsure]").click()
     expect(first.locator("#card-0 .clash")).to_contain_text("Changed meanwhile in another tab: reject")

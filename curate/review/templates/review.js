@@ -157,7 +157,10 @@ const Review = (() => {
     t: writeNote,
   });
   byId("undo").addEventListener("click", undo);
-  addEventListener("beforeunload", (event) => { if (pending) event.preventDefault(); });
+  addEventListener("beforeunload", (event) => {
+    document.activeElement?.blur(); // a note that is still being written counts
+    if (pending) event.preventDefault();
+  });
 
   async function poll() {
     if (document.hidden) return;
