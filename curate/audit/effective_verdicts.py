@@ -52,6 +52,11 @@ def with_effective_verdicts(images: pa.Table) -> pa.Table:
     return _with_column(images, EFFECTIVE_VERDICT, verdict)
 
 
+def without_decisions(images: pa.Table) -> pa.Table:
+    """Return `images` as in `images.parquet`: what may change later is written into no file."""
+    return images.drop_columns([name for name in DECIDED_COLUMNS if name in images.column_names])
+
+
 def _with_column(table: pa.Table, name: str, values: pa.Array | pa.ChunkedArray) -> pa.Table:
     field = pa.field(name, pa.string())
     if name in table.column_names:

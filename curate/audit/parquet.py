@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from curate.audit.decisions import Decisions
-from curate.audit.effective_verdicts import DECIDED_COLUMNS, with_decisions, with_effective_verdicts
+from curate.audit.effective_verdicts import with_decisions, with_effective_verdicts, without_decisions
 from curate.audit.folder import DECISIONS, RUN_FILE, is_audit
 from curate.audit.schema import LATER, SCHEMA_VERSION, TABLES
 from curate.audit.table_files import first_line, read_table
@@ -174,7 +174,7 @@ def write_audit(audit: Audit, folder: Path) -> None:
     What people decided stays in `decisions.parquet`, and is in no table.
     """
     for name, whole in audit.tables.items():
-        table = whole.drop_columns([one for one in DECIDED_COLUMNS if name == "images" and one in whole.column_names])
+        table = without_decisions(whole) if name == "images" else whole
         with (folder / f"{name}.parquet").open("wb") as file:
             pq.write_table(table, file, compression="zstd")
     text = json.dumps(audit.run, indent=2, sort_keys=True, ensure_ascii=False)
