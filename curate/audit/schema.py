@@ -60,8 +60,8 @@ IMAGES = _table(
     _column(
         "verdict",
         TEXT,
-        "keep, not_judged (SET001), mislabelled, near_ood, duplicate or unreadable; the cleaned split is keep, and "
-        "not_judged, against which nothing speaks",
+        "of the scan: keep, not_judged (SET001), mislabelled, near_ood, duplicate or unreadable; decisions do not "
+        "change it",
     ),
     _column("suggested_label", TEXT, "the label that the image seems to have, where it is mislabelled; empty if none"),
     _column("round_rejected", WHOLE, "refinement round that rejected the image, from 1; null if none did"),

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from curate.audit.effective_verdicts import EFFECTIVE_VERDICT
 from curate.audit.schema import EXACT
 from curate.findings import Code, FindingText, catalogue
 from curate.images.names import printable, unicode_name
-from curate.records import CLEAN, Layout, Verdict
-from curate.reports.audit_rows import FLAGGED, AuditRows, nominal_set
+from curate.records import CLEAN, FLAGGED, Layout, Verdict
+from curate.reports.audit_rows import AuditRows, nominal_set
 from curate.reports.numbers import counted, finite, percent
 
 VERDICT_WORDS: Mapping[str, str] = {
@@ -22,6 +23,7 @@ VERDICT_WORDS: Mapping[str, str] = {
     Verdict.NEAR_OOD: "unlike the set",
     Verdict.DUPLICATE: "duplicates",
     Verdict.UNREADABLE: "unreadable",
+    Verdict.REJECTED: "rejected by hand",
 }
 NAMED = 5
 """Nominal sets that a sentence names; it says that there are more."""
@@ -38,7 +40,8 @@ class OtherFinding:
 
 def headline(rows: AuditRows) -> str:
     """Return the result for the set in one or two sentences."""
-    counts = verdicts(rows)
+    counts = Counter(image["verdict"] for image in rows.images)
+    review = f" Review: {rows.review.words}." if rows.review.words else ""
     flagged = sum(counts[verdict] for verdict in FLAGGED)
     readable = len(rows.images) - counts[Verdict.UNREADABLE]
     if flagged:
@@ -49,7 +52,7 @@ def headline(rows: AuditRows) -> str:
         verb = "is" if flagged == 1 else "are"
         result = f"{flagged:,} of {counted(readable, 'image')} {verb} flagged: {_join(reasons)}."
     elif readable and counts[Verdict.NOT_JUDGED] == readable:
-        return f"None of the {counted(readable, 'readable image')} could be judged."
+        return f"None of the {counted(readable, 'readable image')} could be judged.{review}"
     else:
         result = f"No image is flagged among {counted(readable, 'readable image')}."
     others = [
@@ -57,7 +60,7 @@ def headline(rows: AuditRows) -> str:
         counted(counts[Verdict.DUPLICATE], "duplicate") * bool(counts[Verdict.DUPLICATE]),
         counted(counts[Verdict.UNREADABLE], "unreadable file") * bool(counts[Verdict.UNREADABLE]),
     ]
-    return f"{result} Also: {_join(others)}." if any(others) else result
+    return f"{result} Also: {_join(others)}.{review}" if any(others) else f"{result}{review}"
 
 
 def unjudged(rows: AuditRows) -> str:
@@ -76,8 +79,8 @@ def unjudged(rows: AuditRows) -> str:
 
 
 def verdicts(rows: AuditRows) -> Counter[str]:
-    """Return how many images have each verdict."""
-    return Counter(image["verdict"] for image in rows.images)
+    """Return how many images have each effective verdict."""
+    return Counter(image[EFFECTIVE_VERDICT] for image in rows.images)
 
 
 def contamination(run: Mapping[str, Any]) -> str:
@@ -153,10 +156,10 @@ def next_steps(rows: AuditRows) -> list[tuple[str, str]]:
     """Return what to do now: a sentence and the command for it, which may be empty."""
     audit = shlex.quote(unicode_name(str(rows.audit.path or "AUDIT")))
     counts, steps = verdicts(rows), list[tuple[str, str]]()
-    if rows.flagged:
-        steps.append(("Review the flagged images, most anomalous first, and decide on each:", review_command(audit)))
+    if rows.review.open:
+        steps.append((_review_words(rows), review_command(audit)))
     if sum(counts[verdict] for verdict in CLEAN) < len(rows.images):
-        steps.append(("Write the cleaned set. Your decisions apply, and you can undo it:", f"curate prune {audit}"))
+        steps.append(("Write the cleaned set. Your decisions apply, and you can undo it:", prune_command(audit)))
     if counts[Verdict.NOT_JUDGED]:
         steps.append((f"{catalogue()[Code.NOT_JUDGED].cure}", "curate rule SET001"))
     if counts[Verdict.UNREADABLE]:
@@ -208,6 +211,17 @@ def _not_flagged_words(rows: AuditRows) -> str:
         "anomalous than are flagged. This page shows the highest; images.parquet has all (anomaly_score). Reject "
         "defects; move images of another class to their folder and scan again."
     )
+
+
+def _review_words(rows: AuditRows) -> str:
+    if rows.review.open == len(rows.flagged):
+        return "Review the flagged images, most anomalous first, and decide on each:"
+    return f"Finish the review; {rows.review.open:,} of {counted(len(rows.flagged), 'flagged image')} to decide on:"
+
+
+def prune_command(audit: str) -> str:
+    """Return the command that writes the cleaned set."""
+    return f"curate prune {audit} --apply copy"
 
 
 def review_command(audit: str) -> str:
