@@ -17,10 +17,11 @@ from typing import Any, BinaryIO
 import torch
 from pydantic import ValidationError
 
+from curate.audit.decisions import settle_decisions
 from curate.audit.folder import check_output, claiming, replacing
 from curate.audit.judged_dataset import JudgedDataset
 from curate.audit.map_renderer import draw_flagged, map_renderer, to_draw
-from curate.audit.parquet import Audit, write_audit
+from curate.audit.parquet import Audit, decided_images, write_audit
 from curate.audit.tables import audit_tables
 from curate.choices import Device, Runtime, StudentKind
 from curate.config import ScanConfig
@@ -110,6 +111,7 @@ def _scan(
 ) -> Audit:
     clock = _Clock()
     check_output(target, _sources(dataset, config), force=force)
+    settle_decisions(target)
 
     with screen.stage("list", None):
         listing = list_images(
@@ -182,7 +184,9 @@ def _write(
             maps = draw_flagged(folder, renderer, progress=progress)
         clock.mark("draw_s")
         run = run | {"map_scale": {"low": renderer.low, "high": renderer.high}, "seconds": clock.seconds}
-        audit = Audit(tables=audit_tables(dataset, maps), run=run, path=target)
+        tables = audit_tables(dataset, maps)
+        images = decided_images(tables["images"], target)  # an audit that is replaced leaves its decisions
+        audit = Audit(tables=tables | {"images": images}, run=run, path=target)
         write_audit(audit, folder)
         with screen.stage("report", thumbnail_count(audit)) as progress:
             write_report(folder, audit, dataset=dataset.listing.root, progress=progress)

@@ -45,6 +45,12 @@ class Verdict(StrEnum):
     NEAR_OOD = "near_ood"
     DUPLICATE = "duplicate"
     UNREADABLE = "unreadable"
+    REJECTED = "rejected"
+    """By a person: no scan gives it, and `effective_verdict` alone has it."""
+
+
+FLAGGED = (Verdict.MISLABELLED, Verdict.NEAR_OOD)
+"""The verdicts that a person is asked about."""
 
 
 CLEAN = frozenset((Verdict.KEEP, Verdict.NOT_JUDGED))

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from curate.atomic_files import replacing_file
 from curate.audit.folder import DECISIONS, RUN_FILE
-from curate.audit.parquet import Audit, first_line, read_table
+from curate.audit.table_files import first_line, read_table
 from curate.errors import InputError, WriteError
 
 LONGEST_NOTE = 2000
@@ -70,22 +70,21 @@ class Stale(Exception):
         self.current = current
 
 
-def decisions_of(audit: Audit) -> dict[str, Decided]:
-    """Return the decisions that hold for an audit's images, by path; withdrawn ones are left out.
+def settle_decisions(folder: Path) -> None:
+    """Settle the decisions of an audit that is about to be replaced; see `Decisions.settle`.
 
     Raises:
-        InputError: as for `Decisions.all`.
+        InputError, WriteError: likewise, or the audit is damaged.
     """
-    if audit.path is None:
-        return {}
-    decisions = Decisions(audit.path, hashes_of(audit)).all()
-    return {path: decided for path, decided in decisions.items() if decided.decision}
-
-
-def hashes_of(audit: Audit) -> dict[str, str]:
-    """Return the sha256 of every image by its path."""
-    images = audit.tables["images"]
-    return dict(zip(images["path"].to_pylist(), images["sha256"].to_pylist(), strict=True))
+    if not (folder / DECISIONS).is_file():
+        return
+    try:
+        images = read_table(folder / "images.parquet").select(["path", "sha256"]).to_pydict()
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        raise InputError(
+            f"{folder}: a damaged audit ({first_line(error)}); move its {DECISIONS} away, or choose another -o"
+        ) from error
+    Decisions(folder, dict(zip(images["path"], images["sha256"], strict=True))).settle()
 
 
 class Decisions:
@@ -103,6 +102,18 @@ class Decisions:
                 another word than keep, reject, unsure.
         """
         return {row["path"]: self._decided(row) for row in self._rows() if self._holds(row)}
+
+    def settle(self) -> None:
+        """Write into a file made by hand which file each decision holds for, so that it holds for no later one.
+
+        Raises:
+            InputError: as for `all`.
+            WriteError: it cannot be written.
+        """
+        with self._lock, self._exclusive():
+            self.all()
+            if self._file.is_file() and "sha256" not in read_table(self._file).column_names:
+                self._write(self._rows())
 
     def decide(self, path: str, decision: Decision, note: str, *, seen: int) -> Decided:
         """Change the decision on an image and write it to disk.

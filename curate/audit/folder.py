@@ -222,5 +222,5 @@ def _swap(folder: Path, output: Path) -> None:
 
 def _keep_decisions(old: Path, new: Path) -> None:
     """Copy the decisions into the audit that replaces the old one; each holds while its image is unchanged."""
-    if (old / DECISIONS).is_file() and not (new / DECISIONS).exists():
+    if (old / DECISIONS).is_file():
         shutil.copy2(old / DECISIONS, new / DECISIONS)

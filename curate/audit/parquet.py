@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.audit.folder import RUN_FILE, is_audit
+from curate.audit.decisions import Decisions
+from curate.audit.effective_verdicts import with_decisions, with_effective_verdicts, without_decisions
+from curate.audit.folder import DECISIONS, RUN_FILE, is_audit
 from curate.audit.schema import LATER, READABLE_VERSIONS, SCHEMA_VERSION, TABLES
+from curate.audit.table_files import first_line, read_table
 from curate.audit.views import View, views_by_set, views_of_older_run
 from curate.errors import InputError
 from curate.findings import Code
@@ -32,7 +35,7 @@ class Audit:
 
     Examples:
         >>> audit = curate.read_audit("parts-audit")
-        >>> audit.images.query("verdict == 'keep'")["path"].size  # the cleaned set
+        >>> audit.images.query("effective_verdict in ['keep', 'not_judged']")["path"].size  # the cleaned set
         21
         >>> audit.findings.query("code == 'LBL001'")["path"].tolist()  # local anomalies
         ['03.png', '11.png', '12.png']
@@ -41,7 +44,8 @@ class Audit:
 
     Attributes:
         tables: Arrow tables by name: "images", "findings", "duplicates", "rounds", "views", "meta_set" and "maps";
-            `curate.audit.schema` describes their columns.
+            `curate.audit.schema` describes their columns. "images" also has `decision` and `effective_verdict`: what
+            people had decided when the audit was read.
         run: how the audit came about: version, settings, backbone, dataset fingerprint, timings.
         path: the folder it lies in; None if it was not written.
     """
@@ -50,9 +54,18 @@ class Audit:
     run: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
 
+    def __post_init__(self) -> None:
+        """Give the images their effective verdicts: an audit is never without."""
+        if "images" in self.tables:
+            images = with_effective_verdicts(self.tables["images"])
+            object.__setattr__(self, "tables", {**self.tables, "images": images})
+
     @cached_property
     def images(self) -> pd.DataFrame:
-        """One row per image file in the dataset, unreadable ones included."""
+        """One row per image file in the dataset, unreadable ones included.
+
+        Beside the columns of `images.parquet`: `decision`, and `effective_verdict`, in which it stands above `verdict`.
+        """
         return self.tables["images"].to_pandas()
 
     @cached_property
@@ -81,7 +94,7 @@ def read_audit(folder: str | Path) -> Audit:
 
     Raises:
         InputError: the folder is not an audit, a table is damaged, missing or lacks a column, or a newer curate wrote
-            it.
+            it; or its decisions cannot be used.
     """
     folder = Path(folder)
     if not is_audit(folder) and not _is_newer(folder):
@@ -96,22 +109,19 @@ def read_audit(folder: str | Path) -> Audit:
     for name, table in tables.items():
         _refuse_columns(folder / f"{name}.parquet", table.schema, TABLES[name])
     _refuse_verdicts(folder, tables["images"])
-    return Audit(tables=tables, run=run, path=folder)
+    return Audit(tables=tables | {"images": decided_images(tables["images"], folder)}, run=run, path=folder)
 
 
-def read_table(path: Path) -> pa.Table:
-    """Read a Parquet file.
+def decided_images(images: pa.Table, folder: Path) -> pa.Table:
+    """Return `images` with the decisions of a folder that hold for them.
 
     Raises:
-        OSError, ValueError, pyarrow.ArrowException: it cannot be read.
+        InputError: the decisions cannot be used.
     """
-    with path.open("rb") as file:  # Arrow opens no path that is not UTF-8
-        return pq.read_table(file, use_threads=False, pre_buffer=False)  # threads of Arrow may abort the exit
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or its type if it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    if not (folder / DECISIONS).is_file():
+        return with_decisions(images, {})
+    hashes = dict(zip(images["path"].to_pylist(), images["sha256"].to_pylist(), strict=True))
+    return with_decisions(images, Decisions(folder, hashes).all())
 
 
 def _read_run(folder: Path) -> dict[str, Any]:
@@ -167,11 +177,12 @@ def _with_not_judged(images: pa.Table) -> pa.Table:
 
 
 def _refuse_verdicts(folder: Path, images: pa.Table) -> None:
-    unknown = sorted(set(images["verdict"].to_pylist()) - {*Verdict, None})
+    of_scans = [verdict for verdict in Verdict if verdict is not Verdict.REJECTED]
+    unknown = sorted(set(images["verdict"].to_pylist()) - {*of_scans, None})
     if unknown:
         raise InputError(
-            f"{folder}: the verdict {unknown[0]!r} is none of {', '.join(Verdict)}; if a newer curate wrote the audit, "
-            "upgrade curate, otherwise scan the dataset again"
+            f"{folder}: the verdict {unknown[0]!r} is none of {', '.join(of_scans)}; if a newer curate wrote the "
+            "audit, upgrade curate, otherwise scan the dataset again"
         )
 
 
@@ -194,8 +205,12 @@ def _refuse_columns(path: Path, there: pa.Schema, wanted: pa.Schema) -> None:
 
 
 def write_audit(audit: Audit, folder: Path) -> None:
-    """Write the tables and the run of an audit into an existing folder; see `curate.audit.folder`."""
-    for name, table in audit.tables.items():
+    """Write the tables and the run of an audit into an existing folder; see `curate.audit.folder`.
+
+    What people decided stays in `decisions.parquet`, and is in no table.
+    """
+    for name, whole in audit.tables.items():
+        table = without_decisions(whole) if name == "images" else whole
         with (folder / f"{name}.parquet").open("wb") as file:
             pq.write_table(table, file, compression="zstd")
     text = json.dumps(audit.run, indent=2, sort_keys=True, ensure_ascii=False)

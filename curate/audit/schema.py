@@ -66,8 +66,8 @@ IMAGES = _table(
     _column(
         "verdict",
         TEXT,
-        "keep, not_judged (SET001), mislabelled, near_ood, duplicate or unreadable; the cleaned split is keep, and "
-        "not_judged, against which nothing speaks",
+        "of the scan: keep, not_judged (SET001), mislabelled, near_ood, duplicate or unreadable; decisions do not "
+        "change it",
     ),
     _column(
         "uncertain",

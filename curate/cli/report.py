@@ -43,7 +43,9 @@ def review(
 ) -> None:
     """Decide on each image in the browser: keep, reject or unsure. Decisions are saved in decisions.parquet."""
     from curate.audit.parquet import read_audit
-    from curate.reports.review import listening, review_session
+    from curate.audit.reviewed import review_counts
+    from curate.review.server import listening
+    from curate.review.session import review_session
 
     with listening(review_session(read_audit(audit), dataset), port) as (address, server):
         typer.echo(f"Review: {address}\nThe address gives access: keep it private. Press Ctrl-C to end.")
@@ -51,4 +53,5 @@ def review(
             typer.launch(address)
         with suppress(KeyboardInterrupt):
             server()
-    typer.echo("Review ended. The decisions are in decisions.parquet of the audit.", err=True)
+    words = review_counts(read_audit(audit)).words or "nothing was decided"
+    typer.echo(f"Review ended: {words}. The decisions are in decisions.parquet of the audit.", err=True)

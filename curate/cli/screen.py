@@ -28,6 +28,7 @@ VERDICT_STYLE = {
     Verdict.NEAR_OOD: "magenta",
     Verdict.DUPLICATE: "yellow",
     Verdict.UNREADABLE: "yellow",
+    Verdict.REJECTED: "red",
 }
 
 
@@ -106,6 +107,8 @@ def _counts(summary: Summary) -> RenderableType:
     table.add_row(str(summary.images), Text(f"{noun}, layout {printable(summary.layout)}", style="bold"))
     for verdict, count in summary.verdicts.items():
         table.add_row(str(count), Text(verdict, style=VERDICT_STYLE.get(Verdict(verdict), "green")))
+    if summary.review:
+        table.add_row("", Text(f"review: {summary.review}", style="bold"))
     return table
 
 
@@ -115,7 +118,8 @@ def _worst(summary: Summary) -> list[RenderableType]:
         noun = "image" if not_judged == 1 else "images"
         but = f" {not_judged} {noun} could not be judged (see {Code.NOT_JUDGED})." if not_judged else ""
         but += f" The rejection cap kept images above the threshold (see {Code.REJECTION_CAPPED})." if capped else ""
-        return [Text(f"\nNo image is flagged.{but}", style="yellow" if but else "green")]
+        none = "Every flagged image is decided on." if summary.review else "No image is flagged."
+        return [Text(f"\n{none}{but}", style="yellow" if but else "green")]
     table = Table(title="\nMost anomalous images (threshold 1.00)", title_justify="left", title_style="bold", box=None)
     for name in ("score", "verdict", "image", "reason"):
         table.add_column(name, justify="right" if name == "score" else "left", overflow="fold", vertical="top")

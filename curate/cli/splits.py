@@ -24,8 +24,8 @@ STDIN = "-"
 
 PRUNE_EXAMPLES = """\b
 Examples:
-  curate prune parts-audit -o parts-clean                  plan and lists only
-  curate prune parts-audit -o parts-clean --apply copy     clean set to parts-clean/data
+  curate prune parts-audit                                 plan and lists only, in parts-clean
+  curate prune parts-audit --apply copy                    clean set to parts-clean/data
   curate prune parts-audit -o parts-clean --apply move     rejected images to parts-clean/quarantine
   curate prune parts-audit -o parts-split --resplit        propose splits that do not leak, in the lists
   curate prune parts/ --rounds 3 -o parts-clean            scan first, at most three rounds
@@ -45,7 +45,9 @@ def prune(
         str, typer.Argument(metavar="DATASET|AUDIT", help="A dataset, which is scanned first, or an audit.")
     ],
     *,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder of the split.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder of the split. Default: DATASET-clean here.")
+    ] = None,
     apply: Annotated[
         Mode | None,
         typer.Option("--apply", help="Carry the plan out: clean set to data/; move: rejected images to quarantine/."),
@@ -108,13 +110,13 @@ def _resplit(shares: str | None, seed: int) -> ResplitSettings:
 
 
 def _pruned(
-    source: str, output: Path, *, settings: PruneSettings, scan_settings: dict[str, Any], quiet: bool
+    source: str, output: Path | None, *, settings: PruneSettings, scan_settings: dict[str, Any], quiet: bool
 ) -> Pruned:
     """Prune an audit or a dataset.
 
     Args:
         source: which of both.
-        output: the split's folder.
+        output: the split's folder; None for `<dataset>-clean`.
         settings: of the split.
         scan_settings: of the scan, as chosen by the user; of an audit only `rounds`, and the seed of resplit.
         quiet: show no progress.
@@ -122,6 +124,7 @@ def _pruned(
     from curate.audit.folder import is_audit
     from curate.audit.parquet import read_audit
     from curate.cli.screen import Screen
+    from curate.splits.folder import default_output
     from curate.splits.prune import prune_audit, prune_dataset
 
     screen = Screen(quiet=quiet)
@@ -129,6 +132,7 @@ def _pruned(
         audit = read_audit(source)
         own = {"seed"} if settings.resplit is not None else set()
         _refuse_scan_settings(audit, {name: value for name, value in scan_settings.items() if name not in own})
+        output = output or default_output(str(audit.run.get("dataset", "")))
         return prune_audit(audit, output, settings=settings, stages=screen)
 
     def scan(folder: Path) -> Audit:
@@ -143,6 +147,7 @@ def _pruned(
     if "root" in scan_settings:
         settings = replace(settings, dataset=scan_settings["root"])
     rounds = scan_settings.get("rounds")
+    output = output or default_output(source)
     return prune_dataset(scan, Path(source), output, settings=settings, stages=screen, rounds=rounds)
 
 
@@ -173,8 +178,9 @@ def _show_pruned(pruned: Pruned, format_: Format) -> None:
     counts = [f"{count:>6}  {action}" for action, count in pruned.images.items()]
     attached = {"mask": pruned.masks, "sidecar file": pruned.sidecars}
     masks = [f"{count:>6}  {what}{'' if count == 1 else 's'} of them" for what, count in attached.items() if count]
+    review = [f"Review: {pruned.review}"] if pruned.review else []
     resplit = pruned.resplit.lines() if pruned.resplit is not None else []
-    _show([*rejected, *counts, *masks, *resplit, *pruned.warnings, *pruned.next_steps])
+    _show([*rejected, *counts, *masks, *review, *resplit, *pruned.warnings, *pruned.next_steps])
 
 
 def _show(lines: Iterable[str]) -> None:

@@ -1,6 +1,6 @@
 """All judged images with what was found, for tools that show images: COCO, and FiftyOne's JSON.
 
-COCO has the place of each finding as a box; FiftyOne has the verdict as a classification.
+COCO has the place of each finding as a box; FiftyOne has the effective verdict as a classification.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from curate.audit.effective_verdicts import DECISION, EFFECTIVE_VERDICT
+from curate.audit.reviewed import SETTLED
 from curate.export.source import ExportSource
 from curate.findings import catalogue
 from curate.records import Verdict
@@ -17,7 +19,8 @@ from curate.reports.numbers import finite
 def coco(source: ExportSource) -> str:
     """Return the images as COCO: a category for each finding that has a place, an annotation for each place.
 
-    Besides COCO's own keys, images have `verdict` and `anomaly_score`, annotations `score` and `message`.
+    Besides COCO's own keys, images have `verdict`, `effective_verdict`, `decision` and `anomaly_score`, annotations
+    `score` and `message`.
     """
     sized = [row for row in source.judged if row["width_px"] and row["height_px"]]
     ids = {row["path"]: number for number, row in enumerate(sized, 1)}
@@ -42,7 +45,8 @@ def coco(source: ExportSource) -> str:
 
 
 def _coco_image(row: dict[str, Any], number: int) -> dict[str, Any]:
-    facts = {"verdict": row["verdict"], "anomaly_score": finite(row["anomaly_score"])}
+    facts = {name: row[name] for name in ("verdict", EFFECTIVE_VERDICT, DECISION)}
+    facts |= {"anomaly_score": finite(row["anomaly_score"])}
     return {"id": number, "file_name": row["path"], "width": row["width_px"], "height": row["height_px"]} | facts
 
 
@@ -61,14 +65,18 @@ def _coco_annotation(finding: dict[str, Any], number: int, *, image: int, catego
 
 
 def fiftyone_labels(source: ExportSource) -> str:
-    """Return the labels of a FiftyOneImageClassificationDataset: verdict, confidence, score and findings by number."""
+    """Return the labels of a FiftyOneImageClassificationDataset by number: effective verdict, score, findings.
+
+    A verdict of the scan has its confidence; a decision has none.
+    """
     labels = {}
     for number, row in enumerate(source.judged):
-        facts = {name: row[name] for name in ("label", "split", "suggested_label") if row[name]}
+        facts = {name: row[name] for name in ("label", "split", "suggested_label", DECISION) if row[name]}
         facts |= {"anomaly_score": finite(row["anomaly_score"]), "findings": row["reasons"] or []}
-        label: dict[str, Any] = {"label": row["verdict"], "attributes": facts}
+        facts |= {"verdict": row["verdict"]}
+        label: dict[str, Any] = {"label": row[EFFECTIVE_VERDICT], "attributes": facts}
         nominal = finite(row["confidence"])
-        if nominal is not None:
+        if nominal is not None and row[DECISION] not in SETTLED:
             label["confidence"] = nominal if row["verdict"] == Verdict.KEEP else 1 - nominal
         labels[_number(number)] = label
     return _json({"classes": [verdict.value for verdict in Verdict], "labels": labels})

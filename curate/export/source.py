@@ -45,7 +45,7 @@ class ExportSource:
 
     @cached_property
     def judged(self) -> list[dict[str, Any]]:
-        """The rows of images.parquet whose files could be read."""
+        """The rows of images.parquet whose files could be read, with the decisions."""
         rows: list[dict[str, Any]] = self.audit.tables["images"].to_pylist()
         return [row for row in rows if row["sha256"]]
 

@@ -9,15 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from curate.audit.effective_verdicts import DECISION
 from curate.audit.maps import KEPT_MAPS
 from curate.audit.parquet import Audit
+from curate.audit.reviewed import ReviewCounts, review_counts
 from curate.findings import Code
-from curate.records import Verdict
+from curate.records import FLAGGED, Verdict
 from curate.reports.budget import uncertain_rows
 from curate.reports.numbers import finite
 from curate.reports.scored_views import COLUMN, view_names
 
-FLAGGED = (Verdict.MISLABELLED, Verdict.NEAR_OOD)
 NEAREST_SHOWN = 3
 LEAST_KEPT = 12
 """Kept images that are shown at least, those of the highest scores; else as many as may be anomalous."""
@@ -33,13 +34,23 @@ class AuditRows:
     """An audit's tables row by row, as the parts of a report need them."""
 
     audit: Audit
-    decided: frozenset[str] = frozenset()
-    """Paths of images that have a card in any case."""
+    reviewed: frozenset[str] = frozenset()
+    """Paths of images that have a card in any case, beside those that were decided on."""
 
     @cached_property
     def images(self) -> list[Row]:
-        """The rows of `images.parquet`."""
+        """The rows of `images.parquet`, with the decisions."""
         return self._rows("images")
+
+    @cached_property
+    def decided(self) -> frozenset[str]:
+        """The paths of images that were decided on, and of `reviewed`."""
+        return self.reviewed | {image["path"] for image in self.images if image[DECISION]}
+
+    @cached_property
+    def review(self) -> ReviewCounts:
+        """How many decisions the verdicts have."""
+        return review_counts(self.audit)
 
     @cached_property
     def row_of(self) -> dict[str, int]:

@@ -9,6 +9,8 @@ from math import ceil
 import numpy as np
 import pyarrow as pa
 
+from curate.audit.decisions import Decision
+from curate.audit.effective_verdicts import DECISION
 from curate.records import FloatArray, Verdict
 from curate.reports import plots
 from curate.reports.numbers import counted, finite, percent
@@ -17,6 +19,8 @@ BUDGETS = (0.05, 0.1, 0.2)
 """Shares of the images that the table of a report names."""
 
 MOST_POINTS = 400
+
+DECIDING = (Decision.KEEP, Decision.REJECT)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +53,18 @@ class BudgetPanel:
 
 
 def uncertain_rows(images: pa.Table) -> list[int]:
-    """Return the rows of the uncertain images, the least confidence first; copies are left out."""
+    """Return the rows of the uncertain images, the least confidence first; copies and decided images are left out."""
     columns = [images[name].to_pylist() for name in ("uncertain", "confidence", "verdict")]
+    decided = set[int]()
+    if DECISION in images.column_names:
+        decided = {row for row, one in enumerate(images[DECISION].to_pylist()) if one in DECIDING}
     rows = [
         (confidence, row)
         for row, (uncertain, value, verdict) in enumerate(zip(*columns, strict=True))
-        if uncertain and (confidence := finite(value)) is not None and verdict != Verdict.DUPLICATE
+        if uncertain
+        and row not in decided
+        and (confidence := finite(value)) is not None
+        and verdict != Verdict.DUPLICATE
     ]
     return [row for _, row in sorted(rows)]
 

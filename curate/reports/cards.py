@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from curate.audit.effective_verdicts import DECISION
 from curate.audit.maps import OVERLAY_PX, heat_map_overlay
 from curate.findings import catalogue
 from curate.images.names import printable
@@ -55,6 +56,7 @@ def _card(audit_rows: AuditRows, row: int) -> Row:
         "nominal_set": printable(nominal_set(image)),
         "suggested": printable(image["suggested_label"] or ""),
         "verdict": image["verdict"],
+        "decision": image[DECISION],
         "score": finite(image["anomaly_score"]),
         "confidence": finite(image["confidence"]),
         "p": finite(image["p_value"]),

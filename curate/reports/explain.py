@@ -14,16 +14,18 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from curate.atomic_files import replacing_file
+from curate.audit.decisions import Decided, Decision
 from curate.audit.folder import OWN_MAP
 from curate.audit.maps import FLAGGED_MAPS, KEPT_MAPS, blend_heat_map
 from curate.audit.parquet import Audit
+from curate.audit.reviewed import decisions_of
 from curate.audit.schema import EXACT
 from curate.errors import CouldNotFinish, InputError, WriteError
 from curate.findings import catalogue, with_audit
 from curate.images.decode import DecodeConfig, read_image
 from curate.images.levels import Levels
 from curate.images.names import unicode_name
-from curate.records import DecodedImage, FloatArray
+from curate.records import DecodedImage, FloatArray, Verdict
 from curate.reports.audit_rows import nominal_set
 from curate.reports.scored_views import ScoredView, scored_views
 from curate.reports.shots import KINDS
@@ -35,7 +37,7 @@ NEAR = 0.75
 """Share of letters that a path must have in common with a name to be suggested for it; difflib's ratio, 0-1."""
 
 COPIED_COLUMNS = (
-    *("path", "label", "split", "verdict", "suggested_label", "skip_reason"),
+    *("path", "label", "split", "verdict", "effective_verdict", "decision", "suggested_label", "skip_reason"),
     *("anomaly_score", "confidence", "p_value", "q_value", "round_rejected"),
 )
 
@@ -57,6 +59,8 @@ class Explanation:
 
     Attributes:
         path, label, split, verdict, suggested_label, skip_reason: as in images.parquet.
+        effective_verdict, decision: what a person decided, see `curate.audit.effective_verdicts`.
+        note: of the decision; "" for none.
         nominal_set: what it was judged among: its label, or a subpopulation within it.
         anomaly_score: 0 is the median of its nominal set, 1 the threshold; of an image flagged by OOD003, the score of
             its lighting and focus; None if it was not judged.
@@ -76,6 +80,9 @@ class Explanation:
     nominal_set: str
     split: str
     verdict: str
+    effective_verdict: str
+    decision: str
+    note: str
     suggested_label: str
     skip_reason: str
     anomaly_score: float | None
@@ -99,6 +106,7 @@ class Explanation:
         """Return the explanation in words, a line each."""
         return [
             f"{self.path}: {self.verdict}" + (f", looks like {self.suggested_label!r}" if self.suggested_label else ""),
+            *([self._decision_line()] if self.decision else []),
             *([f"not judged: {self.skip_reason}"] if self.skip_reason else []),
             *self._score_lines(),
             *(f"{reason.code} {reason.title}{self._details(reason)}" for reason in self.findings),
@@ -108,6 +116,16 @@ class Explanation:
             *(f"nearest kept image {number}: {path}" for number, path in enumerate(self.nearest, 1)),
             *([f"heat map: {self.map}"] if self.map else []),
         ]
+
+    def _decision_line(self) -> str:
+        """Return the decision, what it makes of the image, and its note."""
+        note = f": {self.note}" if self.note else ""
+        if self.decision == Decision.UNSURE:
+            return f"a person is unsure{note}"
+        if self.verdict == Verdict.NOT_JUDGED:
+            return f"a person says {self.decision}{note}"
+        agrees = (self.effective_verdict == Verdict.KEEP) == (self.verdict == Verdict.KEEP)
+        return f"{'confirmed' if agrees else 'overruled'} by a person, who says {self.decision}{note}"
 
     def _details(self, reason: Reason) -> str:
         """Return a reason's message and cure, unless `skip_reason`, which has both, was printed already."""
@@ -165,9 +183,10 @@ def explain(audit: Audit, image: str) -> Explanation:
     path = find_path(audit, image)
     row = _rows(audit, "images", path)[0]
     duplicates, findings = _rows(audit, "duplicates", path), _rows(audit, "findings", path)
-    judged = row["anomaly_score"] is not None
+    judged, decided = row["anomaly_score"] is not None, decisions_of(audit).get(path, Decided())
     return Explanation(
         **{name: row[name] for name in COPIED_COLUMNS},
+        note=decided.note,
         nominal_set=nominal_set(row),
         views=scored_views(audit, row),
         rounds=tuple(_rows(audit, "rounds", nominal_set(row), key="nominal_set")) if judged else (),

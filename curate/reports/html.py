@@ -72,14 +72,22 @@ class Page:
         return thumbnail_sizes(self.rows, self.map.dots if self.map else ())
 
 
-def prepare(audit: Audit, decided: frozenset[str] = frozenset()) -> Page:
+@dataclass(frozen=True, kw_only=True)
+class ReviewState:
+    """What the review page has beside the report: its own script, and the decisions by row, as JSON values."""
+
+    script: str
+    decisions: Mapping[str, Any]
+
+
+def prepare(audit: Audit, reviewed: frozenset[str] = frozenset()) -> Page:
     """Draw the figures of an audit's page.
 
     Args:
         audit: with the tables of `curate.audit.schema`.
-        decided: paths of images that have a card in any case.
+        reviewed: paths of images that have a card in any case, beside those that were decided on.
     """
-    rows = AuditRows(audit, decided)
+    rows = AuditRows(audit, reviewed)
     return Page(
         rows=rows,
         classes=panels.class_panels(rows),
@@ -142,7 +150,7 @@ def thumbnail_count(audit: Audit) -> int:
     return min(len(rows.images), (1 + NEAREST_SHOWN) * len(rows.shown) + panels.KEPT_DOTS)
 
 
-def render(page: Page, thumbnails: Thumbnails, images: Originals, *, review: Mapping[str, Any] | None = None) -> str:
+def render(page: Page, thumbnails: Thumbnails, images: Originals, *, review: ReviewState | None = None) -> str:
     """Return the page as HTML.
 
     Args:
@@ -154,38 +162,38 @@ def render(page: Page, thumbnails: Thumbnails, images: Originals, *, review: Map
     values: dict[str, Any] = {
         "generator": GENERATOR,
         "version": str(page.rows.audit.run.get("curate", "")),
-        "policy": policy(beside=bool(thumbnails.beside), review=review is not None),
+        "policy": policy(beside=bool(thumbnails.beside), review_script=review.script if review else ""),
         "style": _asset(STYLE),
-        "scripts": [_asset(name) for name in _scripts(review is not None)],
+        "scripts": _scripts(review.script if review else ""),
         "review": review is not None,
-        "data": _data(page, thumbnails, images, review=review),
+        "data": _data(page, thumbnails, images) | {"review": review and {"decisions": review.decisions}},
     }
     return _environment().get_template(TEMPLATE).render(values | _first_screen(page, images) | _tables(page, images))
 
 
-def policy(*, beside: bool, review: bool) -> str:
+def policy(*, beside: bool, review_script: str = "") -> str:
     """Return the Content-Security-Policy of a page: its own script and style, its own pictures, and nothing else.
 
     Args:
         beside: thumbnails lie in a folder beside the page.
-        review: the page is served, and sends decisions to its server.
+        review_script: of the review page, which is served, and sends decisions to its server; "" for a report.
     """
-    pictures = "data: 'self'" if review else "data: file:" if beside else "data:"
+    pictures = "data: 'self'" if review_script else "data: file:" if beside else "data:"
     return "; ".join(
         (
             "default-src 'none'",
             f"img-src {pictures}",
             f"style-src {_hash(_asset(STYLE))}",
-            f"script-src {' '.join(_hash(_asset(name)) for name in _scripts(review))}",
-            "connect-src 'self'" if review else "connect-src 'none'",
+            f"script-src {' '.join(_hash(script) for script in _scripts(review_script))}",
+            "connect-src 'self'" if review_script else "connect-src 'none'",
             "base-uri 'none'",
             "form-action 'none'",
         )
     )
 
 
-def _scripts(review: bool) -> tuple[str, ...]:
-    return ("report.js", "review.js") if review else ("report.js",)
+def _scripts(review_script: str) -> tuple[str, ...]:
+    return (_asset("report.js"), *filter(None, (review_script,)))
 
 
 def _hash(text: str) -> str:
@@ -211,7 +219,7 @@ def _asset(name: str) -> str:
     return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")
 
 
-def _data(page: Page, thumbnails: Thumbnails, images: Originals, *, review: Mapping[str, Any] | None) -> dict[str, Any]:
+def _data(page: Page, thumbnails: Thumbnails, images: Originals) -> dict[str, Any]:
     """Return what the script reads: the cards, the thumbnails' addresses, and the name of every image shown."""
     return {
         "cards": page.cards,
@@ -223,7 +231,6 @@ def _data(page: Page, thumbnails: Thumbnails, images: Originals, *, review: Mapp
         "dots": list(page.map.dots) if page.map else [],
         "kept_to_review": page.kept_cards,
         "look_first": page.rows.look_first,
-        "review": review,
     }
 
 
@@ -249,7 +256,11 @@ def _first_screen(page: Page, images: Originals) -> dict[str, Any]:
         "shown_first": len(rows.look_first),
         "unjudged": story.unjudged(rows),
         "total": len(rows.images),
-        "counts": [(verdict.value, story.VERDICT_WORDS[verdict], counts[verdict]) for verdict in Verdict],
+        "counts": [
+            (verdict.value, story.VERDICT_WORDS[verdict], counts[verdict])
+            for verdict in Verdict
+            if verdict is not Verdict.REJECTED or counts[verdict]
+        ],
         "contamination": story.contamination(run),
         "settings": story.settings(rows),
         "next_steps": story.next_steps(rows),

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from curate.records import FloatArray, IntArray, Verdict
+from curate.records import FLAGGED, FloatArray, IntArray, Verdict
 from curate.reports import plots
-from curate.reports.audit_rows import FLAGGED, AuditRows
+from curate.reports.audit_rows import AuditRows
 from curate.reports.numbers import counted, finite, percent
 from curate.reports.story import label_words
 from curate.scorers import HYBRID

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from curate.audit.effective_verdicts import EFFECTIVE_VERDICT
 from curate.audit.schema import EXACT
 from curate.findings import Code, FindingText, catalogue
 from curate.images.names import printable, unicode_name
-from curate.records import CLEAN, Layout, Verdict
-from curate.reports.audit_rows import FLAGGED, AuditRows, nominal_set
+from curate.records import CLEAN, FLAGGED, Layout, Verdict
+from curate.reports.audit_rows import AuditRows, nominal_set
 from curate.reports.budget import look_first_words
 from curate.reports.numbers import counted, finite, percent
 
@@ -23,6 +24,7 @@ VERDICT_WORDS: Mapping[str, str] = {
     Verdict.NEAR_OOD: "unlike the set",
     Verdict.DUPLICATE: "duplicates",
     Verdict.UNREADABLE: "unreadable",
+    Verdict.REJECTED: "rejected by hand",
 }
 NAMED = 5
 """Nominal sets that a sentence names; it says that there are more."""
@@ -39,7 +41,8 @@ class OtherFinding:
 
 def headline(rows: AuditRows) -> str:
     """Return the result for the set in one or two sentences."""
-    counts = verdicts(rows)
+    counts = Counter(image["verdict"] for image in rows.images)
+    review = f" Review: {rows.review.words}." if rows.review.words else ""
     flagged = sum(counts[verdict] for verdict in FLAGGED)
     readable = len(rows.images) - counts[Verdict.UNREADABLE]
     if flagged:
@@ -50,7 +53,7 @@ def headline(rows: AuditRows) -> str:
         verb = "is" if flagged == 1 else "are"
         result = f"{flagged:,} of {counted(readable, 'image')} {verb} flagged: {_join(reasons)}."
     elif readable and counts[Verdict.NOT_JUDGED] == readable:
-        return f"None of the {counted(readable, 'readable image')} could be judged."
+        return f"None of the {counted(readable, 'readable image')} could be judged.{review}"
     else:
         result = f"No image is flagged among {counted(readable, 'readable image')}."
     others = [
@@ -58,7 +61,7 @@ def headline(rows: AuditRows) -> str:
         counted(counts[Verdict.DUPLICATE], "duplicate") * bool(counts[Verdict.DUPLICATE]),
         counted(counts[Verdict.UNREADABLE], "unreadable file") * bool(counts[Verdict.UNREADABLE]),
     ]
-    return f"{result} Also: {_join(others)}." if any(others) else result
+    return f"{result} Also: {_join(others)}.{review}" if any(others) else f"{result}{review}"
 
 
 def unjudged(rows: AuditRows) -> str:
@@ -77,8 +80,8 @@ def unjudged(rows: AuditRows) -> str:
 
 
 def verdicts(rows: AuditRows) -> Counter[str]:
-    """Return how many images have each verdict."""
-    return Counter(image["verdict"] for image in rows.images)
+    """Return how many images have each effective verdict."""
+    return Counter(image[EFFECTIVE_VERDICT] for image in rows.images)
 
 
 def contamination(run: Mapping[str, Any]) -> str:
@@ -155,7 +158,7 @@ def next_steps(rows: AuditRows) -> list[tuple[str, str]]:
     audit = shlex.quote(unicode_name(str(rows.audit.path or "AUDIT")))
     counts, steps = verdicts(rows), _review_steps(rows, review_command(audit))
     if sum(counts[verdict] for verdict in CLEAN) < len(rows.images):
-        steps.append(("Write the cleaned set. Your decisions apply, and you can undo it:", f"curate prune {audit}"))
+        steps.append(("Write the cleaned set. Your decisions apply, and you can undo it:", prune_command(audit)))
     if counts[Verdict.NOT_JUDGED]:
         steps.append((f"{catalogue()[Code.NOT_JUDGED].cure}", "curate rule SET001"))
     if counts[Verdict.UNREADABLE]:
@@ -180,9 +183,9 @@ def _review_steps(rows: AuditRows, command: str) -> list[tuple[str, str]]:
     if rows.look_first:
         words = look_first_words(rows.audit.tables["images"])
         steps.append((f"{words} The review begins with them:", command))
-    if rows.flagged:
-        words = "Review the flagged images, most anomalous first, and decide on each"
-        steps.append((f"{words}.", "") if rows.look_first else (f"{words}:", command))
+    if rows.review.open:
+        words = _review_words(rows)
+        steps.append((words.removesuffix(":") + ".", "") if rows.look_first else (words, command))
     return steps
 
 
@@ -219,6 +222,17 @@ def _not_flagged_words(rows: AuditRows) -> str:
         "anomalous than are flagged. This page shows the highest; images.parquet has all (anomaly_score). Reject "
         "defects; move images of another class to their folder and scan again."
     )
+
+
+def _review_words(rows: AuditRows) -> str:
+    if rows.review.open == len(rows.flagged):
+        return "Review the flagged images, most anomalous first, and decide on each:"
+    return f"Finish the review; {rows.review.open:,} of {counted(len(rows.flagged), 'flagged image')} to decide on:"
+
+
+def prune_command(audit: str) -> str:
+    """Return the command that writes the cleaned set."""
+    return f"curate prune {audit} --apply copy"
 
 
 def review_command(audit: str) -> str:

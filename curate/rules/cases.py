@@ -13,7 +13,7 @@ import pyarrow as pa
 from curate.audit.parquet import Audit
 from curate.audit.schema import TABLES
 from curate.errors import InputError
-from curate.rules.check_pack import RUN, TIMES
+from curate.rules.check_pack import RUN, TIMES, columns
 from curate.rules.rule import Pack, Rule
 from curate.rules.unmeasured import CASE
 
@@ -54,7 +54,7 @@ def case_audit(pack: Pack, rule: Rule, case: str) -> Audit:
     """
     rows: Mapping[str, list[dict[str, Any]]] = getattr(rule, case)
     try:
-        tables = {name: pa.Table.from_pylist(_rows(name, rows.get(name, [])), schema=TABLES[name]) for name in TABLES}
+        tables = {name: pa.Table.from_pylist(_rows(name, rows.get(name, [])), schema=columns(name)) for name in TABLES}
     except (pa.ArrowException, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{pack.place(rule.code, case)}: rule {rule.code}: {case}: {reason}") from error

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
+from curate.audit.effective_verdicts import DECISION
 from curate.audit.schema import TABLES
 from curate.errors import InputError
 from curate.rules.engine import Connection, columns_of, empty_audit, engine, quoted
@@ -67,13 +69,18 @@ def _check_type(rule: Rule, key: str, con: Connection) -> None:
         raise WrongExpression(f"is of type {type_}; {rule.fact} needs numbers")
 
 
+def columns(table: str) -> pa.Schema:
+    """Return the columns that the rows of a case may have: those of the file, and of an image the decision on it."""
+    return TABLES[table].append(pa.field(DECISION, pa.string())) if table == "images" else TABLES[table]
+
+
 def _check_case(pack: Pack, rule: Rule, case: str) -> None:
     rows: Mapping[str, list[dict[str, Any]]] = getattr(rule, case)
     place = f"{pack.place(rule.code, case)}: rule {rule.code}: {case}"
     for table, case_rows in rows.items():
         if table not in (*TABLES, RUN):
             raise InputError(f"{place}: there is no table {table!r}; {nearest(table, (*TABLES, RUN))}")
-        allowed = RUN_KEYS if table == RUN else (*TABLES[table].names, TIMES)
+        allowed = RUN_KEYS if table == RUN else (*columns(table).names, TIMES)
         for row in case_rows:
             for name in row:
                 if name not in allowed:

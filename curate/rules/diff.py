@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from curate.audit.effective_verdicts import EFFECTIVE_VERDICT
 from curate.audit.parquet import Audit
+from curate.audit.reviewed import review_counts
 from curate.errors import CurateError
 from curate.images.names import printable
 from curate.records import Verdict
@@ -34,8 +36,9 @@ class Diff:
         added, removed: paths that only the new, only the old audit has, and that were not moved.
         moved: (old path, new path) of equal content.
         changed: paths that hold other bytes now.
-        verdicts: images in both whose verdict differs.
+        verdicts: images in both whose effective verdict differs.
         facts: (old, new) by code and group of the rules, and image counts by verdict; None where there is no row.
+        review: (old, new) what people decided, in words.
     """
 
     added: tuple[str, ...]
@@ -44,6 +47,7 @@ class Diff:
     changed: tuple[str, ...]
     verdicts: tuple[ChangedVerdict, ...]
     facts: dict[str, tuple[float | None, float | None]]
+    review: tuple[str, str] = ("", "")
 
     @property
     def same(self) -> bool:
@@ -72,13 +76,14 @@ def compare(old: Audit, new: Audit, pack: Pack) -> Diff:
         changed=tuple(path for path in both if before[path][0] != after[path][0]),
         verdicts=tuple(ChangedVerdict(p, before[p][1], after[p][1]) for p in both if before[p][1] != after[p][1]),
         facts=_side_by_side(_facts(old, pack), _facts(new, pack)),
+        review=(review_counts(old).words, review_counts(new).words),
     )
 
 
 def _images(audit: Audit) -> dict[str, tuple[str, str]]:
-    """Return content and verdict by path."""
+    """Return content and effective verdict by path."""
     table = audit.tables["images"]
-    columns = [table[name].to_pylist() for name in ("path", "sha256", "verdict")]
+    columns = [table[name].to_pylist() for name in ("path", "sha256", EFFECTIVE_VERDICT)]
     return {path: (sha256, verdict) for path, sha256, verdict in zip(*columns, strict=True)}
 
 
@@ -92,7 +97,7 @@ def _moved(gone: Mapping[str, str], added: Mapping[str, str]) -> list[tuple[str,
 
 
 def _facts(audit: Audit, pack: Pack) -> dict[str, float | None]:
-    verdicts = audit.tables["images"]["verdict"].to_pylist()
+    verdicts = audit.tables["images"][EFFECTIVE_VERDICT].to_pylist()
     counts: dict[str, float | None] = {f"images.{name}": float(verdicts.count(name)) for name in Verdict}
     try:
         return {"images": float(len(verdicts))} | counts | evaluate(audit, pack, pack.rules).facts
@@ -113,6 +118,8 @@ def diff_text(diff: Diff) -> str:
         lines += _some(title, paths)
     lines += _some("moved", [f"{old} -> {new}" for old, new in diff.moved])
     lines += _some("verdict", [f"{one.path}: {one.old} -> {one.new}" for one in diff.verdicts])
+    before, after = (words or "nothing decided" for words in diff.review)
+    lines += [f"review: {before} -> {after}"] if before != after else []
     facts = {name: pair for name, pair in diff.facts.items() if pair[0] != pair[1]}
     width = max(map(len, facts), default=0)
     lines += ["facts (old -> new)"] if facts else []

@@ -7,7 +7,10 @@
 
 `findings` and `duplicates` carry split, label, "group" and content of their image. `images` says which images share
 something with another split: `leaked` (pixels, "group" or part), `leaked_part` (the part), and which show the same part
-as an image of another label: `conflicting_label`. See `unmeasured` for audits that do not tell.
+as an image of another label: `conflicting_label`. See `unmeasured` for audits that do not tell. `images` has
+`effective_verdict` and `decision` (see `curate.audit.effective_verdicts`), and `decided`: a person keeps or rejects it.
+`contamination_undecided` in `run` is the lower bound of the contamination less the share of the judged images that are
+decided, at least 0: each of these is one anomalous image at most, so at least that share is left. Source: ours.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from curate.audit.decisions import Decision
 from curate.audit.parquet import Audit
 from curate.audit.schema import LATER, TABLES
 from curate.errors import CouldNotFinish
@@ -58,7 +62,8 @@ CREATE VIEW images AS SELECT *,
   CASE WHEN sha256 <> '' THEN sha256 ELSE 'path:' || path END AS content,
   list_has_any(reasons, ['{Code.LEAKED_PIXELS}', '{Code.LEAKED_PART}', '{Code.LEAKED_GROUP}']) AS leaked,
   list_contains(reasons, '{Code.LEAKED_PART}') AS leaked_part,
-  list_contains(reasons, '{Code.CONFLICTING_SHOTS}') AS conflicting_label FROM arrow_images"""
+  list_contains(reasons, '{Code.CONFLICTING_SHOTS}') AS conflicting_label,
+  decision IN ('{Decision.KEEP}', '{Decision.REJECT}') AS decided FROM arrow_images"""
 FINDINGS = """
 CREATE VIEW findings AS SELECT f.*, i.split, i.label, i."group", i.content
 FROM arrow_findings f JOIN images i USING (path)"""
@@ -78,12 +83,16 @@ CREATE VIEW groups AS SELECT "group", CAST(count(*) AS INTEGER) AS images,
 CONTAMINATION = """
 CREATE TABLE contamination AS SELECT CAST(? AS DOUBLE) AS contamination,
   CAST(? AS DOUBLE) AS contamination_low, CAST(? AS DOUBLE) AS contamination_high"""
-RUN = """
+RUN = f"""
 CREATE VIEW run AS SELECT CAST(count(*) AS INTEGER) AS images,
   CAST(count(*) FILTER (skip_reason = '') AS INTEGER) AS readable,
   CAST(count(DISTINCT label) AS INTEGER) AS labels, CAST(count(DISTINCT split) AS INTEGER) AS splits,
   any_value(c.contamination) AS contamination, any_value(c.contamination_low) AS contamination_low,
-  any_value(c.contamination_high) AS contamination_high FROM contamination c LEFT JOIN images ON true"""
+  any_value(c.contamination_high) AS contamination_high,
+  any_value(c.contamination_low) - least(any_value(c.contamination_low), coalesce(
+    count(*) FILTER (decided AND NOT coalesce(list_contains(reasons, '{Code.NOT_JUDGED}'), false))
+      / nullif(count(*) FILTER (skip_reason = ''), 0), 0)) AS contamination_undecided
+  FROM contamination c LEFT JOIN images ON true"""
 VIEWS = (IMAGES, FINDINGS, DUPLICATES, CLASSES, GROUPS, RUN)
 TABLE_NAMES = ("images", "findings", "duplicates", "rounds", "classes", "groups", "run")
 

@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 
 from curate.audit.parquet import Audit
+from curate.audit.reviewed import review_counts
 from curate.errors import CouldNotFinish, InputError
 from curate.findings import area_of
 from curate.rules.baseline import SET, Baseline, Entry
@@ -22,7 +23,7 @@ from curate.rules.expressions import columns_read
 from curate.rules.locations import prefix_below, repository
 from curate.rules.results import Group, Offender, Report, RuleResult, RuleStatus, percent
 from curate.rules.rule import Fact, Pack, Rule
-from curate.rules.unjudged import UNKNOWN, asks_for_unjudged, holds_whatever, reads_judgement
+from curate.rules.unjudged import asks_for_unjudged, holds_whatever, reads_judgement, unknown_rows
 from curate.rules.unmeasured import Column, not_judged_words, unmeasured
 
 ACCEPTED = "accepted_contents"
@@ -75,6 +76,7 @@ def evaluate(
         results=results,
         fail_on=fail_on,
         notes=baseline.notes([rule.code for rule in rules], used) if baseline else (),
+        review=review_counts(audit),
     )
 
 
@@ -97,7 +99,8 @@ def _results(
 def _estimate(audit: Audit, rule: Rule) -> str:
     """Return the estimated contamination with its interval for a rule on one of its bounds; "" for another rule."""
     estimate, low, high = contamination(audit.run)
-    if rule.of.strip() not in ("contamination_low", "contamination_high") or None in (estimate, low, high):
+    bounds = ("contamination_low", "contamination_high", "contamination_undecided")
+    if rule.of.strip() not in bounds or None in (estimate, low, high):
         return ""
     shown, least, most = (percent(round(value or 0.0, 3)) for value in (estimate, low, high))
     return f"the estimate is {shown}, {least} to {most}"
@@ -125,7 +128,7 @@ class _RuleCheck:
             return "false"
         if not any(reads_judgement(self.rule, text, self.con) for text in (self.rule.of, self.rule.where)):
             return "false"
-        return UNKNOWN if self.rule.table == "images" else "false"
+        return unknown_rows(self.rule, self.con) if self.rule.table == "images" else "false"
 
     @cached_property
     def where(self) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from curate.audit.reviewed import ReviewCounts
 from curate.findings import Severity
 from curate.rules.choices import FailOn
 from curate.rules.locations import joined
@@ -28,7 +29,9 @@ OUTCOMES: Mapping[RuleStatus, str] = {
 }
 """What a person reads of a rule: images are kept, rules pass."""
 
-SHARE_COLUMNS = frozenset(("share", "contamination", "contamination_low", "contamination_high"))
+SHARE_COLUMNS = frozenset(
+    ("share", "contamination", "contamination_low", "contamination_high", "contamination_undecided")
+)
 """Columns of the tables of rules that hold shares, 0-1."""
 
 FAILING: Mapping[FailOn, frozenset[Severity]] = {
@@ -163,6 +166,7 @@ class Report:
         results: one for each rule, in the order of the codes.
         fail_on: from which severity on a broken rule fails the check.
         notes: sentences about entries of the baseline.
+        review: how many decisions of people the verdicts have.
         audit: the folder of the audit, as the user named it; "" if it was not kept.
     """
 
@@ -174,6 +178,7 @@ class Report:
     results: tuple[RuleResult, ...]
     fail_on: FailOn
     notes: tuple[str, ...] = ()
+    review: ReviewCounts = field(default_factory=ReviewCounts)
     audit: str = ""
 
     @property
@@ -223,4 +228,5 @@ def summary(report: Report) -> dict[str, Any]:
         "broken": report.count(RuleStatus.BROKEN),
         "skipped": report.count(RuleStatus.SKIPPED),
         "failed": report.failed,
+        "review": asdict(report.review),
     }

@@ -1,7 +1,8 @@
 """Rows of `images` that were not judged (verdict `not_judged`): whatever a rule reads of them is unknown.
 
 A rule is kept only if it would be whatever these images are, and broken only if it would be whatever they are; between
-the two it is skipped. A rule that names 'not_judged' itself judges such rows as any others.
+the two it is skipped. A rule that names 'not_judged' itself judges such rows as any others. To a rule that reads
+decisions, an unjudged image that a person keeps or rejects is known.
 """
 
 from __future__ import annotations
@@ -10,18 +11,21 @@ from collections.abc import Callable, Iterable
 
 import duckdb
 
+from curate.audit.effective_verdicts import DECISION, EFFECTIVE_VERDICT
 from curate.findings import Code
 from curate.records import Verdict
 from curate.rules.expressions import columns_read, constants
 from curate.rules.rule import Comparison, Fact, Rule
 
-UNKNOWN = f"coalesce(verdict = '{Verdict.NOT_JUDGED}', false)"
-"""The condition of such a row."""
-
 JUDGEMENT = frozenset(
-    ("verdict", "anomaly_score", "confidence", "p_value", "q_value", "suggested_label", "round_rejected")
+    (
+        *("verdict", EFFECTIVE_VERDICT, "anomaly_score", "confidence", "p_value", "q_value"),
+        *("suggested_label", "round_rejected"),
+    )
 )
 """Columns of `images`, beside every `score_...`, that judging fills."""
+DECISIONS = frozenset((DECISION, "decided"))
+"""Columns of `images` that people fill."""
 EVIDENCE = frozenset(("score", "fence", "margin"))
 """Columns of `findings` that only findings of judging have."""
 CODES = (
@@ -50,6 +54,15 @@ def reads_judgement(rule: Rule, text: str, con: duckdb.DuckDBPyConnection) -> bo
     if columns & words or any(name.startswith("score_") for name in columns):
         return True
     return bool(columns & {"reasons", "code"}) and _names_codes(constants(text, con))
+
+
+def unknown_rows(rule: Rule, con: duckdb.DuckDBPyConnection) -> str:
+    """Return the condition of the unknown rows of a rule on `images` that reads what only judging fills."""
+    columns = columns_read(rule.of, con) | columns_read(rule.where, con)
+    of_scan = any(name in JUDGEMENT - {EFFECTIVE_VERDICT} or name.startswith("score_") for name in columns)
+    of_scan = of_scan or "reasons" in columns
+    verdict = "verdict" if of_scan and not columns & DECISIONS else EFFECTIVE_VERDICT
+    return f"coalesce({verdict} = '{Verdict.NOT_JUDGED}', false)"
 
 
 def asks_for_unjudged(rule: Rule, con: duckdb.DuckDBPyConnection) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from curate.audit.effective_verdicts import EFFECTIVE_VERDICT
 from curate.audit.leakage_groups import unfound_parts
 from curate.audit.parquet import Audit
 from curate.records import Verdict
@@ -43,6 +44,8 @@ JUDGED_COLUMNS: tuple[Column, ...] = (
     *(("rounds", name) for name in (*ESTIMATES, "fence", "q1", "q3", "kept", "rejected", "reinstated")),
 )
 """Columns of tables that have no row for each image, which tell less where images were not judged."""
+UNDECIDED_COLUMNS: tuple[Column, ...] = (("run", "contamination_undecided"),)
+"""Such columns that leave out what people decided on: images that were not judged, too."""
 PART_COLUMNS: tuple[Column, ...] = (("images", "leaked"), ("images", "leaked_part"), ("images", "conflicting_label"))
 
 
@@ -51,7 +54,8 @@ def unmeasured(audit: Audit) -> Mapping[Column, str]:
     reasons: dict[Column, str] = {}
     whole_set = CASE not in audit.run
     for columns, reason in (
-        (JUDGED_COLUMNS, _not_judged(audit)),
+        (JUDGED_COLUMNS, _not_judged(audit, "verdict")),
+        (UNDECIDED_COLUMNS, _not_judged(audit, EFFECTIVE_VERDICT)),
         (PART_COLUMNS, unfound_parts(audit.run)),
         (LABEL_COLUMNS, _fewer_than_two(audit, "label") if whole_set else ""),
         (GROUP_COLUMNS, "no image has a group" if whole_set and not _values(audit, "group") else ""),
@@ -68,9 +72,9 @@ def not_judged_words(unknown: int, rows: int) -> str:
     )
 
 
-def _not_judged(audit: Audit) -> str:
+def _not_judged(audit: Audit, column: str) -> str:
     images = audit.tables["images"]
-    verdicts = images["verdict"].to_pylist() if "verdict" in images.column_names else []
+    verdicts = images[column].to_pylist() if column in images.column_names else []
     unknown = verdicts.count(Verdict.NOT_JUDGED.value)
     return not_judged_words(unknown, images.num_rows) if unknown else ""
 

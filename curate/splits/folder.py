@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from curate.atomic_files import umask
 from curate.audit.folder import beside
-from curate.audit.parquet import Audit, first_line, read_table
+from curate.audit.parquet import Audit
+from curate.audit.table_files import first_line, read_table
 from curate.errors import InputError, UsageError
 from curate.images.names import unicode_name
 from curate.splits.files import sync
@@ -54,6 +55,12 @@ def plan_digest(rows: tuple[PlanRow, ...]) -> str:
     """Return the sha256 of a plan, the same for each version of curate: journals hold it."""
     text = repr(rows).replace("PlanRow(path=", "Row(path=")  # the name of the class in version 0.1
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def default_output(dataset: str | Path) -> Path:
+    """Return where a split goes when nobody says: `<dataset>-clean` in the working folder."""
+    name = Path(os.path.realpath(dataset)).name.split(".")[0]
+    return Path(f"{name or 'dataset'}-clean")
 
 
 def is_split(folder: Path) -> bool:

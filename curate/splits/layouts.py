@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from curate.audit.parquet import read_table
+from curate.audit.table_files import read_table
 from curate.errors import InputError
 from curate.images import manifests
 from curate.records import Layout

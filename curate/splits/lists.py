@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from curate.audit.effective_verdicts import without_decisions
 from curate.audit.parquet import Audit
 from curate.images.split_names import is_training
 from curate.splits.plan import Action, PlanRow, is_sidecar, plan_table
@@ -84,7 +85,7 @@ def _is_training(row: PlanRow) -> bool:
 def clean_table(audit: Audit, rows: Sequence[PlanRow]) -> pa.Table:
     """Return the rows of `images.parquet` that are kept, with all their columns; the split is that of the plan."""
     splits = {row.path: row.split for row in rows if row.action is Action.KEEP}
-    images = audit.tables["images"]
+    images = without_decisions(audit.tables["images"])
     kept = images.filter(pc.is_in(images["path"], value_set=pa.array(list(splits), type=pa.string())))
     at = kept.schema.get_field_index("split")
     planned = pa.array([splits[path] for path in kept["path"].to_pylist()], type=pa.string())

@@ -15,9 +15,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from curate.audit.decisions import Decided, Decision, decisions_of
+from curate.audit.effective_verdicts import DECIDED_COLUMNS, DECISION, EFFECTIVE_VERDICT
 from curate.audit.folder import DECISIONS
 from curate.audit.parquet import Audit
+from curate.audit.reviewed import SETTLED, decisions_of
 from curate.errors import InputError
 from curate.findings import Code
 from curate.images.folders import IMAGE_SUFFIXES
@@ -97,17 +98,17 @@ def judged_rows(audit: Audit) -> list[PlanRow]:
         InputError: a verdict or the decisions cannot be used.
     """
     columns = ("path", "sha256", "verdict", "skip_reason", "suggested_label", "label", "split", "group")
-    images = audit.tables["images"].select(list(columns)).to_pylist()
+    images = audit.tables["images"].select([*columns, *DECIDED_COLUMNS]).to_pylist()
     messages = _messages(audit)
-    decisions = decisions_of(audit)
-    return [_row(image, messages.get(image["path"], ""), decisions.get(image["path"])) for image in images]
+    notes = {path: decided.note for path, decided in decisions_of(audit).items()}
+    return [_row(image, messages.get(image["path"], ""), notes.get(image["path"], "")) for image in images]
 
 
-def _row(image: Mapping[str, Any], message: str, decided: Decided | None) -> PlanRow:
+def _row(image: Mapping[str, Any], message: str, note: str) -> PlanRow:
     action, reason = _by_verdict(image, message)
-    if decided is not None and action is not Action.LEAVE and decided.decision is not Decision.UNSURE:
-        action = Action(decided.decision.value)
-        reason = f"decided by hand: {decided.note}" if decided.note else "decided by hand"
+    if image[DECISION] in SETTLED and action is not Action.LEAVE:
+        action = Action.KEEP if image[EFFECTIVE_VERDICT] == Verdict.KEEP else Action.REJECT
+        reason = f"decided by hand: {note}" if note else "decided by hand"
     columns = {name: image[name] or "" for name in ("sha256", "label", "split", "group")}
     return PlanRow(path=image["path"], action=action, reason=reason, **columns)
 
@@ -138,8 +139,8 @@ def _messages(audit: Audit) -> dict[str, str]:
 
 
 def unjudged_words(audit: Audit) -> tuple[str, ...]:
-    """Return a sentence on the images that were not judged; none if there are none."""
-    verdicts = audit.tables["images"]["verdict"].to_pylist()
+    """Return a sentence on the images that were neither judged nor decided on; none if there are none."""
+    verdicts = audit.tables["images"][EFFECTIVE_VERDICT].to_pylist()
     count = verdicts.count(Verdict.NOT_JUDGED.value)
     if not count:
         return ()

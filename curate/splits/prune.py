@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from curate.audit.parquet import Audit, read_audit
+from curate.audit.reviewed import review_counts
 from curate.errors import UsageError
 from curate.images.names import unicode_name
 from curate.progress import Stages
@@ -74,6 +75,7 @@ class Pruned:
             splits cannot give.
         next_steps: lines that say where the results are and what to do next.
         resplit: what proposed splits change; None without.
+        review: what people decided, in words; "" if nothing.
         rejected: of a dry run, the images that would be rejected, in the order of the audit.
     """
 
@@ -86,6 +88,7 @@ class Pruned:
     warnings: tuple[str, ...]
     next_steps: tuple[str, ...]
     resplit: Resplit | None = None
+    review: str = ""
     rejected: tuple[RejectedImage, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
@@ -224,11 +227,12 @@ def _anew(
 
 @dataclass(frozen=True, kw_only=True)
 class _Planned:
-    """The plan of the images of an audit, what proposed splits change of it, and warnings."""
+    """The plan of the images of an audit, what proposed splits change of it, warnings, and what people decided."""
 
     judged: list[PlanRow]
     resplit: Resplit | None
     warnings: tuple[str, ...]
+    review: str
 
 
 def _planned(audit: Audit, settings: PruneSettings) -> _Planned:
@@ -240,7 +244,7 @@ def _planned(audit: Audit, settings: PruneSettings) -> _Planned:
     if settings.resplit is not None:
         judged, resplit = resplit_rows(audit, judged, settings.resplit)
         warnings = (*warnings, *resplit.warnings)
-    return _Planned(judged=judged, resplit=resplit, warnings=warnings)
+    return _Planned(judged=judged, resplit=resplit, warnings=warnings, review=review_counts(audit).words)
 
 
 def _left_behind(located: Located, settings: PruneSettings) -> Iterator[str]:
@@ -303,6 +307,7 @@ def _result(split: Split, settings: PruneSettings, planned: _Planned) -> Pruned:
         warnings=planned.warnings,
         next_steps=_next_steps(split, settings),
         resplit=planned.resplit,
+        review=planned.review,
         rejected=_rejected(split) if settings.dry_run else (),
     )
 

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import inf, isfinite
 
-from curate.audit.decisions import Decision, decisions_of
+import pyarrow.compute as pc
+
+from curate.audit.decisions import Decision
+from curate.audit.effective_verdicts import DECISION
 from curate.audit.parquet import Audit
 from curate.audit.shot_clusters import shot_clusters
 from curate.splits.modes import KeepShots
@@ -30,8 +33,9 @@ def keep_one_shot(audit: Audit, rows: Sequence[PlanRow], which: KeepShots) -> li
     """
     if which is KeepShots.ALL:
         return list(rows)
-    by_hand = {path for path, decided in decisions_of(audit).items() if decided.decision is Decision.KEEP}
-    sharpness = audit.tables["images"]["sharpness"].to_pylist()
+    images = audit.tables["images"]
+    by_hand = set(images.filter(pc.equal(images[DECISION], Decision.KEEP.value))["path"].to_pylist())
+    sharpness = images["sharpness"].to_pylist()
     shots = defaultdict[tuple[int, str], list[int]](list)
     for row, cluster in enumerate(shot_clusters(audit).tolist()):
         if rows[row].action is Action.KEEP:

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from curate.cli.main import _answer
@@ -49,6 +51,17 @@ def test_scan_says_what_it_found_where_the_audit_is_and_what_to_do(plates: Path,
     assert "03.png" in done.stdout
     assert f"Audit: {tmp_path / 'audit'}" in done.stdout.splitlines()  # whole, however narrow: not a terminal
     assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_a_scan_anew_counts_what_people_decided_on_the_audit_that_it_replaces(plates: Path, tmp_path: Path):
+    assert curate("scan", plates, "-o", tmp_path / "audit", "--quiet").returncode == 0
+    by_hand = pa.table({"path": ["03.png", "11.png", "05.png"], "decision": ["reject", "keep", "reject"]})
+    pq.write_table(by_hand, tmp_path / "audit" / "decisions.parquet")
+    (plates / "05.png").write_bytes((plates / "06.png").read_bytes())  # its decision ends: it was made on another file
+    done = curate("scan", plates, "-o", tmp_path / "audit", "--quiet", "--force")
+    assert done.returncode == 0, done.stderr
+    assert "review: 1 confirmed, 1 overruled" in done.stdout
+    assert "Review: 1 confirmed, 1 overruled" in (tmp_path / "audit/report.html").read_text()
 
 
 def test_json_on_stdout_is_all_of_stdout(plates: Path, tmp_path: Path):

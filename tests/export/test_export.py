@@ -87,6 +87,20 @@ def test_decisions_come_before_verdicts(parts: Path, tmp_path: Path):
     assert "set/train/good/001.png" not in listing.paths
 
 
+def test_tools_that_show_images_get_what_was_decided(drawn: Path):
+    decide(drawn / "audit", **{"cast/00000.png": "keep"})
+    write(drawn, ExportFormat.COCO, "coco")
+    images = json.loads((drawn / "coco" / "coco.json").read_text())["images"]
+    first = next(one for one in images if one["file_name"] == "cast/00000.png")
+    assert [first[name] for name in ("verdict", "effective_verdict", "decision")] == ["mislabelled", "keep", "keep"]
+    write(drawn, ExportFormat.FIFTYONE)
+    labels = json.loads((drawn / "out" / "labels.json").read_text())["labels"]
+    decided = [one for one in labels.values() if "decision" in one["attributes"]]
+    assert [(one["label"], one["attributes"]["verdict"], "confidence" in one) for one in decided] == [
+        ("keep", "mislabelled", False)
+    ]
+
+
 @pytest.mark.parametrize("copy", [False, True])
 def test_hugging_face_loads_splits_and_labels(parts: Path, tmp_path: Path, copy: bool):
     exported = write(tmp_path, ExportFormat.HUGGINGFACE, copy=copy)

@@ -11,7 +11,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from curate.audit.parquet import Audit
+from curate.audit.decisions import Decision, Decisions
+from curate.audit.parquet import Audit, read_audit
+from curate.audit.reviewed import hashes_of
 from curate.audit.schema import TABLES
 from curate.audit.views import views_of_older_run
 from curate.errors import InputError
@@ -200,3 +202,22 @@ def test_the_command_says_which_map_it_wrote_and_of_which_image(tmp_path: Path):
 def test_a_map_that_the_audit_does_not_hold_is_one_sentence(tmp_path: Path):
     with pytest.raises(InputError, match="holds no anomaly map"):
         draw_map(audit_of(ANOMALOUS), "good/03.png", tmp_path / "03.png", target=tmp_path / "why.png")
+
+
+@pytest.mark.parametrize(
+    ("decision", "line"),
+    [
+        ("keep", "overruled by a person, who says keep: worn tool"),
+        ("reject", "confirmed by a person, who says reject: worn tool"),
+        ("unsure", "a person is unsure: worn tool"),
+    ],
+)
+def test_what_a_person_decided_stands_below_the_verdict(tmp_path: Path, decision: str, line: str):
+    audit = draw_audit(tmp_path)
+    Decisions(audit.path, hashes_of(audit)).decide("cast/00000.png", Decision(decision), "worn tool", seen=0)
+    explained = explain(read_audit(audit.path), "00000.png")
+    assert explained.lines()[1] == line
+    as_json = explained.as_json()
+    assert (as_json["decision"], as_json["note"]) == (decision, "worn tool")
+    effective = {"keep": "keep", "reject": "rejected", "unsure": "mislabelled"}[decision]
+    assert (as_json["verdict"], as_json["effective_verdict"]) == ("mislabelled", effective)

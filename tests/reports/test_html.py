@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,17 +11,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
-from curate.audit.decisions import Decision, Decisions, hashes_of
+from curate.audit.decisions import Decision, Decisions
 from curate.audit.folder import DECISIONS, foreign, replacing
-from curate.audit.parquet import read_audit
+from curate.audit.parquet import Audit, read_audit, write_audit
+from curate.audit.reviewed import hashes_of
 from curate.errors import UsageError
 from curate.reports import panels, story
 from curate.reports.audit_rows import LEAST_KEPT, AuditRows
 from curate.reports.cards import cards
 from curate.reports.html import write_report
 from curate.reports.originals import CHANGED, OUTSIDE, Originals, originals
+from curate.reports.summary import summarise
 from tests.audit.drawn_audit import LABELS, WEIGHTS, draw_audit, view_row, with_views
 from tests.plates import ROOT
 
@@ -112,7 +116,7 @@ def test_decisions_survive_a_new_scan(tmp_path: Path):
 
 def test_report_and_review_start_without_torch(tmp_path: Path):
     draw_audit(tmp_path)
-    program = "import sys, curate.cli, curate.reports.review, curate.reports.html; print('torch' in sys.modules)"
+    program = "import sys, curate.cli, curate.review.server, curate.reports.html; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
     call = [sys.executable, "-m", "curate", "report", str(tmp_path / "audit")]
@@ -231,3 +235,67 @@ def test_the_kept_images_of_the_highest_scores_are_shown_but_those_of_a_class_th
     judged = [image for image in rows.images if image["path"] != highest and image["verdict"] == "keep"]
     scores = [rows.images[row]["anomaly_score"] for row in rows.kept_to_review]
     assert scores == sorted((image["anomaly_score"] for image in judged), reverse=True)[:LEAST_KEPT]
+
+
+FLAGGED_PATHS = [f"{LABELS[i % 2]}/{i:05d}.png" for i in range(8)]
+
+
+def reviewed(folder: Path, **decisions: Decision) -> Audit:
+    """The drawn audit with decisions, read as every command reads it."""
+    audit = draw_audit(folder)
+    for path, decision in decisions.items():
+        Decisions(audit.path, hashes_of(audit)).decide(path, decision, "seen", seen=0)
+    return read_audit(audit.path)
+
+
+def test_a_report_says_what_people_decided_and_what_is_left(tmp_path: Path):
+    kept = "forged/00039.png"
+    audit = reviewed(
+        tmp_path,
+        **{"cast/00000.png": Decision.KEEP, "forged/00001.png": Decision.REJECT, kept: Decision.REJECT},
+    )
+    rows = AuditRows(audit)
+    assert "Review: 1 confirmed, 1 overruled, 1 kept image rejected, 6 undecided." in story.headline(rows)
+    counts = story.verdicts(rows)
+    assert (counts["mislabelled"] + counts["near_ood"], counts["rejected"]) == (6, 2)
+    words, command = story.next_steps(rows)[0]
+    assert words.startswith("Finish the review; 6 of 8 flagged images")
+    assert command == f"curate review {audit.path}"
+    shown = {card["path"]: card["decision"] for card in cards(rows, rows.shown)}
+    assert (shown["cast/00000.png"], shown["forged/00001.png"], shown[kept]) == ("keep", "reject", "reject")
+    assert "rejected by hand" in write_report(audit.path, audit).read_text()
+
+
+def test_after_a_complete_review_no_step_asks_for_one(tmp_path: Path):
+    audit = reviewed(tmp_path, **dict.fromkeys(FLAGGED_PATHS, Decision.REJECT))
+    steps = story.next_steps(AuditRows(audit))
+    assert not any(words.startswith(("Review the flagged", "Finish the review")) for words, _ in steps)
+    assert summarise(audit).review == "8 confirmed, 0 overruled"
+
+
+def test_the_screen_of_a_scan_counts_decisions_that_its_audit_already_has(tmp_path: Path):
+    summary = summarise(reviewed(tmp_path, **{"cast/00000.png": Decision.KEEP, "forged/00001.png": Decision.REJECT}))
+    assert summary.review == "1 confirmed, 1 overruled, 6 undecided"
+    assert summary.verdicts["rejected"] == 1
+    assert not {"cast/00000.png", "forged/00001.png"} & {row.path for row in summary.worst}
+
+
+def test_the_review_line_and_the_prune_line_of_screen_and_report_work_as_printed(tmp_path: Path):
+    drawn = draw_audit(tmp_path)
+    images = drawn.tables["images"]
+    readable = drawn.tables | {"images": images.filter(pc.not_equal(images["sha256"], ""))}
+    audit = replace(drawn, tables=readable, path=tmp_path / "an audit")
+    audit.path.mkdir()
+    write_audit(audit, audit.path)
+    printed = [line.partition(": ")[2] for line in summarise(audit).next_steps if ": curate " in line]
+    offered = [command for _, command in story.next_steps(AuditRows(audit)) if command]
+    assert [line.split()[1] for line in printed] == ["review", "prune"]
+    assert set(printed) <= set(offered)
+    work = tmp_path / "work"
+    work.mkdir()
+    words = shlex.split(printed[1])[1:]
+    call = [sys.executable, "-m", "curate", *words]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(call, cwd=work, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(list((work / "set-clean/data").rglob("*.png"))) == 32

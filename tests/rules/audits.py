@@ -10,6 +10,7 @@ import pyarrow as pa
 from curate.audit.parquet import Audit, write_audit
 from curate.audit.schema import SCHEMA_VERSION, TABLES
 from curate.rules.cases import _rows
+from curate.rules.check_pack import columns
 
 PACK = """\
 title = "Own"
@@ -27,7 +28,7 @@ broken = { images = [{ verdict = "mislabelled" }] }
 
 
 def make_audit(dataset: str = "/data", **rows: list[dict[str, Any]]) -> Audit:
-    tables = {name: pa.Table.from_pylist(_rows(name, rows.get(name, [])), schema=TABLES[name]) for name in TABLES}
+    tables = {name: pa.Table.from_pylist(_rows(name, rows.get(name, [])), schema=columns(name)) for name in TABLES}
     return Audit(tables=tables, run={"schema_version": SCHEMA_VERSION, "dataset": dataset, "fingerprint": "f1"})
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -193,7 +194,7 @@ def test_a_rule_without_a_row_to_judge_is_skipped_and_no_pass():
 def test_a_column_that_an_audit_lacks_is_an_error_and_no_pass():
     pack = load_pack("default")
     audit = make_audit(images=flagged(1))
-    audit.tables["images"] = audit.tables["images"].drop_columns(["verdict"])
+    audit = replace(audit, tables={**audit.tables, "images": audit.tables["images"].drop_columns(["verdict"])})
     with pytest.raises(CurateError, match="verdict"):
         evaluate(audit, pack, [pack.rule("LBL101")])
 

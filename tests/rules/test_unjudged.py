@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,8 @@ def test_one_class_that_was_not_judged_keeps_a_rule_per_class_from_passing():
     "keys",
     [
         {"fact": "count", "of": "verdict <> 'keep'", "keep": "== 0"},
+        {"fact": "count", "of": "effective_verdict = 'near_ood'", "keep": "== 0"},
+        {"fact": "max", "of": "contamination_undecided", "in": "run", "keep": "<= 1"},
         {"fact": "count", "of": "list_contains(reasons, 'LBL001')", "keep": "== 0"},
         {"fact": "count", "where": "anomaly_score > 1", "keep": "<= 0"},
         {"fact": "max", "of": "score_neighbours", "keep": "<= 9"},
@@ -124,6 +127,30 @@ def test_a_maximum_above_its_limit_breaks_the_rule_whatever_was_not_judged():
     result = shipped([{"times": 9}, BAD, UNJUDGED], "OOD102")
     assert result.status is RuleStatus.BROKEN
     assert [one.path for one in result.offenders] == ["009.png"]
+
+
+@pytest.mark.parametrize("code", ["LBL101", "LBL102", "LBL103", "OOD101", "OOD102", "SET103", "SET106"])
+def test_what_a_person_decided_on_is_known_although_it_was_not_judged(code: str):
+    rows = [{"times": 9, "label": "a"}, {"label": "b"}, UNJUDGED | {"label": "a", "decision": "keep", "times": 10}]
+    assert shipped(rows, code).status is RuleStatus.KEPT
+    assert shipped([*rows, UNJUDGED | {"decision": "unsure", "times": 9}], code).status is not RuleStatus.KEPT
+
+
+@pytest.mark.parametrize(("decision", "status"), [("keep", RuleStatus.KEPT), ("unsure", RuleStatus.SKIPPED)])
+def test_the_contamination_that_is_left_is_known_once_all_unjudged_images_are_decided(
+    decision: str, status: RuleStatus
+):
+    rows = [{"times": 9}, UNJUDGED | {"decision": decision}]
+    audit = replace(make_audit(images=rows), run={"contamination": {"estimate": 0.05, "low": 0.01, "high": 0.2}})
+    pack = load_pack("default")
+    assert evaluate(audit, pack, [pack.rule("IMG101"), pack.rule("SET104")]).results[1].status is status
+
+
+def test_a_decision_gives_no_score():
+    of_scores = {"fact": "count", "of": "effective_verdict = 'keep' AND anomaly_score > 1", "keep": "== 0"}
+    rows = [{"times": 9}, UNJUDGED | {"decision": "keep"}]
+    assert judge(rows, rule(**of_scores)).status is RuleStatus.SKIPPED
+    assert judge(rows, rule(fact="count", of="verdict = 'near_ood'", keep="== 0")).status is RuleStatus.SKIPPED
 
 
 def test_an_earlier_audit_of_images_that_could_not_be_judged_is_read_as_such(tmp_path: Path):

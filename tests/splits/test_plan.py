@@ -16,7 +16,7 @@ from bench.kill_splits import snapshot
 from curate.audit.parquet import read_audit
 from curate.errors import InputError, UsageError
 from curate.splits.files import refuse_path
-from curate.splits.folder import plan_digest, read_split
+from curate.splits.folder import default_output, plan_digest, read_split
 from curate.splits.modes import Mode
 from curate.splits.plan import Action, PlanRow
 from tests.plates import ROOT
@@ -162,3 +162,29 @@ def test_images_that_were_not_judged_stay_and_it_is_said(parts: Path, tmp_path: 
     assert pruned.images["keep"] == verdicts.count("not_judged") > 0
     assert pruned.warnings[0].endswith("not judged (SET001) and kept, since nothing speaks against them")
     assert {row.reason for row in read_split(tmp_path / "split").rows if row.action == "keep"} == {"verdict not_judged"}
+    decide(tmp_path / "audit", **{"train/good/001.png": "reject", "train/good/005.png": "keep"})
+    decided = go(tmp_path, split="decided")
+    assert decided.images["keep"] == pruned.images["keep"] - 1
+    left = verdicts.count("not_judged") - 2
+    assert decided.warnings[0].startswith(f"{left} images were not judged (SET001) and kept")
+    assert decided.review == "0 confirmed, 0 overruled, 1 kept image rejected, 2 undecided"
+
+
+def test_without_an_output_the_split_is_named_after_the_dataset_and_says_what_was_decided(parts: Path, tmp_path: Path):
+    decide(tmp_path / "audit", **{"train/good/000.png": "keep", "train/good/004.png": "reject"})
+    work = tmp_path / "work"
+    work.mkdir()
+    done = curate("prune", tmp_path / "audit", "--apply", "copy", cwd=work)
+    assert done.returncode == 0, done.stderr
+    assert "Review: 1 confirmed, 1 overruled" in done.stdout
+    assert {folder.name for folder in work.iterdir()} == {"set-clean"}
+    clean = names(work / "set-clean/data")
+    assert "train/good/000.png" in clean
+    assert "train/good/004.png" not in clean
+
+
+@pytest.mark.parametrize(
+    ("dataset", "folder"), [("/data/parts", "parts-clean"), ("images.csv", "images-clean"), ("/", "dataset-clean")]
+)
+def test_the_folder_of_a_split_has_the_name_of_its_dataset(dataset: str, folder: str):
+    assert default_output(dataset) == Path(folder)

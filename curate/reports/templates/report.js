@@ -10,8 +10,8 @@ const Report = (() => {
   const uncertain = [...data.cards, ...data.kept_to_review].filter((card) => first.has(card.row)).sort((a, b) => first.get(a.row) - first.get(b.row));
   const groups = [[byId("first-cards"), uncertain], [byId("cards"), others(data.cards)], [byId("kept-cards"), others(data.kept_to_review)]].filter(([host]) => host);
   const cards = groups.flatMap(([, ofGroup]) => ofGroup), elements = new Map();
-  const hooks = { fill: [], text: (card) => "", passes: (card) => true };
-  let visible = cards.slice(), opacity = 70;
+  const hooks = { fill: [], select: [], text: (card) => "", passes: (card) => true };
+  let visible = cards.slice(), opacity = 70, currentCard = null; // the one image that keys act on
 
   function make(tag, attributes, ...children) {
     const element = document.createElement(tag);
@@ -37,7 +37,8 @@ const Report = (() => {
   // --- one card -------------------------------------------------------------------------------------------------
   function shell(card) {
     const title = make("h3", { id: `card-${card.row}-title` }, make("bdi", {}, card.shown),
-      make("span", { class: "score" }, card.score === null ? "" : `score ${card.score.toFixed(2)}`));
+      make("span", { class: "score" }, card.score === null ? "" : `score ${card.score.toFixed(2)}`),
+      card.decision ? make("span", { class: "decided" }, `decided: ${card.decision}`) : null);
     const element = make("article", { class: `card unfilled ${card.verdict}`, id: `card-${card.row}`, tabindex: "-1", "aria-labelledby": title.id }, title);
     elements.set(card.row, element);
     return element;
@@ -182,6 +183,7 @@ const Report = (() => {
       visible.push(...some);
     }
     dim(matching);
+    if (!visible.includes(currentCard)) select(null); // keys never act on what is not shown
     const all = data.cards.length, some = data.cards.filter((card) => matching.has(card)).length;
     byId("shown").textContent = !all ? "" : `${some === all ? "" : `${some.toLocaleString("en")} of `}${all.toLocaleString("en")} image${all === 1 ? "" : "s"}`;
     byId("nothing").hidden = some > 0 || !all;
@@ -230,17 +232,31 @@ const Report = (() => {
   }
 
   // --- keys -----------------------------------------------------------------------------------------------------
-  const current = () => byElement.get(document.activeElement?.closest?.(".card")) || null;
+  const current = () => currentCard;
+
+  function select(card) {
+    if (currentCard) elements.get(currentCard.row).removeAttribute("aria-current");
+    currentCard = card;
+    if (card) elements.get(card.row).setAttribute("aria-current", "true");
+    for (const hook of hooks.select) hook(card);
+  }
 
   function go(card) {
     if (!card) return;
+    select(card);
     const element = fill(card);
     element.focus({ preventScroll: true });
     element.scrollIntoView({ block: "start" });
   }
 
+  // Leave a field: the keys act on the current image again.
+  function leave(field) {
+    field.blur();
+    if (currentCard) elements.get(currentCard.row).focus({ preventScroll: true });
+  }
+
   function step(by) {
-    const at = visible.indexOf(current());
+    const at = visible.indexOf(currentCard);
     go(visible[at < 0 ? (by > 0 ? 0 : visible.length - 1) : Math.max(0, Math.min(visible.length - 1, at + by))]);
   }
 
@@ -249,22 +265,31 @@ const Report = (() => {
     p: () => step(-1),
     "/": () => byId("by-text").focus(),
     m: () => {
-      const slider = current() && elements.get(current().row).querySelector(".overlay-slider");
+      const slider = currentCard && elements.get(currentCard.row).querySelector(".overlay-slider");
       if (!slider) return setOpacity(opacity ? 0 : 70);
       slider.value = slider.value === "0" ? (opacity || 70) : 0;
       slider.dispatchEvent(new Event("input"));
     },
-    c: () => current() && elements.get(current().row).querySelector(".copy").click(),
+    c: () => currentCard && fill(currentCard).querySelector(".copy").click(),
   };
+
+  addEventListener("focusin", (event) => {
+    const card = byElement.get(event.target.closest?.(".card"));
+    if (card && card !== currentCard) select(card);
+  });
+  addEventListener("pointerdown", (event) => {
+    const card = byElement.get(event.target.closest?.(".card"));
+    if (card) select(card);
+  });
 
   addEventListener("keydown", (event) => {
     const typing = event.target.closest?.("input:not([type=range]):not([type=checkbox]), select, textarea");
-    if (event.key === "Escape" && typing) return typing.blur();
+    if (typing && event.key === "Escape" && !event.isComposing) return leave(typing);
     if (typing || event.ctrlKey || event.metaKey || event.altKey || !byId("keys-on")?.checked) return undefined;
     const action = keys[event.key.toLowerCase()];
     if (!action) return undefined;
     event.preventDefault();
-    return action();
+    return action(event);
   });
 
   // --- the map of the set -----------------------------------------------------------------------------------------
@@ -320,5 +345,5 @@ const Report = (() => {
   for (const button of document.querySelectorAll("button[data-copy]")) button.addEventListener("click", () => copyText(button.dataset.copy, button));
   if (cards.length) build();
   if (dots.length) watchMap();
-  return { data, cards, elements, hooks, keys, make, byId, fill, go, step, current, refresh, shown: () => visible };
+  return { data, cards, elements, hooks, keys, make, byId, fill, go, step, leave, current, refresh, shown: () => visible };
 })();

@@ -69,7 +69,8 @@ def last_line(report: Report) -> str:
         if status is RuleStatus.KEPT or report.count(status)
     )
     images, rules = _count(report.images, "image"), _count(len(report.results), "rule")
-    line = f"{images} checked against {rules} of {printable(report.pack.name)}: {counts}"
+    review = f"; review: {report.review.words}" if report.review.words else ""
+    line = f"{images} checked against {rules} of {printable(report.pack.name)}: {counts}{review}"
     if report.failed or not report.count(RuleStatus.BROKEN):
         return f"{line}."
     severities = " or ".join(sorted(FAILING[report.fail_on])) or "nothing"

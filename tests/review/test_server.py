@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,36 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 from playwright.sync_api import expect
 
-from curate.audit.decisions import Decided, Decision, Decisions, Stale, decisions_of
-from curate.audit.parquet import Audit
+from curate.audit.decisions import Decided, Decision, Decisions, Stale
+from curate.audit.parquet import Audit, read_audit
+from curate.audit.reviewed import decisions_of
 from curate.errors import InputError
-from curate.reports.review import listening, review_session
+from curate.review.session import review_session
 from curate.splits.plan import Action, judged_rows
-from tests.audit.drawn_audit import draw_audit
-from tests.reports.browser import open_chromium
 
 pytestmark = pytest.mark.allow_hosts(["127.0.0.1"])
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    yield from open_chromium()
-
-
-@pytest.fixture
-def audit(tmp_path: Path) -> Audit:
-    return draw_audit(tmp_path)
-
-
-@pytest.fixture
-def address(audit: Audit) -> Iterator[str]:
-    """The address of a running review page of the drawn audit."""
-    with listening(review_session(audit)) as (address, server):
-        thread = threading.Thread(target=server)
-        thread.start()
-        yield address
-        server.stop()
-        thread.join(10)
 
 
 def ask(address: str, path: str = "", *, method: str = "GET", body: bytes | None = None, **headers: str) -> Any:
@@ -181,22 +158,6 @@ def test_damaged_decisions_are_reported_and_kept(audit: Audit):
     assert (audit.path / "decisions.parquet").read_text() == "no parquet"
 
 
-@pytest.fixture
-def tabs(chromium: Any, address: str) -> Iterator[tuple[Any, Any]]:
-    """Two tabs on the review page; a console error but the expected 409 or an exception fails the test."""
-    context, faults = chromium.new_context(viewport={"width": 1200, "height": 900}), list[str]()
-    context.set_default_timeout(10_000)
-    tabs = (context.new_page(), context.new_page())
-    for tab in tabs:
-        tab.on("console", lambda m: m.type == "error" and "409" not in m.text and faults.append(m.text))
-        tab.on("pageerror", lambda error: faults.append(str(error)))
-        tab.on("request", lambda r: r.url.startswith((address, "data:")) or faults.append(r.url))
-        tab.goto(address + "#flagged")
-    yield tabs
-    context.close()
-    assert faults == []
-
-
 def test_keys_decide_undo_takes_back_and_progress_counts(tabs: tuple[Any, Any], audit: Audit):
     page, _ = tabs
     words = page.locator("#progress-words")
@@ -206,6 +167,7 @@ def test_keys_decide_undo_takes_back_and_progress_counts(tabs: tuple[Any, Any], 
     expect(words).to_contain_text("1 of 8 flagged images decided: 1 keep")
     page.keyboard.press("r")  # the next undecided image has the focus
     expect(words).to_contain_text("2 of 8 flagged images decided: 1 keep, 1 reject")
+    expect(page.locator("#saved")).to_have_text("saved")
     assert {p: d.decision.value for p, d in decisions_of(audit).items()} == {
         "cast/00000.png": "keep",
         "forged/00001.png": "reject",
@@ -215,6 +177,7 @@ def test_keys_decide_undo_takes_back_and_progress_counts(tabs: tuple[Any, Any], 
     page.keyboard.press("z")
     expect(words).to_contain_text("0 of 8 flagged images decided")
     expect(page.locator("#undo")).to_be_disabled()
+    expect(page.locator("#saved")).to_have_text("saved")
     assert decisions_of(audit) == {}
 
 
@@ -226,8 +189,10 @@ def test_a_kept_image_that_the_page_shows_can_be_rejected_and_the_plan_obeys(tab
     words = page.locator("#progress-words")
     expect(words).to_have_text("0 of 8 flagged images decided: 0 keep, 0 reject, 0 unsure; kept images: 1 reject")
     path = card.locator("h3 bdi").text_content()
-    assert [row.path for row in judged_rows(audit) if row.reason == "decided by hand"] == [path]
-    assert next(row.action for row in judged_rows(audit) if row.path == path) is Action.REJECT
+    expect(page.locator("#saved")).to_have_text("saved")
+    planned = judged_rows(read_audit(audit.path))
+    assert [row.path for row in planned if row.reason == "decided by hand"] == [path]
+    assert next(row.action for row in planned if row.path == path) is Action.REJECT
 
 
 def test_a_note_is_kept_and_found_and_the_page_comes_back_as_it_was_left(tabs: tuple[Any, Any], audit: Audit):
@@ -235,6 +200,7 @@ def test_a_note_is_kept_and_found_and_the_page_comes_back_as_it_was_left(tabs: t
     page.locator("#card-0 .note").fill('<b onclick="x">worn tool</b>')
     page.locator("#card-0 [data-decision=unsure]").click()
     expect(page.locator("#progress-words")).to_contain_text("1 unsure")
+    expect(page.locator("#saved")).to_have_text("saved")
     page.reload()
     assert page.locator("#card-0 .note").input_value() == '<b onclick="x">worn tool</b>'
     expect(page.locator("#card-0 [data-decision=unsure]")).to_have_attribute("aria-pressed", "true")
@@ -254,7 +220,8 @@ def test_two_tabs_do_not_overwrite_each_other_and_see_what_the_other_did(tabs: t
     expect(second.locator("#progress-words")).to_contain_text("1 of 8")  # within seconds
     second.locator("#card-0 [data-decision=reject]").click()
     expect(second.locator("#card-0 [data-decision=reject]")).to_have_attribute("aria-pressed", "true")
-    first.evaluate("Review.state.get(0).revision = 1")
+    expect(second.locator("#saved")).to_have_text("saved")
+    first.evaluate("Review.saved.get(0).revision = 1")
     first.locator("#card-0 [data-decision=unsure]").click()
     expect(first.locator("#card-0 .clash")).to_contain_text("Changed meanwhile in another tab: reject")
     assert decisions_of(audit)["cast/00000.png"].decision is Decision.REJECT

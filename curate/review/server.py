@@ -1,7 +1,6 @@
 """`curate review`: the report as a local page on which people decide about each image that it shows.
 
-The server listens on 127.0.0.1 only, and every address begins with a token that only the user who started it has. An
-image is requested by its row in the audit, never by a path, and sent as a thumbnail, never as a file.
+The server listens on 127.0.0.1 only, and every address begins with a token that only the user who started it has.
 """
 
 from __future__ import annotations
@@ -11,29 +10,24 @@ import secrets
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from curate.audit.decisions import LONGEST_NOTE, Decided, Decision, Decisions, Stale, hashes_of
-from curate.audit.parquet import Audit
-from curate.errors import CouldNotFinish, InputError, UsageError, WriteError
-from curate.reports.archived_thumbnails import ArchivedThumbnails
-from curate.reports.html import Page, policy, prepare, render
-from curate.reports.originals import Originals, originals
-from curate.reports.thumbnails import PictureSource, Thumbnails, ThumbnailSize, ThumbnailSizes, encode_all
+import uvicorn
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from starlette.applications import Starlette
-    from starlette.requests import Request
-    from starlette.responses import Response
+from curate.audit.decisions import Stale
+from curate.errors import CouldNotFinish, InputError, WriteError
+from curate.reports.html import policy
+from curate.reports.thumbnails import ThumbnailSize
+from curate.review.session import BadRequest, ReviewSession, as_json, script
 
 HOST = "127.0.0.1"
 CACHED, LARGEST_BODY = 2000, 16_384
-EXTRA_MISSING = "review needs starlette and uvicorn: run pip install 'curate-vision[review]'"
 SAFE_HEADERS = {
     "cache-control": "no-store",
     "referrer-policy": "no-referrer",
@@ -41,84 +35,6 @@ SAFE_HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
 }
-
-
-class BadRequest(Exception):
-    """A request that the page itself never makes."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReviewSession:
-    """One audit under review: its page, its images and its decisions."""
-
-    page: Page
-    images: Originals
-    archived: ArchivedThumbnails
-    decisions: Decisions
-
-    def html(self) -> str:
-        """Return the page; its thumbnails are addresses below the page's own."""
-        addresses = {(row, size): f"picture/{row}/{size}" for row, sizes in self._sizes.items() for size in sizes}
-        return render(self.page, Thumbnails(addresses=addresses), self.images, review={"decisions": self.state()})
-
-    def state(self) -> dict[str, dict[str, Any]]:
-        """Return the decisions by row, as JSON values."""
-        row_of, decisions = self.page.rows.row_of, self.decisions.all()
-        return {str(row_of[path]): as_json(decided) for path, decided in decisions.items() if path in row_of}
-
-    def picture(self, row: int, size: ThumbnailSize) -> bytes | None:
-        """Return a thumbnail as WebP; None where the page shows no such thumbnail or there is no picture."""
-        if size not in self._sizes.get(row, ()):
-            return None
-        thumbnails = encode_all(row, (size,), self._source)
-        return None if isinstance(thumbnails, str) else thumbnails[size]
-
-    def decide(self, request: Mapping[str, Any]) -> Decided:
-        """Change a decision as a page requests it.
-
-        Raises:
-            BadRequest: no page makes such a request.
-            Stale: another change came first.
-        """
-        row, decision, note, seen = (request.get(key) for key in ("row", "decision", "note", "revision"))
-        shown = self.page.rows.shown
-        if not (isinstance(row, int) and isinstance(seen, int) and isinstance(note, str) and row in shown):
-            raise BadRequest("a request needs row, decision, note and revision of an image on the page")
-        if decision not in set(Decision) or len(note) > LONGEST_NOTE:
-            raise BadRequest("the decision must be keep, reject, unsure or empty; the note may have 2,000 characters")
-        return self.decisions.decide(self.page.rows.images[row]["path"], Decision(decision), note, seen=seen)
-
-    @property
-    def _sizes(self) -> ThumbnailSizes:
-        return self.page.thumbnail_sizes if self.images.available else self.archived.sizes
-
-    @property
-    def _source(self) -> PictureSource:
-        return self.images.picture if self.images.available else self.archived.picture
-
-
-def as_json(decided: Decided) -> dict[str, Any]:
-    """Return a decision as JSON values."""
-    return {"decision": decided.decision.value, "note": decided.note, "revision": decided.revision}
-
-
-def review_session(audit: Audit, dataset: Path | None = None) -> ReviewSession:
-    """Open an audit for review.
-
-    Args:
-        audit: as read from its folder.
-        dataset: where the dataset lies now; None for where it was scanned.
-
-    Raises:
-        UsageError: `dataset` is no folder, or the audit has none.
-        InputError: `decisions.parquet` is damaged.
-    """
-    if audit.path is None:
-        raise UsageError("an audit must be written to a folder before it can be reviewed")
-    decisions = Decisions(audit.path, hashes_of(audit))
-    page = prepare(audit, frozenset(decisions.all()))
-    archived = ArchivedThumbnails(page.rows, audit.path)
-    return ReviewSession(page=page, images=originals(audit, dataset), archived=archived, decisions=decisions)
 
 
 def application(session: ReviewSession, token: str, hosts: frozenset[str]) -> Starlette:
@@ -129,13 +45,8 @@ def application(session: ReviewSession, token: str, hosts: frozenset[str]) -> St
         token: part of every address.
         hosts: values of the Host header that are answered: no other name may lead here.
     """
-    from starlette.applications import Starlette
-    from starlette.concurrency import run_in_threadpool
-    from starlette.responses import HTMLResponse, JSONResponse, Response
-    from starlette.routing import Route
-
     pictures = lru_cache(CACHED)(session.picture)
-    headers = {"content-security-policy": policy(beside=False, review=True) + "; frame-ancestors 'none'"}
+    headers = {"content-security-policy": policy(beside=False, review_script=script()) + "; frame-ancestors 'none'"}
 
     async def page(request: Request) -> Response:
         return HTMLResponse(await run_in_threadpool(session.html), headers=headers)
@@ -167,7 +78,6 @@ Endpoint = Callable[["Request"], Awaitable["Response"]]
 
 def _authorized(endpoint: Endpoint, token: str, hosts: frozenset[str]) -> Endpoint:
     """Return an endpoint that answers only requests with the token and the right host, not from another site."""
-    from starlette.responses import Response
 
     async def authorized(request: Request) -> Response:
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
@@ -182,7 +92,6 @@ def _authorized(endpoint: Endpoint, token: str, hosts: frozenset[str]) -> Endpoi
 
 async def _decide(session: ReviewSession, request: Request) -> tuple[int, dict[str, Any]]:
     """Return the HTTP status and the JSON object that answer a change."""
-    from starlette.concurrency import run_in_threadpool
 
     try:
         return 200, as_json(await run_in_threadpool(session.decide, await _body(request)))
@@ -220,8 +129,6 @@ class ReviewServer:
     """Serves a review session when called, until it is stopped or the user presses Ctrl-C."""
 
     def __init__(self, app: Starlette, listener: socket.socket) -> None:
-        import uvicorn
-
         config = uvicorn.Config(app, log_level="error", access_log=False, server_header=False, lifespan="off")
         self._server, self._listener = uvicorn.Server(config), listener
 
@@ -242,10 +149,8 @@ def listening(session: ReviewSession, port: int = 0) -> Iterator[tuple[str, Revi
         port: 0 for any that is free.
 
     Raises:
-        CouldNotFinish: the extra is not installed, or the port is taken.
+        CouldNotFinish: the port is taken.
     """
-    if not all(find_spec(name) for name in ("starlette", "uvicorn")):
-        raise CouldNotFinish(EXTRA_MISSING)
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
