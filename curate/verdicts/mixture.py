@@ -108,6 +108,7 @@ class Mixture:
         tail, effect: (M,) which nominal shape, and which distribution of effects.
         contamination: the expected share of anomalous images, 0-1.
         contamination_low, contamination_high: its interval of 90 %, with the steps of `SHARES` around it.
+        images: how many images it was fitted to.
     """
 
     weight: Doubles
@@ -119,6 +120,7 @@ class Mixture:
     contamination: float
     contamination_low: float
     contamination_high: float
+    images: int
 
     @property
     def nominal_middle(self) -> float:
@@ -180,6 +182,7 @@ def fit_mixture(values: Doubles, least_spread: float, lift: float | None = None)
         contamination=float(total @ SHARES),
         contamination_low=SHARES[low],
         contamination_high=SHARES[high],
+        images=len(values),
     )
 
 

@@ -49,9 +49,9 @@ ALMOST_CLEAN, UNLIKELY = 0.03, 0.2
 Source: ours, chosen on four sets; see docs/experiments.
 """
 
-OF_LIFT, LEAST_SPREADS = 0.7, 3.0
+OF_LIFT, LEAST_SPREADS, FEW_IMAGES = 0.7, 3.0, 30.0
 """How far above the nominal middle an image is as likely anomalous as nominal: in lifts, and in nominal standard
-deviations at least.
+deviations at least; so many more, over the number of images, since the spread of few is less sure.
 
 Source: ours, chosen on the other sets for each that it was judged on; see docs/experiments.
 """
@@ -205,11 +205,15 @@ def _confidence(scores: Doubles, mixture: Mixture, lift: float | None) -> Double
     anomalous = 1 - mixture.confidence(scores)
     if lift is None:
         return np.asarray(1 - anomalous)
-    reach = max(OF_LIFT * lift, LEAST_SPREADS * mixture.nominal_spread)
-    relative = (scores - mixture.nominal_middle) / reach
+    relative = (scores - mixture.nominal_middle) / _reach(mixture, lift)
     below = anomalous * np.clip(relative / ALIKE_BELOW, 0, 1) ** 2
     above = np.clip(relative, 0, 1) * expit(STEEP * (relative - 1))
     return np.asarray(1 - np.maximum(below, above))
+
+
+def _reach(mixture: Mixture, lift: float) -> float:
+    """Return how far above the nominal middle an image is as likely anomalous as nominal."""
+    return max(OF_LIFT * lift, (LEAST_SPREADS + FEW_IMAGES / mixture.images) * mixture.nominal_spread)
 
 
 def _contamination(values: Doubles, mixture: Mixture, lift: float) -> tuple[float, float, float]:
@@ -261,7 +265,7 @@ def _by_false_discovery(values: Doubles, mixture: Mixture, fdr: float) -> float:
 def _where_even_for(mixture: Mixture, lift: float) -> float:
     """Return the score at which the confidence falls to `EVEN`, found by halving, where defects were planted."""
     low = mixture.nominal_middle
-    high = low + max(OF_LIFT * lift, LEAST_SPREADS * mixture.nominal_spread)
+    high = low + _reach(mixture, lift)
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         if _confidence(np.array([middle]), mixture, lift)[0] < EVEN:
