@@ -121,7 +121,8 @@ def _is_thumbnail(page: tifffile.TiffPage) -> bool:
 def _pixels(page: tifffile.TiffPage) -> int:
     """Return how many samples a page has; 0 of one that cannot be read."""
     usable = getattr(page, "dtype", None) is not None and page.dtype.kind in "buif"
-    return math.prod(page.shape) if usable else 0
+    whole = usable and all(isinstance(side, int) for side in page.shape)  # a damaged tag may hold bytes
+    return math.prod(page.shape) if whole else 0
 
 
 def _page(tiff: tifffile.TiffFile, index: int) -> tifffile.TiffPage | None:
