@@ -72,8 +72,8 @@ IMAGES = _table(
     _column(
         "uncertain",
         pa.bool_(),
-        "true where verdict and confidence disagree: kept though confidence is below one half, or flagged by its score "
-        "though it is above; null if skipped",
+        "true where a person should look first: kept though confidence is below 0.75, or flagged by its score "
+        "though it is above 0.5; null if skipped",
     ),
     _column("suggested_label", TEXT, "the label that the image seems to have, where it is mislabelled; empty if none"),
     _column("round_rejected", WHOLE, "refinement round that rejected the image, from 1; null if none did"),

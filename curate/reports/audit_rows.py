@@ -110,7 +110,7 @@ class AuditRows:
 
     @cached_property
     def uncertain(self) -> list[int]:
-        """The rows of the images on which verdict and confidence disagree, the least confidence first."""
+        """The rows of the uncertain images, the least confidence first."""
         return uncertain_rows(self.audit.tables["images"])
 
     @cached_property

@@ -1,4 +1,4 @@
-"""What a review would find: the images on which verdict and confidence disagree, and expected precision by budget."""
+"""What a review would find: the uncertain images, and expected precision by budget."""
 
 from __future__ import annotations
 

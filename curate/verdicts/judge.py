@@ -238,7 +238,7 @@ def _notes_on_set(judged: JudgedSet, nominal_set: NominalSet, cap_note: str) -> 
 def _kept_in_doubt(judged: JudgedSet, sure: Significance, which: BoolArray) -> Iterator[tuple[int, Finding]]:
     for i in np.flatnonzero(which).tolist():
         message = (
-            f"Kept, but more likely anomalous than nominal: confidence {sure.confidence[i]:.2f}, score "
+            f"Kept, but not surely nominal: confidence {sure.confidence[i]:.2f}, score "
             f"{judged.relative[i]:.2f} (threshold 1)"
         )
         yield i, Finding(code=Code.UNCERTAIN, message=message)

@@ -11,6 +11,10 @@ from curate.records import BoolArray, FloatArray
 from curate.verdicts.threshold import EVEN, Threshold
 
 
+SURE = 0.75
+"""A kept image of less confidence is uncertain: at least one in four of its kind is expected to be anomalous. Ours."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Significance:
     """What stands behind the verdicts on the N images of a nominal set.
@@ -46,14 +50,14 @@ def significance(values: FloatArray, threshold: Threshold) -> Significance:
 
 
 def uncertain(confidence: FloatArray, *, flagged: BoolArray, above: BoolArray) -> BoolArray:
-    """Return (N,) of which images verdict and confidence disagree.
+    """Return (N,) which images are uncertain: kept, but not surely nominal; or flagged, but rather nominal.
 
     Args:
         confidence: (N,) that each is nominal, 0-1.
         flagged: (N,) whether each is flagged, for whatever reason.
         above: (N,) whether its score lies above the threshold; what else flags an image does not speak of its score.
     """
-    return np.where(flagged, above & (confidence > EVEN), confidence < EVEN)
+    return np.where(flagged, above & (confidence > EVEN), confidence < SURE)
 
 
 def expected_precision(scores: FloatArray, confidence: FloatArray) -> FloatArray:

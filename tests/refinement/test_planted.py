@@ -83,7 +83,7 @@ def test_an_image_that_the_cap_spares_is_uncertain_kept_and_has_a_finding():
     assert len(unsure) == 1
     assert not verdicts.flagged[unsure[0]]
     (finding,) = (one for one in verdicts.findings[unsure[0]] if one.code == Code.UNCERTAIN)
-    assert finding.message.startswith("Kept, but more likely anomalous than nominal: confidence 0.0")
+    assert finding.message.startswith("Kept, but not surely nominal: confidence 0.0")
     others = [some for i, some in enumerate(verdicts.findings) if i != unsure[0]]
     assert not any(one.code == Code.UNCERTAIN for some in others for one in some)
 
