@@ -10,7 +10,6 @@ from scipy.stats import false_discovery_control
 from curate.records import BoolArray, FloatArray
 from curate.verdicts.threshold import EVEN, Threshold
 
-
 SURE = 0.75
 """A kept image of less confidence is uncertain: at least one in four of its kind is expected to be anomalous. Ours."""
 
