@@ -74,6 +74,8 @@ class Code(StrEnum):
     REJECTION_CAPPED = "SET002"
     SUBPOPULATIONS = "SET003"
     SMALL_GROUP_APART = "SET004"
+    FEW_TRUSTED = "SET007"
+    TRUSTED_ABOVE = "SET008"
 
 
 def area_of(code: str) -> str:

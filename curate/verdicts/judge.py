@@ -4,7 +4,7 @@ A rejected image is `mislabelled` where it is ordinary in another class patch by
 vector lies there (LBL002), unless its patches are anomalous there too and most of it is nominal in its own class; else
 `near_ood` where it is anomalous as a whole (OOD001); else `mislabelled` by a local anomaly (LBL001). An image below the
 threshold is `mislabelled` where it is ordinary in another class, and `near_ood` where it is an acquisition outlier
-(OOD003).
+(OOD003). A trusted image is never flagged.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def decide(
     """
     flagged, cap_note = _flagged(judged, checks, cap)
     as_a_whole, whole_relative = anomalous_as_a_whole(judged, duplicates, flagged)
-    sure = significance(judged.joined.values, judged.threshold)
+    sure = significance(judged.joined.values, judged.threshold, duplicates=duplicates, trusted=judged.trusted)
     other_label = _other_label(nominal_set.label, checks, as_a_whole)
     verdicts, score = [Verdict.KEEP] * len(flagged), judged.relative.copy()
     findings: list[tuple[Finding, ...]] = [()] * len(flagged)
@@ -117,7 +117,7 @@ def decide(
             findings[i] = (whole, *([_outlier(outliers, nominal=False)] if outliers else []))
         else:
             verdicts[i], findings[i] = Verdict.MISLABELLED, (_local(relative, judged.joined.maps[i], doubt),)
-    for i, note in _notes(judged, nominal_set, cap_note):
+    for i, note in (*_trusted_above(judged, sure), *_notes(judged, nominal_set, cap_note)):
         findings[i] = (*findings[i], note)
     return Verdicts(
         verdict=tuple(verdicts),
@@ -149,9 +149,10 @@ def _flagged(judged: JudgedSet, checks: LabelChecks, cap: RejectionCap) -> tuple
             i: of_image[0].relative for i, of_image in judged.acquisition_outliers.items()
         },
     }
-    flagged, note = judged.rejected, judged.cap_note
+    flagged, note, may_be_flagged = judged.rejected, judged.cap_note, judged.may_be_flagged
     for what, by_image in reasons.items():
-        flagged, note = cap.reject_also(by_image, what, rejected=flagged, note=note)
+        clear = {i: how for i, how in by_image.items() if may_be_flagged[i]}
+        flagged, note = cap.reject_also(clear, what, rejected=flagged, note=note)
     return flagged, note
 
 
@@ -190,6 +191,14 @@ def disagreements(view_relative: Mapping[str, FloatArray]) -> dict[int, Finding]
     return findings
 
 
+def _trusted_above(judged: JudgedSet, sure: Significance) -> Iterator[tuple[int, Finding]]:
+    """Yield the trusted images above the threshold that are likelier anomalous than nominal."""
+    above = (judged.relative > 1) & (sure.confidence < EVEN) & ~judged.may_be_flagged
+    for i in np.flatnonzero(above).tolist():
+        text = f"Trusted, and kept for that, though its score is {judged.relative[i]:.1f} (threshold 1)"
+        yield i, Finding(code=Code.TRUSTED_ABOVE, message=text)
+
+
 def _notes(judged: JudgedSet, nominal_set: NominalSet, cap_note: str) -> Iterator[tuple[int, Finding]]:
     """Yield the images of which something is noted that does not flag them, each with the finding."""
     yield from disagreements(judged.view_relative).items()
@@ -210,6 +219,9 @@ def _notes_on_set(judged: JudgedSet, nominal_set: NominalSet, cap_note: str) -> 
     if judged.threshold.note:
         text = f"{judged.threshold.note}, so none of them is flagged"
         yield Finding(code=Code.NOT_JUDGED, message=text)
+    if judged.trusted_note:
+        text = f"{judged.trusted_note}, so p- and q-values are model-based"
+        yield Finding(code=Code.FEW_TRUSTED, message=text)
     if cap_note:
         yield Finding(code=Code.REJECTION_CAPPED, message=cap_note)
 
