@@ -61,6 +61,7 @@ def _judgement(dataset: JudgedDataset) -> Columns:
     sure = verdicts.significance
     verdict = _by_file(dataset, verdicts.verdict, Verdict.UNREADABLE)
     rejected = dataset.together((one.round_rejected.tolist() for one in images.judged), 0)
+    trusted = dataset.together(((~one.may_be_flagged).tolist() for one in images.judged), False)
     nearest = [[dataset.path(n) for n in dataset.nearest_kept(i)[:NEAREST_NAMED]] for i in range(len(verdicts.verdict))]
     components = principal_components(dataset.embeddings.pooled)
     return {
@@ -70,6 +71,8 @@ def _judgement(dataset: JudgedDataset) -> Columns:
         "confidence": _by_file(dataset, sure.confidence.tolist(), None),
         "p_value": _by_file(dataset, sure.p_value.tolist(), None),
         "q_value": _by_file(dataset, sure.q_value.tolist(), None),
+        "fdr_bound": _by_file(dataset, [bound if bound <= 1 else None for bound in sure.fdr_bound.tolist()], None),
+        "trusted": _by_file(dataset, trusted, False),
         "verdict": [one.value for one in mark_duplicates(verdict, dataset.duplicates)],
         "suggested_label": _by_file(dataset, verdicts.suggested_label, ""),
         "round_rejected": _by_file(dataset, [round_ or None for round_ in rejected], None),

@@ -189,6 +189,8 @@ def _beside(folder: Path, name: str, value: Any) -> Any:
     """Return a path that a settings file in `folder` names."""
     if isinstance(value, Path):
         return folder / value.expanduser()
+    if name == "trusted" and ("/" in value or Path(value).suffix):  # else it may be a split
+        return str(folder / Path(value).expanduser())
     return str(folder / value) if name == "rules" and value.endswith(".toml") else value
 
 
