@@ -8,7 +8,7 @@ Labels and splits by layout:
     classes       label = the folder below the root ("good", "defect/scratch"); every image lies in a folder;
                   split = the first folder, label = the rest, where all first folders are splits ("train", "val")
     mvtec         split = first folder ("train"), label = second ("good"); `train` alone unless a split is asked for
-    manifest      columns `label`, `split`, `group`; elsewhere groups come from the names, where that is asked for
+    manifest      columns `label`, `split`, `group`, `trusted`; elsewhere groups come from the names, if asked for
     huggingface   column `label`; split = the folder, or the column `split`
     file-list     none
 """
@@ -52,6 +52,7 @@ class LayoutFile:
     label: str = ""
     split: str = ""
     group: str = ""
+    trusted: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +226,9 @@ def _folder_split(name: str) -> str:
 
 
 def _from_row(row: manifests.ManifestRow, folder: Path, split: str) -> LayoutFile:
-    return LayoutFile(name=row.name, file=folder / row.name, label=row.label, split=split, group=row.group)
+    trusted = manifests.TRUSTED[row.trusted.strip().lower()]
+    file = folder / row.name
+    return LayoutFile(name=row.name, file=file, label=row.label, split=split, group=row.group, trusted=trusted)
 
 
 def _file_list(stream: BinaryIO) -> LayoutFiles:
@@ -297,6 +300,7 @@ def _listing(listed: LayoutFiles, entries: Sequence[LayoutFile]) -> Listing:
         labels=tuple(entries[row].label for row in order),
         splits=tuple(entries[row].split for row in order),
         groups=tuple(entries[row].group for row in order),
+        trusted=tuple(entries[row].trusted for row in order),
         ignored=dict(sorted(listed.ignored.items())),
         findings=tuple(_name_findings(names[row], entries[row].name) for row in order),
     )
