@@ -46,3 +46,11 @@ class ThresholdMethod(StrEnum):
 
     MIXTURE = "mixture"
     IQR = "iqr"
+    MEDIAN = "median"
+
+
+class PValues(StrEnum):
+    """What p- and q-values rest on: the scores of trusted images, or a model of the scores of all images."""
+
+    CONFORMAL = "conformal"
+    MODEL_BASED = "model-based"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
@@ -21,6 +22,30 @@ DEFAULT_BACKBONE = "curate_s+efficientnet-lite0"
 
 RENAMED_SETTINGS: Mapping[str, str] = {"fence": "threshold", "kinds": "subpopulations"}
 """Settings of earlier versions by their present names; they are still read, with a word of deprecation."""
+
+
+MOST_EXPECTED = 0.6
+"""The largest share of anomalous images that can be expected: `verdicts.mixture.SHARES` ends there."""
+
+_SHARE = r"(\d+\.?\d*|\.\d+)\s*(%?)"
+_RANGE = re.compile(rf"\s*{_SHARE}\s*[-\u2013]\s*{_SHARE}\s*")
+
+
+def share_range(text: str) -> tuple[float, float]:
+    """Return the two shares, 0-1, of a range such as "1%-5%", "1-5%" or "0.01-0.05".
+
+    Raises:
+        ValueError: it is no such range, or leads beyond `MOST_EXPECTED`.
+    """
+    match = _RANGE.fullmatch(text)
+    if match is None or (match[2] and not match[4]):
+        raise ValueError("write LOW-HIGH, such as 1%-5% or 0.01-0.05")
+    low, high = (float(number) / (100 if match[4] else 1) for number in (match[1], match[3]))
+    if low >= high:
+        raise ValueError("the first share must be below the second")
+    if high > MOST_EXPECTED:
+        raise ValueError(f"at most {MOST_EXPECTED:.0%} can be expected, which is written 0.6 or 60%")
+    return low, high
 
 
 def default_cache() -> Path:
@@ -58,7 +83,8 @@ class ScanConfig(BaseModel):
 
     Attributes:
         layout: how the dataset lies on disk; None to recognise it.
-        root: of a manifest: the folder of the images, which its paths begin at; None for the manifest's own.
+        root: of a manifest: the folder of the images, which its paths begin at, and those of a trusted manifest; None
+            for the manifest's own.
         split: the split to judge; None for the layout's default (MVTec AD: train; others: all).
         group_from: a regular expression (RE2) that captures an image's group of its path; None for the column `group`.
         backbone: a packaged name, a timm model, or the name of an imported model.
@@ -78,7 +104,11 @@ class ScanConfig(BaseModel):
         student: what the scorer `student` learns.
         rounds: how many refinement rounds at most: threshold, reject, learn again without the rejected images.
         threshold: how the threshold is found; see `curate.verdicts.threshold`.
-        fdr: flag by q-value instead, with this share of false alarms among the flagged; None for the threshold.
+        fdr: flag by q-value instead, with this share of false alarms among the flagged; None for the threshold, or for
+            0.1 where there are trusted images.
+        trusted: images known to be nominal: a split of the dataset, a folder or a manifest; None for the column
+            `trusted` of the dataset's own manifest.
+        expected: the share of anomalous images that is expected, "LOW-HIGH", in shares or percent; None for no opinion.
         max_share: the share of a nominal set, 0-1, that is rejected at most.
         min_keep: a nominal set that would keep fewer images is left alone.
         subpopulations: whether subpopulations of a class, such as two products in one folder, are judged apart.
@@ -121,6 +151,8 @@ class ScanConfig(BaseModel):
     rounds: int = Field(default=5, ge=1, le=100)
     threshold: ThresholdMethod = ThresholdMethod.MIXTURE
     fdr: float | None = Field(default=None, gt=0, lt=1)
+    trusted: str | None = Field(default=None, min_length=1)
+    expected: str | None = None
     max_share: float = Field(default=0.5, ge=0, le=1)
     min_keep: int = Field(default=8, ge=0)
     subpopulations: bool = True
@@ -149,6 +181,18 @@ class ScanConfig(BaseModel):
         if len(bands) == 2:
             raise ValueError("give one band, or three for red, green and blue")
         return bands
+
+    @property
+    def expected_shares(self) -> tuple[float, float] | None:
+        """The expected contamination, 0-1, from and to; None for no opinion."""
+        return None if self.expected is None else share_range(self.expected)
+
+    @field_validator("expected")
+    @classmethod
+    def _a_range(cls, expected: str | None) -> str | None:
+        if expected is not None:
+            share_range(expected)
+        return expected
 
     @field_validator("scorers")
     @classmethod

@@ -81,6 +81,8 @@ class Code(StrEnum):
     SUBPOPULATIONS = "SET003"
     SMALL_GROUP_APART = "SET004"
     DEFECTS_UNSEEN = "SET005"
+    FEW_TRUSTED = "SET007"
+    TRUSTED_ABOVE = "SET008"
 
 
 def area_of(code: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 from pydantic import ValidationError
 
@@ -35,12 +36,13 @@ from curate.images.duplicates import confirmed_keys, duplicate_groups, leakage_g
 from curate.images.levels import find_levels
 from curate.images.sizes import native_sizes
 from curate.images.sources import list_images
+from curate.images.trusted import find_trusted
 from curate.offline import network
 from curate.progress import Silent, Stages
-from curate.records import EmbeddedImages, Embeddings, ImageFacts, IntArray, Listing
+from curate.records import BoolArray, EmbeddedImages, Embeddings, ImageFacts, IntArray, Listing
 from curate.refinement.judge_dataset import judge_dataset, progress_total
 from curate.reports.html import thumbnail_count, write_report
-from curate.run_facts import recognised, run_facts
+from curate.run_facts import recognised, run_facts, trusted_facts
 from curate.same_part.find import SamePart
 from curate.scores.base import ScorerContext, make_scorers
 from curate.shots import find_shots, joined_rows, pixels_of
@@ -123,12 +125,14 @@ def _scan(
             stdin=stdin,
         )
     screen.say(recognised(listing))
+    files = find_trusted(listing, config.trusted, dataset, layout=config.layout, root=config.root)
     clock.mark("list_s")
     backbone = load_backbone(config.backbone, weights=config.weights, offline=config.offline)
     with screen.stage("read headers", None):
         settings = embed_settings(listing, config)
     _log_settings(backbone, settings, config)
     clock.mark("load_s")
+    listing = files.listing  # from here on with the trusted images outside the dataset
     with screen.stage("embed", len(listing)) as progress:
         cache = Cache(config.cache, backbone, settings)
         facts, embeddings, report = embed(listing, backbone, settings, cache=cache, progress=progress)
@@ -156,16 +160,33 @@ def _scan(
         judged = judge_dataset(images, scorers, config, progress=progress)
     clock.mark("score_s")
     _log_judged(judged)
-    judged_dataset = JudgedDataset(
-        listing=listing,
-        facts=facts,
-        duplicates=duplicates,
-        embeddings=embeddings,
-        images=judged,
-        same_part=same_part,
+    judged_dataset = _without_outside(
+        JudgedDataset(
+            listing=listing,
+            facts=facts,
+            duplicates=duplicates,
+            embeddings=embeddings,
+            images=judged,
+            same_part=same_part,
+        )
     )
     run = run_facts(judged_dataset, config, backbone, settings=settings, report=report)
+    run["trusted"] = trusted_facts(files, facts, judged)
     return _write(judged_dataset, run, target, settings=settings, screen=screen, clock=clock)
+
+
+def _without_outside(dataset: JudgedDataset) -> JudgedDataset:
+    """Return what is said of the dataset's own images; the judged images are those already."""
+    listing = dataset.listing.without_outside()
+    readable = int((dataset.embeddings.images < len(listing)).sum())
+    return replace(
+        dataset,
+        listing=listing,
+        facts=dataset.facts[: len(listing)],
+        duplicates=dataset.duplicates[: len(listing)],
+        embeddings=dataset.embeddings.subset(np.arange(readable, dtype=np.int64)),
+        same_part=None if dataset.same_part is None else dataset.same_part.of_first(readable),
+    )
 
 
 def _write(
@@ -206,7 +227,7 @@ def embedded_images(
     """Return the M images that could be read, ready to be judged.
 
     Args:
-        listing: of N files.
+        listing: of N files; `trusted` and `outside` count.
         facts: of the N files.
         duplicates: (N,) see `duplicate_groups`.
         embeddings: of the M images.
@@ -223,7 +244,16 @@ def embedded_images(
         duplicates=duplicates[readable],
         labels=tuple(listing.labels[i] for i in readable),
         optics=as_table(measured) if config.optics else None,
+        trusted=_trusted(listing, duplicates, readable),
+        outside=int((readable >= len(listing) - listing.outside).sum()),
     )
+
+
+def _trusted(listing: Listing, duplicates: IntArray, readable: IntArray) -> BoolArray | None:
+    """Return (M,) whether an image, or one with the same pixels and label, is known to be nominal; None if none is."""
+    contents = list(zip(duplicates.tolist(), listing.labels, strict=True))
+    known = {content for content, mark in zip(contents, listing.trusted, strict=True) if mark}
+    return np.array([contents[row] in known for row in readable.tolist()], dtype=np.bool_) if known else None
 
 
 def with_planted(
@@ -317,6 +347,8 @@ def _sources(dataset: str | Path, config: ScanConfig) -> dict[str, Path]:
     sources = {"the cache": config.cache}
     if config.root is not None:
         sources["the folder of --root,"] = config.root
+    if config.trusted is not None and os.path.exists(config.trusted):  # noqa: PTH110  False for what cannot be a path
+        sources["the trusted set"] = Path(config.trusted)
     if str(dataset) != "-":
         sources["the dataset"] = Path(dataset)
         try:
@@ -349,9 +381,10 @@ def embed_settings(listing: Listing, config: ScanConfig) -> EmbedSettings:
 
 
 def _refuse_nothing(listing: Listing, facts: Sequence[ImageFacts]) -> None:
-    if all(one.skip_reason for one in facts):
+    own = facts[: len(listing) - listing.outside]
+    if all(one.skip_reason for one in own):
         raise NothingToAudit(
-            f"{listing.root}: none of the {len(listing)} images can be read, the first because: {facts[0].skip_reason}"
+            f"{listing.root}: none of the {len(own)} images can be read, the first because: {own[0].skip_reason}"
         )
 
 

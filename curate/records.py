@@ -8,10 +8,10 @@ Data about many images are aligned arrays: row i of each belongs to the same ima
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,9 @@ class Finding:
     message: str
 
 
+_LISTING_COLUMNS = ("paths", "files", "labels", "splits", "groups", "findings", "trusted")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Listing:
     """The image files of a dataset, in the order of their paths.
@@ -80,6 +83,8 @@ class Listing:
         root_as_named: `root` as the user named it, absolute, links kept; None for `root` itself.
         masks: pictures of where defects are, passed over: by the path of each its file, and the path of its image, ""
             if it belongs to none that is listed.
+        trusted: aligned with `paths`: whether an image is known to be nominal; None where the source says nothing.
+        outside: how many of the files, the last ones, are trusted images that lie outside the dataset.
     """
 
     root: Path
@@ -93,6 +98,8 @@ class Listing:
     findings: tuple[tuple[Finding, ...], ...] = ()
     root_as_named: Path | None = None
     masks: Mapping[str, tuple[Path, str]] = field(default_factory=dict)
+    trusted: tuple[bool | None, ...] = ()
+    outside: int = 0
 
     @property
     def named(self) -> Path:
@@ -100,7 +107,9 @@ class Listing:
         return self.root_as_named or self.root
 
     def __post_init__(self) -> None:
-        aligned = (self.files, self.labels, self.splits, self.groups)
+        if not self.trusted:
+            object.__setattr__(self, "trusted", (None,) * len(self.paths))
+        aligned = (self.files, self.labels, self.splits, self.groups, self.trusted)
         if any(len(column) != len(self.paths) for column in aligned):
             raise ValueError("columns of a listing differ in length")
         if len(set(self.paths)) != len(self.paths):
@@ -110,6 +119,16 @@ class Listing:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def followed_by(self, others: Listing) -> Listing:
+        """Return these files, then `others`, which lie outside the dataset; their paths must differ from these."""
+        joined: dict[str, Any] = {name: getattr(self, name) + getattr(others, name) for name in _LISTING_COLUMNS}
+        return replace(self, **joined, outside=len(others))
+
+    def without_outside(self) -> Listing:
+        """Return the files of the dataset alone."""
+        count = len(self) - self.outside
+        return replace(self, **{name: getattr(self, name)[:count] for name in _LISTING_COLUMNS}, outside=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -413,6 +432,9 @@ class EmbeddedImages:
         labels: M class names; "" where the source says nothing.
         optics: (M, 5) how the images were taken, see `curate.verdicts.acquisition.as_table`; None if not to count.
         planted: copies of some of them with defects drawn into them; None if there are none.
+        trusted: (M,) whether an image is known to be nominal; None if nobody says so of any.
+        outside: how many of the images, the last ones, lie outside the dataset: they are trusted, learnt from and
+            scored, and nothing is said about them.
     """
 
     embeddings: Embeddings
@@ -421,17 +443,25 @@ class EmbeddedImages:
     labels: tuple[str, ...]
     optics: NDArray[np.float64] | None = None
     planted: PlantedImages | None = None
+    trusted: BoolArray | None = None
+    outside: int = 0
 
     def __post_init__(self) -> None:
-        columns = (self.groups, self.duplicates, self.labels, *(() if self.optics is None else (self.optics,)))
+        optional = (column for column in (self.optics, self.trusted) if column is not None)
+        columns = (self.groups, self.duplicates, self.labels, *optional)
         if any(len(column) != len(self.embeddings) for column in columns):
             raise ValueError("columns of the embedded images differ in length")
 
     def __len__(self) -> int:
         return len(self.embeddings)
 
+    @property
+    def listed(self) -> int:
+        """How many of the images, the first ones, are the dataset's own."""
+        return len(self) - self.outside
+
     def subset(self, rows: IntArray) -> EmbeddedImages:
-        """Return the images `rows`, in that order."""
+        """Return the images `rows`, in that order; those outside the dataset must be the last."""
         return EmbeddedImages(
             embeddings=self.embeddings.subset(rows),
             groups=self.groups[rows],
@@ -439,6 +469,8 @@ class EmbeddedImages:
             labels=tuple(self.labels[row] for row in rows.tolist()),
             optics=None if self.optics is None else self.optics[rows],
             planted=None if self.planted is None else self.planted.among(rows),
+            trusted=None if self.trusted is None else self.trusted[rows],
+            outside=int((rows >= self.listed).sum()),
         )
 
 

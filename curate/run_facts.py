@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from curate.embeddings.backbones import Backbone
 from curate.embeddings.engines.local import EmbedReport, EmbedSettings
 from curate.images.fingerprint import fingerprint
 from curate.images.names import unicode_name
-from curate.records import Listing
+from curate.images.trusted import TrustedFiles
+from curate.records import ImageFacts, Listing
 from curate.same_part.copies import Copies
 from curate.same_part.find import SamePart
 from curate.same_part.names import propose_group
@@ -28,6 +30,8 @@ from curate.verdicts.judge import JudgedImages
 from curate.verdicts.judged_set import contamination
 from curate.verdicts.power import families_like_nominal, power_table
 from curate.version import __version__
+
+log = logging.getLogger(__name__)
 
 SPLITS_NAMED = 5
 BACKBONE_FACTS = ("name", "sha256", "licence", "source", "strides", "channels")
@@ -57,6 +61,7 @@ def run_facts(
         "same_part": None if dataset.same_part is None else _same_part(dataset, dataset.same_part),
         "contamination": contamination(images.judged),
         "power": _power(images),
+        "p_values": {one.name: result.p_values for one, result in zip(images.sets, images.judged, strict=True)},
         "rounds_ended": {one.name: result.ended for one, result in zip(images.sets, images.judged, strict=True)},
         "machine": {
             "python": platform.python_version(),
@@ -64,6 +69,35 @@ def run_facts(
             "device": settings.device,
             "cpu_cores": os.cpu_count(),
         },
+    }
+
+
+def trusted_facts(files: TrustedFiles, facts: Sequence[ImageFacts], images: JudgedImages) -> dict[str, Any] | None:
+    """Return how many images are trusted, and of how many parts the reference of each nominal set is; None if none is.
+
+    Args:
+        files: the dataset's, then those outside of it.
+        facts: of these files.
+        images: what was found about the dataset.
+    """
+    outside = files.listing.outside
+    own = len(files.listing) - outside
+    trusted, unreadable = sum(map(bool, files.listing.trusted[:own])), sum(bool(one.skip_reason) for one in facts[own:])
+    if not trusted + outside:
+        return None
+    if unreadable or files.of_no_class:
+        log.warning(
+            "of the trusted images outside the dataset, %d cannot be read and %d have a label that the dataset has not",
+            unreadable,
+            files.of_no_class,
+        )
+    references = (result.threshold.reference for result in images.judged)
+    return {
+        "images": trusted,
+        "outside": outside - unreadable,
+        "unreadable": unreadable,
+        "of_no_class": files.of_no_class,
+        "reference": {one.name: len(known or ()) for one, known in zip(images.sets, references, strict=True)},
     }
 
 

@@ -78,6 +78,7 @@ class JudgedDataset:
                 p_value=self.array(part.significance.p_value for part in parts),
                 q_value=self.array(part.significance.q_value for part in parts),
                 confidence=self.array(part.significance.confidence for part in parts),
+                fdr_bound=self.array(part.significance.fdr_bound for part in parts),
             ),
             uncertain=uncertain,
             suggested_label=tuple(self.together((part.suggested_label for part in parts), "")),

@@ -55,13 +55,32 @@ IMAGES = _table(
         "0 at the median of its nominal set, 1 at the threshold; for OOD003 how far outside its lighting or focus is",
     ),
     _column("confidence", REAL, "0-1, that what the image shows is nominal; null if skipped"),
-    _column("p_value", REAL, "0-1, how often a nominal image scores as high; null if skipped"),
-    _column("q_value", REAL, "0-1, false share among all that score as high, Benjamini-Hochberg; null if skipped"),
+    _column(
+        "p_value",
+        REAL,
+        "0-1, how often a nominal image scores as high: conformal or model-based, as `p_values` in run.json says; "
+        "null if skipped",
+    ),
+    _column(
+        "q_value",
+        REAL,
+        "0-1, false share among all that score as high, Benjamini-Hochberg, from p_value: conformal or model-based; "
+        "null if skipped",
+    ),
+    _column(
+        "fdr_bound",
+        REAL,
+        "0-1, at most this share of all images that score as high is nominal, trusted ones aside, at every score at "
+        "once, with a confidence of 90 %; null where p_value is model-based",
+    ),
     _column(
         "expected_precision",
         REAL,
         "0-1, share of anomalous images expected among all that score at least as high: mean of 1 - confidence; null "
         "if skipped",
+    ),
+    _column(
+        "trusted", pa.bool_(), "true if known to be nominal, by --trusted or the manifest: learnt from, never flagged"
     ),
     _column(
         "verdict",
@@ -92,6 +111,8 @@ LATER = frozenset(
         "shift_x",
         "shift_y",
         "mask",
+        "fdr_bound",
+        "trusted",
     )
 )
 """Columns that audits of this schema version may lack, since they came later; null then."""

@@ -64,6 +64,7 @@ def _judgement(dataset: JudgedDataset) -> Columns:
     sure = verdicts.significance
     verdict = _by_file(dataset, verdicts.verdict, Verdict.UNREADABLE)
     rejected = dataset.together((one.round_rejected.tolist() for one in images.judged), 0)
+    trusted = dataset.together(((~one.may_be_flagged).tolist() for one in images.judged), False)
     nearest = [[dataset.path(n) for n in dataset.nearest_kept(i)[:NEAREST_NAMED]] for i in range(len(verdicts.verdict))]
     components = principal_components(dataset.embeddings.pooled)
     precision = expected_precision(verdicts.anomaly_score, sure.confidence)
@@ -74,7 +75,9 @@ def _judgement(dataset: JudgedDataset) -> Columns:
         "confidence": _by_file(dataset, sure.confidence.tolist(), None),
         "p_value": _by_file(dataset, sure.p_value.tolist(), None),
         "q_value": _by_file(dataset, sure.q_value.tolist(), None),
+        "fdr_bound": _by_file(dataset, [bound if bound <= 1 else None for bound in sure.fdr_bound.tolist()], None),
         "expected_precision": _by_file(dataset, precision.tolist(), None),
+        "trusted": _by_file(dataset, trusted, False),
         "uncertain": _by_file(dataset, verdicts.uncertain.tolist(), None),
         "verdict": [one.value for one in mark_duplicates(verdict, dataset.duplicates)],
         "suggested_label": _by_file(dataset, verdicts.suggested_label, ""),

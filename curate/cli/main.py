@@ -121,6 +121,8 @@ Examples:
   curate scan mvtec/bottle --split all     MVTec AD, the test images too
   find parts -name '*.png' | curate scan - a list of files
   curate scan parts/ --group-from '(SN[0-9]+)_'   shots of one serial number are one group
+  curate scan parts/ --trusted golden/     judge by images that are known to be nominal
+  curate scan parts/ --expected 1%-5%      what you know of the share of defects
   curate scan parts/ --backbone resnet18 --weights resnet18.safetensors --offline
 """
 
@@ -178,10 +180,24 @@ def scan(
     student: Annotated[StudentKind | None, typer.Option(help="stpm: as published, slow on a CPU.")] = None,
     rounds: Annotated[int | None, typer.Option(help="Refinement rounds at most.")] = None,
     threshold: Annotated[
-        ThresholdMethod | None, typer.Option(help="How the threshold is found; iqr: Q3 + 1.5 IQR, as published.")
+        ThresholdMethod | None,
+        typer.Option(help="How the threshold is found. iqr: Q3 + 1.5 IQR, as published; median: from the median."),
     ] = None,
     fdr: Annotated[
-        float | None, typer.Option(help="Flag by q-value, with this share of false alarms, in place of the threshold.")
+        float | None,
+        typer.Option(
+            help="Flag by q-value, with this share of false alarms; it is model-based without --trusted images."
+        ),
+    ] = None,
+    trusted: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHAT", help="Images known to be nominal: a split of the dataset, a folder, or a manifest."
+        ),
+    ] = None,
+    expected: Annotated[
+        str | None,
+        typer.Option(metavar="LOW-HIGH", help="The share of anomalous images that you expect, such as 1%-5%."),
     ] = None,
     max_share: Annotated[float | None, typer.Option(help="Share of a class that is rejected at most.")] = None,
     min_keep: Annotated[int | None, typer.Option(help="Images that a class keeps at least.")] = None,

@@ -187,11 +187,13 @@ def _warn(message: str) -> None:
 
 def _beside(folder: Path, name: str, value: Any) -> Any:
     """Return a path that a settings file in `folder` names."""
-    if isinstance(value, Path):
+    named = name == "trusted" and ("/" in value or Path(value).suffix)  # else it may be a split
+    if named or isinstance(value, Path):
         try:
-            return folder / value.expanduser()
+            path = folder / Path(value).expanduser()
         except RuntimeError as error:
             raise InputError(f"{name} = {str(value)!r}: there is no home folder here; write the whole path") from error
+        return str(path) if named else path
     return str(folder / value) if name == "rules" and value.endswith(".toml") else value
 
 

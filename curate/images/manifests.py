@@ -31,7 +31,12 @@ METADATA = tuple(f"metadata{suffix}" for suffix in SUFFIXES)
 SPLIT_FOLDERS = ("train", "test", "validation", "valid", "val")
 DELIMITERS = ",;\t"
 PEEK_BYTES = 2**20
-CELLS = ("label", "split", "group")
+CELLS = ("label", "split", "group", "trusted")
+TRUSTED = {
+    "": None,
+    **dict.fromkeys(("true", "yes", "1", "1.0"), True),
+    **dict.fromkeys(("false", "no", "0", "0.0"), False),
+}
 MOST_CHARACTERS = 1000
 
 Location = str
@@ -39,12 +44,16 @@ Location = str
 
 
 class ManifestRow(NamedTuple):
-    """One row: the file's name below the root with "/" between folders; "" where a column is missing."""
+    """One row: the file's name below the root with "/" between folders; "" where a column is missing.
+
+    `trusted` is a key of `TRUSTED` in any case.
+    """
 
     name: str
     label: str
     split: str
     group: str
+    trusted: str = ""
 
 
 def read_manifest(path: Path, root: Path | None = None) -> list[ManifestRow]:
@@ -133,6 +142,8 @@ def _rows(path: Path, key: str, root: Path | None = None) -> list[ManifestRow]:
             raise InputError(f"{where}: {name!r} is listed already in {locations[name]}: remove one of them")
         locations[name] = location
         rows.append(ManifestRow(name, *(_short(_cell(cells, column, where), column, where) for column in CELLS)))
+        if rows[-1].trusted.strip().lower() not in TRUSTED:
+            raise InputError(f"{where}: trusted is {rows[-1].trusted!r}: write true or false")
     if not rows:
         raise InputError(f"{path}: the manifest has no rows: list at least one image")
     columns = [whole_numbers(column) for column in zip(*(row[1:] for row in rows), strict=True)]

@@ -9,7 +9,7 @@ Labels and splits by layout:
                   split = the folder "train", "val", ... at any depth where all beside it are splits too; the label is
                   the rest: "bottle/good" for bottle/train/good
     mvtec         split = first folder ("train"), label = second ("good"); `train` alone unless a split is asked for
-    manifest      columns `label`, `split`, `group`; elsewhere groups come from the names, where that is asked for
+    manifest      columns `label`, `split`, `group`, `trusted`; elsewhere groups come from the names, if asked for
     huggingface   column `label`; split = the folder, or the column `split`
     file-list     none
 """
@@ -54,6 +54,7 @@ class LayoutFile:
     label: str = ""
     split: str = ""
     group: str = ""
+    trusted: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +227,9 @@ def _huggingface(root: Path) -> LayoutFiles:
 
 
 def _from_row(row: manifests.ManifestRow, folder: Path, split: str) -> LayoutFile:
-    return LayoutFile(name=row.name, file=folder / row.name, label=row.label, split=split, group=row.group)
+    trusted = manifests.TRUSTED[row.trusted.strip().lower()]
+    file = folder / row.name
+    return LayoutFile(name=row.name, file=file, label=row.label, split=split, group=row.group, trusted=trusted)
 
 
 def _file_list(stream: BinaryIO) -> LayoutFiles:
@@ -298,6 +301,7 @@ def _listing(listed: LayoutFiles, entries: Sequence[LayoutFile]) -> Listing:
         labels=tuple(entries[row].label for row in order),
         splits=tuple(entries[row].split for row in order),
         groups=tuple(entries[row].group for row in order),
+        trusted=tuple(entries[row].trusted for row in order),
         ignored=dict(sorted(listed.ignored.items())),
         findings=tuple(_name_findings(names[row], entries[row].name, listed.apart.doubts) for row in order),
         masks=_masks(listed.apart, {entry.name: path for entry, path in zip(entries, names, strict=True)}),

@@ -4,6 +4,9 @@ Source: Meta-IR (arXiv 2503.01569), iterative rejection with a threshold that is
 every round scores all images, also rejected ones, so that an image can come back; the rejection cap limits what is
 rejected; and a round that estimates more contamination than the interval of the first round allows is not believed,
 since rejecting the tail of a nominal set makes the rest look more anomalous, and rounds would run away.
+
+Trusted images are always learnt from and never rejected. Those outside the dataset, and planted copies, are scored with
+the dataset's own images, and what is handed on speaks of the dataset's own alone.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from curate.scores.joined import active_views, join
 from curate.verdicts.acquisition import acquisition_outliers
 from curate.verdicts.judged_set import JudgedSet, Round
 from curate.verdicts.power import Power, power_of
+from curate.verdicts.reference import FEWEST_TRUSTED, Reference, SideInformation, make_reference
 from curate.verdicts.rejection_cap import RejectionCap
 from curate.verdicts.threshold import Threshold, defect_lift, find_threshold, first_of_each, relative_scores
 
@@ -55,11 +59,14 @@ def judge_set(
     """Score, threshold and refine one nominal set.
 
     Args:
-        images: the M images of the set.
+        images: the M images of the set, those outside the dataset included, one of the dataset's own at least.
         scorers: the views, in the order in which they run: one that keeps a meta-set before those that use it.
-        config: `rounds`, `threshold`, `fdr`, `max_share`, `min_keep` count.
+        config: `rounds`, `threshold`, `fdr`, `expected`, `max_share`, `min_keep` count.
         progress: called with the number of images just finished: M a scorer and round, a round that is not needed
             counts as done.
+
+    Returns:
+        Of the dataset's own images alone.
 
     Raises:
         CouldNotFinish: a descriptor is not finite, or faiss is not installed.
@@ -75,7 +82,9 @@ class _Refinement:
     ) -> None:
         self._images, self._scorers, self._config, self._progress = images, scorers, config, progress
         self._alignment = measure_alignment(images.embeddings, images.groups)
-        self._planted = images.planted
+        self._listed, self._planted = images.listed, images.planted
+        self._duplicates = images.duplicates[: self._listed]
+        self._trusted = None if images.trusted is None else images.trusted[: self._listed]
         self._scored, self._scored_groups = images.embeddings, images.groups
         if self._planted is not None:
             self._scored = images.embeddings.followed_by(self._planted.embeddings)
@@ -84,7 +93,7 @@ class _Refinement:
 
     def run(self) -> JudgedSet:
         """Go through the rounds; the last one that is believed stands."""
-        count, rounds = len(self._images), self._config.rounds
+        count, rounds = self._listed, self._config.rounds
         rejected, since = np.zeros(count, dtype=np.bool_), np.zeros(count, dtype=np.int64)
         first = last = self._pass(~rejected, (), may_be_clean=False)
         story, seen, ended = list[Round](), set[bytes](), ""
@@ -109,21 +118,23 @@ class _Refinement:
 
     def _pass(self, nominal: BoolArray, before: Sequence[Scores], *, may_be_clean: bool) -> _Pass:
         """Score all images once, having learnt from the nominal ones, and find the threshold."""
-        config, duplicates = self._config, self._images.duplicates
+        config, duplicates = self._config, self._duplicates
         views = self._views(nominal, before)
-        joined, weights = join(views, duplicates)
-        planted, joined = joined.values[len(nominal) :], _first(joined, len(nominal))
+        joined, weights = join(views, self._images.duplicates)
+        values, joined = joined.values, _first(joined, len(nominal))
         threshold = find_threshold(
             joined.values[first_of_each(duplicates)],
             config.threshold,
             fdr=config.fdr,
             may_be_clean=may_be_clean,
-            lift=self._lift(joined.values, planted),
+            lift=self._lift(values),
+            side=self._side(self._reference(values)),
         )
         if threshold.note and not _comparable(self._images):
             threshold = replace(threshold, note=ONE_GROUP)
         relative = relative_scores(joined.values, duplicates, threshold)
-        rejected, note = self._cap.reject(relative) if not threshold.note else (np.zeros(len(relative), np.bool_), "")
+        asked = relative if self._trusted is None else np.where(self._trusted, np.minimum(relative, 1), relative)
+        rejected, note = self._cap.reject(asked) if not threshold.note else (np.zeros(len(relative), np.bool_), "")
         return _Pass(
             views=views,
             joined=joined,
@@ -132,16 +143,40 @@ class _Refinement:
             relative=relative,
             rejected=rejected,
             cap_note=note,
-            power=None if self._planted is None else power_of(self._planted, planted, threshold),
+            power=None if self._planted is None else power_of(self._planted, values[len(self._images) :], threshold),
         )
 
-    def _lift(self, values: FloatArray, planted: FloatArray) -> float | None:
-        return defect_lift(values, planted, self._planted.base) if self._planted and len(self._planted) else None
+    def _lift(self, values: FloatArray) -> float | None:
+        """Return what planted defects add to the scores of the images, which stand before those of planted copies."""
+        if not self._planted or not len(self._planted):
+            return None
+        count = len(self._images)
+        return defect_lift(values[:count], values[count:], self._planted.base)
+
+    def _reference(self, values: FloatArray) -> Reference | None:
+        trusted = self._images.trusted
+        return (
+            None if trusted is None else make_reference(values[: len(trusted)][trusted], self._images.groups[trusted])
+        )
+
+    def _side(self, reference: Reference | None = None) -> SideInformation:
+        trusted = None if self._trusted is None else self._trusted[first_of_each(self._duplicates)]
+        return SideInformation(expected=self._config.expected_shares, reference=reference, trusted=trusted)
+
+    def _trusted_note(self, threshold: Threshold) -> str:
+        trusted = self._images.trusted
+        if trusted is None or threshold.reference is not None or threshold.note:
+            return ""
+        count = len(np.unique(self._images.groups[trusted]))
+        noun = "trusted image is" if count == 1 else "trusted images are"
+        return f"{count} {noun} of this nominal set, each part counted once, and {FEWEST_TRUSTED} are needed"
 
     def _views(self, nominal: BoolArray, before: Sequence[Scores]) -> tuple[Scores, ...]:
-        """Score the images and their planted copies; nothing is learnt from a planted copy."""
+        """Score the images, those outside the dataset and planted copies; nothing is learnt from a planted copy."""
         models = {scores.scorer: scores.model for scores in before}
-        learnable = np.concatenate([nominal, np.zeros(len(self._scored) - len(nominal), dtype=np.bool_)])
+        learnable = np.zeros(len(self._scored), dtype=np.bool_)
+        learnable[: len(self._images)] = True
+        learnable[: len(nominal)] = nominal
         views: list[Scores] = []
         for scorer in self._scorers:
             guide = Guide(
@@ -154,15 +189,15 @@ class _Refinement:
         return tuple(views)
 
     def _judged(self, last: _Pass, since: IntArray, *, rounds: tuple[Round, ...], ended: str) -> JudgedSet:
-        images = self._images
-        first = first_of_each(images.duplicates)
+        images, count, duplicates = self._images, self._listed, self._duplicates
+        first = first_of_each(duplicates)
         active = active_views(last.views)
-        count = len(images)
         thresholds = {
             view.scorer: find_threshold(
                 view.values[:count][first],
                 self._config.threshold,
-                lift=self._lift(view.values[:count], view.values[count:]),
+                lift=self._lift(view.values),
+                side=self._side(),
             )
             for view in active
         }
@@ -174,20 +209,28 @@ class _Refinement:
             ended=ended,
             view_thresholds=thresholds,
             view_relative={
-                v.scorer: relative_scores(v.values[:count], images.duplicates, thresholds[v.scorer]) for v in active
+                v.scorer: relative_scores(v.values[:count], duplicates, thresholds[v.scorer]) for v in active
             },
             acquisition_outliers={}
             if images.optics is None or last.threshold.note
-            else acquisition_outliers(images.optics, images.duplicates),
+            else acquisition_outliers(images.optics[:count], duplicates),
             alignment=self._alignment,
+            trusted=self._trusted,
+            trusted_note=self._trusted_note(last.threshold),
         )
 
 
 def _first(scores: Scores, count: int) -> Scores:
-    """Return the scores of the first images."""
+    """Return the scores of the first images; neighbours and members of the meta-set that are others are left out."""
     if len(scores.values) == count:
         return scores
-    return replace(scores, values=scores.values[:count], maps=scores.maps[:count], neighbours=scores.neighbours[:count])
+    near = scores.neighbours[:count]
+    near = np.where(near < count, near, -1)
+    near = np.take_along_axis(near, np.argsort(near < 0, axis=1, kind="stable"), axis=1)  # -1 stands at the end
+    meta_set = scores.meta_set
+    if meta_set is not None:
+        meta_set = replace(meta_set, members=tuple(members[members < count] for members in meta_set.members))
+    return replace(scores, values=scores.values[:count], maps=scores.maps[:count], neighbours=near, meta_set=meta_set)
 
 
 def _comparable(images: EmbeddedImages) -> bool:

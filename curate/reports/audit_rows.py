@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +14,7 @@ from curate.audit.effective_verdicts import DECISION
 from curate.audit.maps import KEPT_MAPS
 from curate.audit.parquet import Audit
 from curate.audit.reviewed import ReviewCounts, review_counts
+from curate.choices import PValues
 from curate.findings import Code
 from curate.records import FLAGGED, Verdict
 from curate.reports.budget import uncertain_rows
@@ -180,6 +182,13 @@ class AuditRows:
 
     def _rows(self, name: str) -> list[Row]:
         return self.audit.tables[name].to_pylist() if name in self.audit.tables else []
+
+
+def p_values(audit: Audit, name: str) -> str:
+    """Return what p- and q-values of a nominal set rest on, a value of `PValues`; model-based in older audits."""
+    by_set = audit.run.get("p_values")
+    value = by_set.get(name) if isinstance(by_set, Mapping) else None
+    return value if value in tuple(PValues) else PValues.MODEL_BASED.value
 
 
 def nominal_set(row: Row) -> str:

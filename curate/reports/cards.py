@@ -15,7 +15,7 @@ from curate.audit.maps import OVERLAY_PX, heat_map_overlay
 from curate.findings import catalogue
 from curate.images.names import printable
 from curate.records import BoolArray
-from curate.reports.audit_rows import AuditRows, Row, nominal_set
+from curate.reports.audit_rows import AuditRows, Row, nominal_set, p_values
 from curate.reports.numbers import finite
 from curate.reports.scored_views import ScoredView, scored_views
 from curate.reports.thumbnails import ThumbnailSize, ThumbnailSizes, data_address, to_webp
@@ -61,6 +61,9 @@ def _card(audit_rows: AuditRows, row: int) -> Row:
         "confidence": finite(image["confidence"]),
         "p": finite(image["p_value"]),
         "q": finite(image["q_value"]),
+        "p_values": p_values(audit_rows.audit, nominal_set(image)),
+        "fdr_bound": finite(image["fdr_bound"]),
+        "trusted": bool(image["trusted"]),
         "round": image["round_rejected"],
         "size": [image["width_px"], image["height_px"]],
         "views": [_view(audit_rows, image, view) for view in scored_views(audit_rows.audit, image)],

@@ -26,7 +26,7 @@ from curate.images.decode import DecodeConfig, read_image
 from curate.images.levels import Levels
 from curate.images.names import unicode_name
 from curate.records import DecodedImage, FloatArray, Verdict
-from curate.reports.audit_rows import nominal_set
+from curate.reports.audit_rows import nominal_set, p_values
 from curate.reports.scored_views import ScoredView, scored_views
 from curate.reports.shots import KINDS
 
@@ -38,7 +38,7 @@ NEAR = 0.75
 
 COPIED_COLUMNS = (
     *("path", "label", "split", "verdict", "effective_verdict", "decision", "suggested_label", "skip_reason"),
-    *("anomaly_score", "confidence", "p_value", "q_value", "round_rejected"),
+    *("anomaly_score", "confidence", "p_value", "q_value", "fdr_bound", "trusted", "round_rejected"),
 )
 
 
@@ -64,7 +64,8 @@ class Explanation:
         nominal_set: what it was judged among: its label, or a subpopulation within it.
         anomaly_score: 0 is the median of its nominal set, 1 the threshold; of an image flagged by OOD003, the score of
             its lighting and focus; None if it was not judged.
-        confidence, p_value, q_value: as in images.parquet.
+        confidence, p_value, q_value, fdr_bound, trusted: as in images.parquet.
+        p_values: what p and q rest on: conformal or model-based.
         round_rejected: None if no round rejected it.
         views: each view that scored it.
         rounds: rows of rounds.parquet of its nominal set.
@@ -89,6 +90,9 @@ class Explanation:
     confidence: float | None
     p_value: float | None
     q_value: float | None
+    fdr_bound: float | None
+    trusted: bool | None
+    p_values: str
     round_rejected: int | None
     views: tuple[ScoredView, ...]
     rounds: tuple[dict[str, Any], ...]
@@ -136,14 +140,22 @@ class Explanation:
             return []
         name = f" of {self.nominal_set!r}" if self.nominal_set else ""
         weighted = sum(view.weight is not None for view in self.views) > 1
-        probabilities = (("confidence", self.confidence), ("p", self.p_value), ("q", self.q_value))
-        parts = [f"{what} {_probability(value)}" for what, value in probabilities if value is not None]
+        rests = f" ({self.p_values})"
+        probabilities = (("confidence", self.confidence, ""), ("p", self.p_value, rests), ("q", self.q_value, rests))
+        parts = [f"{what} {_probability(value)}{how}" for what, value, how in probabilities if value is not None]
         among = f" among {self.nominal_set!r}" if self.nominal_set else ""
         return [
             f"anomaly score {self.anomaly_score:.2f} (median{name} 0, threshold 1)",
             *(_view_line(view, weighted=weighted) for view in self.views),
             *([f"nominal{among}: {', '.join(parts)}"] if parts else []),
+            *(["trusted: known to be nominal, learnt from, never flagged"] if self.trusted else []),
+            *([f"of all images that score as high, at most {self.fdr_bound:.0%} are nominal"] if self._bounded else []),
         ]
+
+    @property
+    def _bounded(self) -> bool:
+        """Whether there is a bound that says something."""
+        return self.fdr_bound is not None and self.fdr_bound < 1
 
 
 def _view_line(view: ScoredView, *, weighted: bool) -> str:
@@ -188,6 +200,7 @@ def explain(audit: Audit, image: str) -> Explanation:
         **{name: row[name] for name in COPIED_COLUMNS},
         note=decided.note,
         nominal_set=nominal_set(row),
+        p_values=p_values(audit, nominal_set(row)),
         views=scored_views(audit, row),
         rounds=tuple(_rows(audit, "rounds", nominal_set(row), key="nominal_set")) if judged else (),
         findings=tuple(_reason(finding, unicode_name(str(audit.path or ""))) for finding in findings),

@@ -13,7 +13,7 @@ from curate.audit.schema import EXACT
 from curate.findings import Code, FindingText, catalogue
 from curate.images.names import printable, unicode_name
 from curate.records import CLEAN, FLAGGED, Layout, Verdict
-from curate.reports.audit_rows import AuditRows, nominal_set
+from curate.reports.audit_rows import AuditRows, nominal_set, p_values
 from curate.reports.budget import look_first_words
 from curate.reports.numbers import counted, finite, percent
 
@@ -105,6 +105,9 @@ def settings(rows: AuditRows) -> list[tuple[str, str]]:
         ("views", ", ".join(_view_words(rows, view) for view in rows.views) or "none"),
         ("threshold", f"{threshold}, up to {counted(int(chosen.get('rounds', 1)), 'round')}" if threshold else ""),
         ("rounds ended", _rounds_ended(rows)),
+        ("p- and q-values", _p_values(rows)),
+        ("trusted images", _trusted(run)),
+        ("expected contamination", printable(str(chosen.get("expected") or ""))),
         ("false discovery rate", "" if chosen.get("fdr") is None else percent(chosen["fdr"])),
         ("rejection cap", "" if chosen.get("max_share") is None else f"{percent(chosen['max_share'])} of a class"),
         ("backbone", f"{backbone.get('name', '')} at {run.get('long_px', '?')} px"),
@@ -112,6 +115,24 @@ def settings(rows: AuditRows) -> list[tuple[str, str]]:
         ("curate", str(run.get("curate", ""))),
     ]
     return [(name, value) for name, value in pairs if value]
+
+
+def _p_values(rows: AuditRows) -> str:
+    """Return what p- and q-values rest on; by nominal set, where they differ; "" where none has any."""
+    judged = [image for image in rows.images if finite(image["p_value"]) is not None]
+    kinds = {name: p_values(rows.audit, name) for name in sorted({nominal_set(image) for image in judged})}
+    if len(set(kinds.values())) < 2:
+        return next(iter(kinds.values()), "")
+    return _some([f"{kind} in {label_words(name)}" for name, kind in kinds.items()])
+
+
+def _trusted(run: Mapping[str, Any]) -> str:
+    """Return how many images are known to be nominal; "" where none is."""
+    trusted = run.get("trusted")
+    if not isinstance(trusted, Mapping):
+        return ""
+    own, outside = (int(finite(trusted.get(name)) or 0) for name in ("images", "outside"))
+    return f"{own:,} of the dataset, {outside:,} outside it"
 
 
 def _subpopulations(rows: AuditRows) -> str:

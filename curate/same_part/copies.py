@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -76,6 +76,11 @@ class Copies:
     limit: float
     most_own_noise: float
     recall: Mapping[str, float]
+
+    def of_first(self, count: int) -> Copies:
+        """Return what is said of the first images."""
+        among = (self.pairs < count).all(axis=1)
+        return replace(self, pairs=self.pairs[among], orientations=self.orientations[among], first=self.first[:count])
 
 
 def find_copies(read: Read, prints: Prints, near: IntArray, *, groups: IntArray, seed: int) -> Copies:

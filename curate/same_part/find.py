@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -65,6 +66,14 @@ class SamePart:
     compared: int
     unread: int
     copies: Copies | None = None
+
+    def of_first(self, count: int) -> SamePart:
+        """Return what is said of the first images; what the search was worth is that of all."""
+        among = (self.pairs < count).all(axis=1)
+        columns = ("pairs", "scores", "shifts", "local", "local_ratios")
+        rows: dict[str, Any] = {name: getattr(self, name)[among] for name in columns}
+        rows |= {name: getattr(self, name)[:count] for name in ("clusters", "decidable")}
+        return replace(self, **rows, copies=None if self.copies is None else self.copies.of_first(count))
 
 
 def find_same_part(

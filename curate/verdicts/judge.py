@@ -4,7 +4,7 @@ A rejected image is `mislabelled` where it is ordinary in another class patch by
 vector lies there (LBL002), unless its patches are anomalous there too and most of it is nominal in its own class; else
 `near_ood` where it is anomalous as a whole (OOD001); else `mislabelled` by a local anomaly (LBL001). An image below the
 threshold is `mislabelled` where it is ordinary in another class, and `near_ood` where it is an acquisition outlier
-(OOD003).
+(OOD003). A trusted image is never flagged.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def decide(
     """
     flagged, cap_note = _flagged(judged, checks, cap)
     as_a_whole, whole_relative = anomalous_as_a_whole(judged, duplicates, flagged)
-    sure = significance(judged.joined.values, judged.threshold)
+    sure = significance(judged.joined.values, judged.threshold, duplicates=duplicates, trusted=judged.trusted)
     other_label = _other_label(nominal_set.label, checks, as_a_whole)
     unflagged = Verdict.NOT_JUDGED if judged.threshold.note else Verdict.KEEP
     verdicts, score = [unflagged] * len(flagged), judged.relative.copy()
@@ -160,13 +160,18 @@ def _flagged(judged: JudgedSet, checks: LabelChecks, cap: RejectionCap) -> tuple
             i: of_image[0].relative for i, of_image in judged.acquisition_outliers.items()
         },
     }
+    may_be_flagged = judged.may_be_flagged
     contradicted = {i: one.votes for i, one in checks.near.items() if one.votes is not None and not one.anomalous}
     whole_class = RejectionCap(max_share=cap.max_share, min_keep=0)  # a small class must not keep a wrong label
     flagged, note = whole_class.reject_also(
-        contradicted, "whose label is contradicted", rejected=judged.rejected, note=judged.cap_note
+        {i: votes for i, votes in contradicted.items() if may_be_flagged[i]},
+        "whose label is contradicted",
+        rejected=judged.rejected,
+        note=judged.cap_note,
     )
     for what, by_image in reasons.items():
-        flagged, note = cap.reject_also(by_image, what, rejected=flagged, note=note)
+        clear = {i: how for i, how in by_image.items() if may_be_flagged[i]}
+        flagged, note = cap.reject_also(clear, what, rejected=flagged, note=note)
     return flagged, note
 
 
@@ -225,6 +230,9 @@ def _notes_on_set(judged: JudgedSet, nominal_set: NominalSet, cap_note: str) -> 
     if judged.threshold.note:
         where = f"In {nominal_set.name!r}: " if nominal_set.name else ""
         yield Finding(code=Code.NOT_JUDGED, message=f"{where}{judged.threshold.note}, so none of them was judged")
+    if judged.trusted_note:
+        text = f"{judged.trusted_note}, so p- and q-values are model-based"
+        yield Finding(code=Code.FEW_TRUSTED, message=text)
     if cap_note:
         yield Finding(code=Code.REJECTION_CAPPED, message=cap_note)
     if judged.threshold.cannot_tell:
@@ -236,7 +244,13 @@ def _notes_on_set(judged: JudgedSet, nominal_set: NominalSet, cap_note: str) -> 
 
 
 def _kept_in_doubt(judged: JudgedSet, sure: Significance, which: BoolArray) -> Iterator[tuple[int, Finding]]:
+    """Yield the kept images that are likelier anomalous than nominal: in doubt, or for being trusted."""
+    trusted_above = (judged.relative > 1) & ~judged.may_be_flagged
     for i in np.flatnonzero(which).tolist():
+        if trusted_above[i]:
+            text = f"Trusted, and kept for that, though its score is {judged.relative[i]:.1f} (threshold 1)"
+            yield i, Finding(code=Code.TRUSTED_ABOVE, message=text)
+            continue
         message = (
             f"Kept, but not surely nominal: confidence {sure.confidence[i]:.2f}, score "
             f"{judged.relative[i]:.2f} (threshold 1)"

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
+from curate.choices import PValues
 from curate.records import Alignment, BoolArray, FloatArray, IntArray, Scores
 from curate.verdicts.acquisition import AcquisitionOutlier
 from curate.verdicts.power import Power
@@ -43,6 +46,8 @@ class JudgedSet:
         acquisition_outliers: images in different lighting or focus, the largest difference first.
         alignment: how the images lie.
         power: what planted defects score; None where none were planted.
+        trusted: (M,) whether an image is known to be nominal; None if none is.
+        trusted_note: why p-values are model-based although images are trusted, one sentence; "" where that is not so.
     """
 
     views: tuple[Scores, ...]
@@ -60,6 +65,18 @@ class JudgedSet:
     acquisition_outliers: Mapping[int, tuple[AcquisitionOutlier, ...]]
     alignment: Alignment
     power: Power | None = None
+    trusted: BoolArray | None = None
+    trusted_note: str = ""
+
+    @property
+    def may_be_flagged(self) -> BoolArray:
+        """(M,) whether an image may be flagged: a trusted one may not, whatever it scores."""
+        return np.ones(len(self.relative), dtype=np.bool_) if self.trusted is None else ~self.trusted
+
+    @property
+    def p_values(self) -> PValues:
+        """What p- and q-values rest on."""
+        return PValues.MODEL_BASED if self.threshold.reference is None else PValues.CONFORMAL
 
 
 @dataclass(frozen=True, kw_only=True)

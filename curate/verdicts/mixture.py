@@ -10,7 +10,8 @@ Where the nominal bulk lies is read from the lower scores, which an anomaly cann
 set.
 
 No single fit is trusted. All combinations on a grid are weighed by their likelihood and a prior (two in three sets have
-nothing wrong; otherwise small shares are likelier than large ones), and what is asked for is the mean over them. Since
+nothing wrong; otherwise small shares are likelier than large ones; a user who expects a range of shares gives nine
+tenths of that prior to it), and what is asked for is the mean over them. Since
 an anomaly adds to a nominal score, the confidence falls as the score rises. Where defects were planted in the set's
 images, effects are expected where theirs are.
 
@@ -68,6 +69,9 @@ SHARES = (0.0, *np.geomspace(0.005, 0.6, 24).tolist())
 
 CLEAN_PRIOR, SHARE_PRIOR = 2 / 3, (1.0, 6.0)
 """How likely a set is clean, a priori; and the beta distribution of the share if it is not (mean 1 in 7)."""
+
+EXPECTED_MASS = 0.9
+"""How much of the prior lies, evenly, within the range of shares that the user expects; the rest is as without one."""
 
 POINTS = 256
 """Scores that are weighed; a larger set is represented by as many of its quantiles."""
@@ -150,20 +154,23 @@ class Mixture:
         return _place((values[None, :] - self.middle[:, None]) / self.spread[:, None])
 
 
-def fit_mixture(values: Doubles, least_spread: float, lift: float | None = None) -> Mixture:
+def fit_mixture(
+    values: Doubles, least_spread: float, lift: float | None = None, *, expected: tuple[float, float] | None = None
+) -> Mixture:
     """Weigh all models of one set's scores.
 
     Args:
         values: (N,) finite, ascending, N at least 2.
         least_spread: a nominal spread below this, above 0, is rounding.
         lift: what a planted defect adds to a score, see `threshold.defect_lift`; None where none were planted.
+        expected: the contamination that the user expects, 0-1, from and to; None for no opinion.
     """
     points = values if len(values) <= POINTS else np.quantile(values, (np.arange(POINTS) + 0.5) / POINTS)
     bulks = [
         _bulk(values, level, factor=factor, least=least_spread)
         for level, factor in product(BULK_LEVELS, SPREAD_FACTORS)
     ]
-    logs = np.stack([_log_posterior(points, bulk, lift) for bulk in bulks])  # (B, T, E, S)
+    logs = np.stack([_log_posterior(points, bulk, lift) for bulk in bulks]) + _log_prior(expected)  # (B, T, E, S)
     posterior = np.exp(logs - logs.max())
     total = posterior.sum(axis=(0, 1, 2)) / posterior.sum()
     bulk, tail, effect, share = np.nonzero(posterior > LEAST_WEIGHT * posterior.max())
@@ -193,13 +200,16 @@ def _bulk(values: Doubles, level: float, *, factor: float, least: float) -> tupl
 
 
 def _log_posterior(points: Doubles, bulk: tuple[float, float, float], lift: float | None) -> Doubles:
-    """Return (T, E, S) the log of likelihood times prior, for one nominal bulk: median, spread and spread factor."""
+    """Return (T, E, S) the log of likelihood times prior, for one nominal bulk: median, spread and spread factor.
+
+    The prior of the shares is left out.
+    """
     tables, (middle, spread, factor) = _tables(), bulk
     places = _place((points - middle) / spread)
     nominal, anomalous = tables.nominal[:, places] / spread, tables.anomalous[:, :, places] / spread
     shapes = np.log([1.0] * len(TAILS) + [BY_DEGREES_PRIOR])[:, None, None]
     effects = _log_effect_prior(lift if lift is None else max(1.0, OF_LIFT * lift / spread))
-    prior = _log_prior() + shapes + effects[:, None] - 0.5 * (np.log(factor) / SPREAD_DEVIATION) ** 2
+    prior = shapes + effects[:, None] - 0.5 * (np.log(factor) / SPREAD_DEVIATION) ** 2
     likelihood = [np.log((1 - s) * nominal[:, None] + s * anomalous).sum(axis=2) for s in SHARES]
     return np.asarray(np.stack(likelihood, axis=-1) + prior, dtype=np.float64)
 
@@ -217,11 +227,20 @@ def _log_effect_prior(expected: float | None) -> Doubles:
 
 
 @cache
-def _log_prior() -> Doubles:
-    """Return (S,) the log of the prior of each share: its part of the beta distribution, cut off at the last share."""
+def _log_prior(expected: tuple[float, float] | None = None) -> Doubles:
+    """Return (S,) the log of the prior of each share: its part of the beta distribution, cut off at the last share.
+
+    Args:
+        expected: the range, 0-1, in which `EXPECTED_MASS` lies evenly; None for no such range.
+    """
     edges = np.concatenate([[0.0], np.sqrt(np.array(SHARES[1:-1]) * SHARES[2:]), [SHARES[-1]]])
     mass = np.diff(stats.beta.cdf(edges, *SHARE_PRIOR))
-    return np.asarray(np.log([CLEAN_PRIOR, *((1 - CLEAN_PRIOR) * mass / mass.sum())]), dtype=np.float64)
+    prior = np.array([CLEAN_PRIOR, *((1 - CLEAN_PRIOR) * mass / mass.sum())])
+    if expected is not None:
+        edges = np.concatenate([[0.0, SHARES[1] / 2], edges[1:]])  # up to half of the first share, a set is clean
+        within = np.diff(np.clip(edges, *expected))
+        prior = EXPECTED_MASS * within / within.sum() + (1 - EXPECTED_MASS) * prior
+    return np.asarray(np.log(prior), dtype=np.float64)
 
 
 def _place(standard: Doubles) -> NDArray[np.int64]:

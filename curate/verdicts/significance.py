@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import false_discovery_control
 
-from curate.records import BoolArray, FloatArray
-from curate.verdicts.threshold import EVEN, Threshold
+from curate.records import BoolArray, FloatArray, IntArray
+from curate.verdicts.reference import Doubles, Reference, q_values
+from curate.verdicts.threshold import EVEN, Threshold, first_of_each
 
 SURE = 0.75
 """A kept image of less confidence is uncertain: at least one in four of its kind is expected to be anomalous. Ours."""
@@ -23,29 +23,56 @@ class Significance:
         q_value: (N,) the expected share of nominal images among all that score as high, 0-1 (Benjamini and Hochberg
             1995, as adjusted p-values).
         confidence: (N,) the probability that the image is nominal, 0-1.
+        fdr_bound: (N,) the share of nominal images among all images, trusted ones aside, that score as high is at most
+            this, 0-1, at every score at once; NaN where p-values are model-based.
     """
 
     p_value: FloatArray
     q_value: FloatArray
     confidence: FloatArray
+    fdr_bound: FloatArray
 
 
-def significance(values: FloatArray, threshold: Threshold) -> Significance:
-    """Weigh every image of a nominal set against the mixture of its scores.
+def significance(
+    values: FloatArray, threshold: Threshold, *, duplicates: IntArray | None = None, trusted: BoolArray | None = None
+) -> Significance:
+    """Weigh every image of a nominal set against its trusted images, or else against the mixture of its scores.
 
     Args:
         values: (N,) the scores that the threshold was found on.
-        threshold: of these scores; where nothing could be judged, all three are 1.
+        threshold: of these scores; where nothing could be judged, p, q and confidence are 1.
+        duplicates: (N,) equal numbers for exact duplicates, which count once beside trusted images; None for none.
+        trusted: (N,) whether an image is known to be nominal; None if none is.
     """
+    bound = np.full(len(values), np.nan)
     if threshold.mixture is None:
-        ones = np.ones(len(values), dtype=np.float32)
-        return Significance(p_value=ones, q_value=ones, confidence=ones)
-    p_value = threshold.mixture.p_value(values.astype(np.float64))
+        p_value = q_value = np.ones(len(values))
+    elif threshold.reference is None:
+        p_value = threshold.mixture.p_value(values.astype(np.float64))
+        q_value = q_values(p_value)
+    else:
+        duplicates = np.arange(len(values)) if duplicates is None else duplicates
+        trusted = np.zeros(len(values), dtype=np.bool_) if trusted is None else trusted
+        p_value, q_value, bound = _conformal(values, threshold.reference, duplicates=duplicates, trusted=trusted)
     return Significance(
         p_value=p_value.astype(np.float32),
-        q_value=false_discovery_control(p_value).astype(np.float32),
+        q_value=q_value.astype(np.float32),
         confidence=threshold.confidence(values).astype(np.float32),
+        fdr_bound=bound.astype(np.float32),
     )
+
+
+def _conformal(
+    values: FloatArray, reference: Reference, *, duplicates: IntArray, trusted: BoolArray
+) -> tuple[Doubles, Doubles, Doubles]:
+    """Return (N,) p-values, q-values and bounds; each content is tested once, a trusted one is not, and its q is 1."""
+    p_value = np.where(trusted, reference.own_p_value(values), reference.p_value(values))
+    first = first_of_each(duplicates)
+    tested = first[~trusted[first]]
+    by_content = np.ones(len(first))
+    by_content[~trusted[first]] = q_values(p_value[tested])
+    q_value = by_content[np.unique(duplicates, return_inverse=True)[1]]
+    return p_value, q_value, reference.fdr_bound(values, values[tested])
 
 
 def uncertain(confidence: FloatArray, *, flagged: BoolArray, above: BoolArray) -> BoolArray:

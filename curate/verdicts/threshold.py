@@ -3,6 +3,11 @@
 `ThresholdMethod.IQR`: Q3 + 1.5 (Q3 - Q1) (Tukey 1977, as Meta-IR uses it). It is masked once a quarter of the set is
 anomalous, since Q3 is then anomalous itself.
 
+`ThresholdMethod.MEDIAN`: the median plus three times the median distance from it, in standard deviations of a normal
+curve (Hampel 1974; Leys et al. 2013 on the three). Meta-IR's ancestor by the same authors, IRP (arXiv 2408.11561),
+rejects by a dynamic median-based threshold that is found anew in every round; its formula is not readable, so the
+distance and the three are ours. It is masked later than Q3: only half of a set moves a median at will.
+
 `ThresholdMethod.MIXTURE`: where an image is as likely anomalous as nominal; ours. How likely that is says a mixture
 (`curate.verdicts.mixture`), corrected by what planted defects add to a score (`defect_lift`), where there are any. An
 image that scores above the nominal middle by `OF_LIFT` times that, and by `LEAST_SPREADS` nominal standard deviations
@@ -15,6 +20,9 @@ may belong to a long nominal tail; the confidence of such an image is above one 
 unlikely (`Threshold.clean` above `UNLIKELY`) the threshold is at least Q3 + 1.5 (Q3 - Q1): otherwise two groups of
 nominal images some way apart would be taken for nominal and anomalous halves.
 
+By q-value instead: between the lowest score that is flagged and the highest that is not. Where there are trusted images
+the p-values are conformal (`curate.verdicts.reference`), else those of the mixture.
+
 All thresholds move with the scores: threshold(a s + b) = a threshold(s) + b for a > 0.
 """
 
@@ -25,17 +33,21 @@ from typing import Any
 
 import numpy as np
 from scipy.special import expit
-from scipy.stats import false_discovery_control
 
 from curate.choices import ThresholdMethod
 from curate.records import FloatArray, IntArray
 from curate.verdicts.mixture import SHARES, Doubles, Mixture, fit_mixture
+from curate.verdicts.reference import DEFAULT_FDR, NO_SIDE_INFORMATION, Reference, SideInformation, q_values
 
 FEWEST_IMAGES = 8
 """With fewer scores there is no distribution to speak of, and nothing is flagged."""
 
 PUBLISHED_REACH = 1.5
 """How many interquartile ranges the published threshold lies above Q3."""
+
+MEDIAN_REACH, MEDIAN_DISTANCE_OF_NORMAL = 3.0, 0.6745
+"""How many standard deviations the median-based threshold lies above the median; and the median distance from it of a
+normal curve, in its standard deviations."""
 
 EVEN = 0.5
 """Confidence below which an image is flagged: anomalous is then likelier than nominal."""
@@ -86,6 +98,7 @@ class Threshold:
         clean: how likely it is, 0-1, that the contamination is below `ALMOST_CLEAN`.
         method: how `value` was found.
         fdr: the share of false alarms among the flagged that was allowed instead; None if `method` decided.
+        reference: the scores of trusted images that p-values come from; None where they are model-based.
         mixture: what the scores say about who is nominal; None where nothing can be flagged.
         lift: what a planted defect adds to a score; None where none were planted.
         note: why nothing can be flagged, in words; "" where something can.
@@ -102,6 +115,7 @@ class Threshold:
     fdr: float | None
     mixture: Mixture | None
     lift: float | None = None
+    reference: Reference | None = None
     note: str = ""
 
     @property
@@ -124,8 +138,8 @@ class Threshold:
         return self.clean > UNLIKELY
 
     def as_json(self) -> dict[str, Any]:
-        """Return all but the mixture as plain values."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "mixture"}
+        """Return all but the mixture and the reference as plain values."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("mixture", "reference")}
 
 
 def find_threshold(
@@ -135,15 +149,18 @@ def find_threshold(
     fdr: float | None = None,
     may_be_clean: bool = False,
     lift: float | None = None,
+    side: SideInformation = NO_SIDE_INFORMATION,
 ) -> Threshold:
     """Find the threshold of one set's scores.
 
     Args:
         scores: (N,) finite, N at least 1; higher is more anomalous.
         method: see the module.
-        fdr: flag by q-value instead: at most this share of the flagged, 0-1, is expected to be nominal.
+        fdr: flag by q-value instead: at most this share of the flagged, 0-1, is expected to be nominal. None is
+            `DEFAULT_FDR` where there is a reference.
         may_be_clean: an almost clean set is not unlikely, whatever these scores say; see the module.
         lift: what a planted defect adds to a score, see `defect_lift`; None where none were planted.
+        side: what the user knows of the set.
 
     Returns:
         A threshold at the largest score where nothing can be flagged: fewer than eight scores, or all equal.
@@ -152,25 +169,18 @@ def find_threshold(
     q1, q3 = (float(q) for q in np.quantile(values, (0.25, 0.75)))
     least = RESOLUTION * float(np.abs(values).max())
     note = _why_none(values, least)
-    mixture = None if note else fit_mixture(values, least, lift)
-    clean = mixture.likely_below(ALMOST_CLEAN) if mixture else 1.0
-    published = q3 + PUBLISHED_REACH * max(q3 - q1, least)
+    mixture = None if note else fit_mixture(values, least, lift, expected=side.expected)
+    reference = None if note else side.reference
+    fdr = DEFAULT_FDR if fdr is None and reference is not None else fdr
     if mixture is None:
         value = float(values[-1])
     elif fdr is not None:
-        value = _by_false_discovery(values, mixture, fdr)
-    elif method is ThresholdMethod.IQR:
-        value = published
-    elif lift is not None:
-        value = _where_even_for(mixture, lift)
+        value = _by_false_discovery(scores.astype(np.float64), mixture, fdr, side=side)
+    elif method is ThresholdMethod.MIXTURE:
+        value = _by_mixture(values, mixture, lift, may_be_clean=may_be_clean)
     else:
-        value = min(_where_even(values, mixture), q3 + FAR_OUT * max(q3 - q1, least))
-        value = max(value, published) if may_be_clean or clean > UNLIKELY else value
-    estimate, low, high = 0.0, 0.0, 1.0
-    if mixture is not None:
-        estimate, low, high = mixture.contamination, mixture.contamination_low, mixture.contamination_high
-    if mixture is not None and lift is not None:
-        estimate, low, high = _contamination(values, mixture, lift)
+        value = _published(values, method, least)
+    estimate, low, high = _contamination(values, mixture, lift)
     return Threshold(
         value=value,
         q1=q1,
@@ -178,13 +188,42 @@ def find_threshold(
         contamination=estimate,
         contamination_low=low,
         contamination_high=high,
-        clean=clean,
+        clean=_likely_clean(mixture),
         method=method,
         fdr=fdr,
         mixture=mixture,
         lift=lift,
+        reference=reference,
         note=note,
     )
+
+
+def _by_mixture(values: Doubles, mixture: Mixture, lift: float | None, *, may_be_clean: bool) -> float:
+    if lift is not None:
+        return _where_even_for(mixture, lift)
+    least = RESOLUTION * float(np.abs(values).max())
+    value = min(_where_even(values, mixture), _above_q3(values, FAR_OUT, least))
+    if may_be_clean or _likely_clean(mixture) > UNLIKELY:
+        return max(value, _above_q3(values, PUBLISHED_REACH, least))
+    return value
+
+
+def _published(values: Doubles, method: ThresholdMethod, least: float) -> float:
+    """Return a threshold that looks at quartiles or the median alone."""
+    if method is ThresholdMethod.IQR:
+        return _above_q3(values, PUBLISHED_REACH, least)
+    median = float(np.median(values))
+    distance = max(float(np.median(np.abs(values - median))), least)
+    return median + MEDIAN_REACH * distance / MEDIAN_DISTANCE_OF_NORMAL
+
+
+def _above_q3(values: Doubles, reach: float, least: float) -> float:
+    q1, q3 = np.quantile(values, (0.25, 0.75))
+    return float(q3 + reach * max(q3 - q1, least))
+
+
+def _likely_clean(mixture: Mixture | None) -> float:
+    return mixture.likely_below(ALMOST_CLEAN) if mixture else 1.0
 
 
 def defect_lift(values: FloatArray, planted: FloatArray, base: IntArray) -> float:
@@ -216,8 +255,12 @@ def _reach(mixture: Mixture, lift: float) -> float:
     return max(OF_LIFT * lift, (LEAST_SPREADS + FEW_IMAGES / mixture.images) * mixture.nominal_spread)
 
 
-def _contamination(values: Doubles, mixture: Mixture, lift: float) -> tuple[float, float, float]:
-    """Return the estimated share of anomalous images and its interval of 90 %, 0-1, where defects were planted."""
+def _contamination(values: Doubles, mixture: Mixture | None, lift: float | None) -> tuple[float, float, float]:
+    """Return the estimated share of anomalous images and its interval of 90 %, 0-1."""
+    if mixture is None:
+        return 0.0, 0.0, 1.0
+    if lift is None:
+        return mixture.contamination, mixture.contamination_low, mixture.contamination_high
     high = SHARES[-1] if lift < TELLS_FROM * mixture.nominal_spread else mixture.contamination_high
     estimate = float(np.mean(1 - _confidence(values, mixture, lift)))
     return estimate, min(mixture.contamination_low, estimate), max(high, estimate)
@@ -256,10 +299,16 @@ def _why_none(values: Doubles, least: float) -> str:
     return ""
 
 
-def _by_false_discovery(values: Doubles, mixture: Mixture, fdr: float) -> float:
-    """Return the largest score that is not flagged; one below all scores if all are."""
-    kept = values[false_discovery_control(mixture.p_value(values)) > fdr]
-    return float(kept[-1]) if len(kept) else float(values[0]) - (float(values[-1]) - float(values[0]))
+def _by_false_discovery(scores: Doubles, mixture: Mixture, fdr: float, *, side: SideInformation) -> float:
+    """Return the largest score that is not flagged, of images that are not trusted; one below all scores if all are."""
+    reference = side.reference
+    tested = scores if side.trusted is None or reference is None else scores[~side.trusted]
+    p_value = mixture.p_value(tested) if reference is None else reference.p_value(tested)
+    kept = tested[q_values(p_value) > fdr]
+    lowest, highest = float(scores.min()), float(scores.max())
+    if not len(tested):
+        return highest
+    return float(kept.max()) if len(kept) else lowest - (highest - lowest)
 
 
 def _where_even_for(mixture: Mixture, lift: float) -> float:

@@ -25,7 +25,7 @@ def dataset(codes: dict[int, str], *, flagged: int = 0, duplicates: int = 0) -> 
         verdict=(Verdict.KEEP,) * N,
         anomaly_score=np.arange(N, dtype=np.float32),
         flagged=np.arange(N) >= N - flagged,
-        significance=Significance(p_value=none, q_value=none, confidence=none),
+        significance=Significance(p_value=none, q_value=none, confidence=none, fdr_bound=none),
         uncertain=np.zeros(N, dtype=np.bool_),
         suggested_label=("",) * N,
         findings=tuple((Finding(code=codes[i], message="noted"),) if i in codes else () for i in range(N)),

@@ -150,3 +150,17 @@ def test_a_file_decides_for_scan_and_check_and_an_option_that_equals_its_default
     assert curate("check", "audit", "--fail-on", "error", cwd=tmp_path).returncode == 1
     shown = curate("scan", "--seed", "0", "--show-settings", cwd=tmp_path).stdout
     assert [line.split()[1:] for line in shown.splitlines() if line.startswith("seed ")] == [["0", "option"]]
+
+
+@pytest.mark.parametrize(
+    ("named", "stays"), [("./golden", False), ("golden/", False), ("list.csv", False), ("val", True)]
+)
+def test_trusted_images_that_a_file_names_by_a_path_lie_beside_it_and_a_split_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, stays: bool
+):
+    (tmp_path / "curate.toml").write_text(f'trusted = "{named}"\n')
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    trusted = layered(environment={}).scan.trusted
+    assert trusted == (named if stays else str(tmp_path / named))
+    assert layered({"trusted": "./here"}, environment={}).scan.trusted == "./here"

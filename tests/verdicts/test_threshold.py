@@ -54,6 +54,20 @@ def test_the_published_fence_is_masked_where_ours_holds():
     assert (scores > find_threshold(scores).value).sum() >= truth.sum()
 
 
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.4])
+def test_the_median_based_threshold_holds_where_the_quartile_is_anomalous(share: float):
+    """Until the anomalous images themselves widen the distances from the median."""
+    scores, truth = contaminated(share, 0)
+    flagged = scores > find_threshold(scores, ThresholdMethod.MEDIAN).value
+    assert flagged[truth].all()
+    assert flagged[~truth].mean() <= 0.03
+
+
+def test_the_median_based_threshold_is_three_standard_deviations_of_a_normal_curve():
+    scores = np.random.default_rng(0).normal(5, 2, 100_000)
+    assert find_threshold(scores, ThresholdMethod.MEDIAN).value == pytest.approx(5 + 3 * 2, rel=0.01)
+
+
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("value", [0.0, 1.0, 1e-30, 1e20])
 def test_equal_scores_flag_nothing(method: ThresholdMethod, value: float):

@@ -90,7 +90,7 @@ const Report = (() => {
       if (reason.cure) facts.append(make("p", { class: "cure" }, reason.cure));
     }
     if (card.suggested) facts.append(make("p", { class: "why" }, "Looks like class ", make("strong", { class: "bad" }, make("bdi", {}, card.suggested))));
-    const numbers = [["class", card.label], ["nominal set", card.nominal_set === card.label ? "" : card.nominal_set], ["confidence (nominal)", percent(card.confidence)], ["p", probability(card.p)], ["q", probability(card.q)], ["rejected in round", card.round]];
+    const numbers = [["class", card.label], ["nominal set", card.nominal_set === card.label ? "" : card.nominal_set], ["confidence (nominal)", percent(card.confidence)], [`p (${card.p_values})`, probability(card.p)], [`q (${card.p_values})`, probability(card.q)], ["false alarms at this score, at most", card.fdr_bound < 1 ? percent(card.fdr_bound) : null], ["trusted", card.trusted ? "yes" : ""], ["rejected in round", card.round]];
     facts.append(make("dl", { class: "numbers" }, ...numbers.filter(([, value]) => value !== "" && value !== null && value !== "unknown").map(([name, value]) =>
       make("div", {}, make("dt", {}, name), make("dd", {}, make("bdi", {}, String(value)))))));
     if (card.views.length) facts.append(viewsOf(card));
