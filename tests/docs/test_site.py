@@ -211,7 +211,8 @@ def test_the_screen_in_the_quick_start_is_worded_as_the_program_words_it(example
     summary = summarise(curate.read_audit(examples[0] / "parts-audit"))
     show_summary(summary)
     screen = (ROOT / "examples" / "demo-screen.txt").read_text(encoding="utf-8")
-    titles = [line for line in capsys.readouterr().out.splitlines() if re.match(r"[A-Z][a-z]+ [a-z]", line)]
+    shown = [line for line in capsys.readouterr().out.splitlines() if re.match(r"[A-Z][a-z]+ [a-z]", line)]
+    titles = [line for line in shown if not line.startswith("Look at ")]  # the demo set has no uncertain image
     assert len(titles) >= 2
     words = re.sub(r"\d+", "0", screen)  # how many is another matter
     assert all(re.sub(r"\d+", "0", line) in words for line in titles if str(examples[0]) not in line)
