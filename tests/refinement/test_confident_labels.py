@@ -86,11 +86,17 @@ def test_votes_add_up_to_one_and_the_own_class_stands_first():
 
 
 def test_a_share_below_that_of_the_class_does_not_contradict():
-    of = np.array([[0, 1], [0, 1], [1, 0], [1, 0]])
-    shares = np.array([[0.9, 0.1], [0.45, 0.55], [0.95, 0.05], [0.9, 0.1]])
-    assert contradicted(of, shares, of[:, 0]).tolist() == [-1, -1, -1, -1]
-    shares[1] = 0.2, 0.8
-    assert contradicted(of, shares, of[:, 0]).tolist() == [-1, 1, -1, -1]
+    of = np.array([[0, 1]] * 4 + [[1, 0]] * 4)
+    shares = np.array([[0.95, 0.05]] * 3 + [[0.45, 0.55]] + [[0.95, 0.05]] * 4)
+    assert contradicted(of, shares, of[:, 0]).tolist() == [-1] * 8
+    shares[3] = 0.2, 0.8
+    assert contradicted(of, shares, of[:, 0]).tolist() == [-1, -1, -1, 1, -1, -1, -1, -1]
+
+
+def test_a_class_that_its_images_name_hardly_more_often_than_chance_contradicts_nobody():
+    of = np.array([[0, 1]] * 4 + [[1, 0]] * 4)
+    shares = np.array([[0.6, 0.4]] * 3 + [[0.1, 0.9]] + [[0.95, 0.05]] * 4)
+    assert contradicted(of, shares, of[:, 0]).tolist() == [-1] * 8
 
 
 def test_the_order_of_the_images_changes_nothing():
