@@ -3,8 +3,8 @@
 The most similar images, the own leakage group left out, vote for their classes; a nearer one counts for more, and a
 class of few images is given the votes that it cannot cast. An image counts for another class where its share of the
 votes reaches what the images of that class have on average: this threshold of each class makes up for classes that are
-harder to recognise. Classes that are not recognised in most of their own images, such as defects too small for a pooled
-vector, are not asked.
+harder to recognise. Classes that their own images name hardly more often than chance, such as defects too small for a
+pooled vector, are not asked.
 
 Source: Northcutt et al. 2021 (Confident Learning, JAIR 70), §3.1, Eq. 1. Differs: probabilities are votes of similar
 images, not of a trained classifier, so that classes of three images can be asked too; ours.
@@ -24,9 +24,9 @@ from curate.scores.similar import similar_images
 VOTES = tuple(rank**-0.5 for rank in range(1, 11))
 """What the most similar images count, the nearest first."""
 
-RECOGNISED = 0.5
+RECOGNISED = 0.4
 """A class is asked if its own images give it so much of the way from its share of all images, which it gets by chance,
-to all votes; and the greater part of the votes."""
+to all votes."""
 
 MAJORITY = 2 / 3
 """A share of the votes that counts for a class even where its own images have more on average."""
