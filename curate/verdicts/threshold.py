@@ -76,6 +76,9 @@ ALIKE_BELOW, STEEP = 0.7, 4.0
 """An image that scores less than this, relative to that (0 at the nominal middle, 1 at it), is the less likely
 anomalous the lower it is; the chance of an anomaly is at least that of a logistic curve so steep. Ours."""
 
+NORMAL_95 = 1.645
+"""The quantile of 95 % of a normal curve: an estimate outside the mixture's interval has an interval of its own."""
+
 TELLS_FROM = 2.0
 """Below so many nominal standard deviations, what a planted defect adds cannot be told from nominal variation."""
 
@@ -262,8 +265,10 @@ def _contamination(values: Doubles, mixture: Mixture | None, lift: float | None)
     if lift is None:
         return mixture.contamination, mixture.contamination_low, mixture.contamination_high
     high = SHARES[-1] if lift < TELLS_FROM * mixture.nominal_spread else mixture.contamination_high
-    estimate = float(np.mean(1 - _confidence(values, mixture, lift)))
-    return estimate, min(mixture.contamination_low, estimate), max(high, estimate)
+    anomalous = 1 - _confidence(values, mixture, lift)
+    estimate, chance = float(anomalous.mean()), float(np.sqrt((anomalous * (1 - anomalous)).sum())) / len(values)
+    low, high = min(mixture.contamination_low, estimate - NORMAL_95 * chance), max(high, estimate + NORMAL_95 * chance)
+    return estimate, max(0.0, low), min(1.0, high)
 
 
 def relative_scores(values: FloatArray, duplicates: IntArray, threshold: Threshold) -> FloatArray:
